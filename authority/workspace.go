@@ -1,0 +1,58 @@
+package authority
+
+import "time"
+
+// Workspace is the tenant: everything else belongs to exactly one.
+type Workspace struct {
+	ID          WorkspaceID `json:"workspace_id"`
+	Slug        string      `json:"slug"`
+	Name        string      `json:"name"`
+	Description string      `json:"description"`
+	Settings    Settings    `json:"settings"`
+	// Revision is the commit-ordered number of the workspace's state; every change has one.
+	Revision  uint64    `json:"revision"`
+	CreatedAt time.Time `json:"created_at"`
+}
+
+// Settings are a workspace's own choices.
+type Settings struct {
+	// MaxStreamSeconds bounds every request that a gateway lets through, however long its mandate holds.
+	MaxStreamSeconds int64 `json:"max_stream_seconds"`
+	// EventRetentionDays is how long events are kept.
+	EventRetentionDays int `json:"event_retention_days"`
+}
+
+// KeyKind says what an API key is for, and thereby what it may do.
+type KeyKind string
+
+// The kinds of API keys.
+const (
+	KeyOwner   KeyKind = "owner"   // a user principal with the role owner
+	KeyAgent   KeyKind = "agent"   // an agent or service principal: its own authority and nothing else
+	KeyGateway KeyKind = "gateway" // a gateway: the sync of its one workspace
+)
+
+// Key describes an API key. The key itself is told once, when it is made; only its hash is kept.
+type Key struct {
+	ID          KeyID       `json:"key_id"`
+	WorkspaceID WorkspaceID `json:"workspace_id"`
+	Kind        KeyKind     `json:"kind"`
+	Name        string      `json:"name"`
+	PrincipalID PrincipalID `json:"principal_id,omitempty"` // empty for a gateway's key
+	CreatedAt   time.Time   `json:"created_at"`
+	ExpiresAt   *time.Time  `json:"expires_at"`
+	RevokedAt   *time.Time  `json:"revoked_at"`
+}
+
+// RegoVersion is an immutable version of a workspace's Rego policy. At most one is active.
+type RegoVersion struct {
+	ID          RegoVersionID     `json:"rego_version_id"`
+	WorkspaceID WorkspaceID       `json:"workspace_id"`
+	Number      int64             `json:"number"`
+	Modules     map[string]string `json:"modules"` // path → text, tests included
+	Data        map[string]any    `json:"data"`
+	Message     string            `json:"message"`
+	Active      bool              `json:"active"`
+	CreatedBy   PrincipalID       `json:"created_by"`
+	CreatedAt   time.Time         `json:"created_at"`
+}
