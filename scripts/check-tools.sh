@@ -1,0 +1,30 @@
+#!/bin/sh
+# Says which tools are missing or too old, a line each, before anything is built.
+set -u
+missing=0
+say() { echo "caracal: $1" >&2; missing=1; }
+
+# older VERSION MINIMUM: whether VERSION is below MINIMUM, number by number.
+older() { [ "$1" != "$2" ] && [ "$(printf '%s\n%s\n' "$1" "$2" | sort -t. -k1,1n -k2,2n | head -n 1)" = "$1" ]; }
+
+[ "$(uname -s)" = Linux ] || say "this needs Linux; here is $(uname -s)"
+case "$(uname -m)" in
+  x86_64 | aarch64 | arm64) ;;
+  *) say "Envoy is built for x86-64 and arm64; here is $(uname -m)" ;;
+esac
+
+if command -v go >/dev/null 2>&1; then
+  version=$(go env GOVERSION | sed -E 's/^go([0-9]+\.[0-9]+).*/\1/')
+  if older "$version" 1.26; then say "Go 1.26 or newer is needed; $(command -v go) is $version (https://go.dev/dl/)"; fi
+else
+  say "Go is missing: install Go 1.26 or newer (https://go.dev/dl/)"
+fi
+
+if command -v python3 >/dev/null 2>&1; then
+  version=$(python3 -c 'import sys; print("%d.%d" % sys.version_info[:2])')
+  if older "$version" 3.10; then say "Python 3.10 or newer is needed; $(command -v python3) is $version"; fi
+else
+  say "Python 3 is missing: install python3, 3.10 or newer"
+fi
+
+exit $missing
