@@ -1,6 +1,10 @@
 package authority
 
-import "fmt"
+import (
+	"errors"
+	"fmt"
+	"strings"
+)
 
 // Code classifies an Error: the one vocabulary of failures between the domain and whoever asked.
 type Code string
@@ -16,6 +20,29 @@ const (
 	CodeLimited         Code = "rate_limited"    // 429
 	CodeUnavailable     Code = "unavailable"     // 503: try again
 )
+
+// Status is the HTTP status of the code at the REST API; 500 for a code that is not in the list.
+func (c Code) Status() int {
+	switch c {
+	case CodeInvalid:
+		return 400
+	case CodeUnauthenticated:
+		return 401
+	case CodeForbidden:
+		return 403
+	case CodeNotFound:
+		return 404
+	case CodeConflict:
+		return 409
+	case CodeRefused:
+		return 422
+	case CodeLimited:
+		return 429
+	case CodeUnavailable:
+		return 503
+	}
+	return 500
+}
 
 // Error is a failure that its receiver may be told. Any other error is internal: it is logged and answered without
 // detail.
@@ -51,4 +78,23 @@ func NotFound(what string) *Error {
 // Forbidden says that the caller may not do this.
 func Forbidden(format string, args ...any) *Error {
 	return &Error{Code: CodeForbidden, Message: fmt.Sprintf(format, args...)}
+}
+
+// Within says that an invalid field lies inside another: `host` within `destination` is `destination.host`, and `[1]`
+// within `ports` is `ports[1]`. Errors that are not an invalid_request are returned as they are.
+func Within(field string, err error) error {
+	var e *Error
+	if !errors.As(err, &e) || e.Code != CodeInvalid {
+		return err
+	}
+	inner := *e
+	switch {
+	case inner.Field == "":
+		inner.Field = field
+	case strings.HasPrefix(inner.Field, "["):
+		inner.Field = field + inner.Field
+	default:
+		inner.Field = field + "." + inner.Field
+	}
+	return &inner
 }
