@@ -1,0 +1,113 @@
+package envoy
+
+import (
+	"time"
+
+	accesslogv3 "github.com/envoyproxy/go-control-plane/envoy/config/accesslog/v3"
+	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+	listenerv3 "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
+	grpclogv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/access_loggers/grpc/v3"
+	dfpfilterv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/dynamic_forward_proxy/v3"
+	routerv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/router/v3"
+	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
+	earlymutationv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/http/early_header_mutation/header_mutation/v3"
+	"google.golang.org/protobuf/types/known/durationpb"
+	"google.golang.org/protobuf/types/known/wrapperspb"
+)
+
+const (
+	connectionFilter = "envoy.filters.network.http_connection_manager"
+	maxHeadersKiB    = 32
+)
+
+// connectionManager reads HTTP and takes each request through authorisation, name resolution and routing, in this order:
+// nothing is resolved for a request that was not permitted.
+//
+// Paths stay byte for byte as they were sent, so that the decision service judges, and refuses, what the upstream would
+// get. No request id is made and no peer address appended: the upstream sees the caller's headers.
+func connectionManager(routes string) *listenerv3.Filter {
+	return &listenerv3.Filter{Name: connectionFilter, ConfigType: &listenerv3.Filter_TypedConfig{TypedConfig: pack(&hcmv3.HttpConnectionManager{
+		StatPrefix: routes,
+		RouteSpecifier: &hcmv3.HttpConnectionManager_Rds{Rds: &hcmv3.Rds{
+			ConfigSource:    ads(),
+			RouteConfigName: routes,
+		}},
+		HttpFilters: []*hcmv3.HttpFilter{authorisation(), resolution(), routing()},
+
+		NormalizePath:                wrapperspb.Bool(false),
+		MergeSlashes:                 false,
+		PathWithEscapedSlashesAction: hcmv3.HttpConnectionManager_KEEP_UNCHANGED,
+		CommonHttpProtocolOptions: &corev3.HttpProtocolOptions{
+			HeadersWithUnderscoresAction: corev3.HttpProtocolOptions_REJECT_REQUEST,
+		},
+		Http2ProtocolOptions: &corev3.Http2ProtocolOptions{
+			MaxConcurrentStreams:        wrapperspb.UInt32(100),
+			InitialStreamWindowSize:     wrapperspb.UInt32(bufferBytes),
+			InitialConnectionWindowSize: wrapperspb.UInt32(1 << 20),
+		},
+		EarlyHeaderMutationExtensions: []*corev3.TypedExtensionConfig{removeReserved()},
+		UseRemoteAddress:              wrapperspb.Bool(true),
+		SkipXffAppend:                 true,
+		GenerateRequestId:             wrapperspb.Bool(false),
+		ServerHeaderTransformation:    hcmv3.HttpConnectionManager_PASS_THROUGH,
+		MaxRequestHeadersKb:           wrapperspb.UInt32(maxHeadersKiB),
+
+		RequestHeadersTimeout: durationpb.New(10 * time.Second),
+		StreamIdleTimeout:     durationpb.New(5 * time.Minute),
+		// Envoy's default keeps a finished connection for a second, which would delay the end of a cut stream.
+		DelayedCloseTimeout: durationpb.New(0),
+
+		// Without an entry for CONNECT one would be refused before anybody was asked. No route forwards it.
+		UpgradeConfigs: []*hcmv3.HttpConnectionManager_UpgradeConfig{{UpgradeType: "websocket"}, {UpgradeType: "CONNECT"}},
+
+		LocalReplyConfig: localReplies(),
+		AccessLog:        []*accesslogv3.AccessLog{accessLog()},
+	})}}
+}
+
+// removeReserved drops what only the gateway itself may say, and headers by which a client could make an upstream see
+// another path than the one that was judged, before anything reads them.
+func removeReserved() *corev3.TypedExtensionConfig {
+	return &corev3.TypedExtensionConfig{
+		Name: "envoy.http.early_header_mutation.header_mutation",
+		TypedConfig: pack(&earlymutationv3.HeaderMutation{Mutations: removeHeaders(
+			startsWith(internalPrefix), startsWith("x-envoy-"), startsWith("x-forwarded-"), exactly("x-original-url"), exactly("x-rewrite-url"),
+		)}),
+	}
+}
+
+// resolution resolves the host of a request on its way to a cluster that connects by name.
+func resolution() *hcmv3.HttpFilter {
+	return httpFilter("envoy.filters.http.dynamic_forward_proxy", &dfpfilterv3.FilterConfig{
+		ImplementationSpecifier: &dfpfilterv3.FilterConfig_DnsCacheConfig{DnsCacheConfig: dnsCache()},
+	})
+}
+
+func routing() *hcmv3.HttpFilter {
+	return httpFilter("envoy.filters.http.router", &routerv3.Router{
+		SuppressEnvoyHeaders:          true,
+		RejectConnectRequestEarlyData: wrapperspb.Bool(true),
+	})
+}
+
+// accessLog tells the gateway process how each request ended; entries made while it is away wait for its return.
+func accessLog() *accesslogv3.AccessLog {
+	return &accesslogv3.AccessLog{
+		Name: "envoy.access_loggers.http_grpc",
+		ConfigType: &accesslogv3.AccessLog_TypedConfig{TypedConfig: pack(&grpclogv3.HttpGrpcAccessLogConfig{
+			CommonConfig: &grpclogv3.CommonGrpcAccessLogConfig{
+				LogName:             AccessLogName,
+				TransportApiVersion: corev3.ApiVersion_V3,
+				GrpcService:         toGateway(nil),
+				BufferFlushInterval: durationpb.New(200 * time.Millisecond),
+				GrpcStreamRetryPolicy: &corev3.RetryPolicy{
+					NumRetries: wrapperspb.UInt32(20),
+					RetryBackOff: &corev3.BackoffStrategy{
+						BaseInterval: durationpb.New(200 * time.Millisecond),
+						MaxInterval:  durationpb.New(time.Second),
+					},
+				},
+			},
+		})},
+	}
+}

@@ -1,0 +1,103 @@
+// Package envoy builds the configuration of a gateway's Envoy and checks it before Envoy sees it. Everything here is a
+// pure function: the same input gives the same bytes.
+//
+// The configuration has two parts. What only the gateway host knows (sockets, listener, certificates, roots) is built by
+// the gateway with [Bootstrap] and [Fixed]. What follows from the workspace's catalog is built by the control plane with
+// [Catalog], sealed into the bundle, checked with [ValidateCatalog] and joined to the rest with [Merge]. Before there is
+// a bundle the gateway serves [BuiltIn] in place of the catalog's part.
+//
+// Envoy takes no decision. Every request is sent to the decision service first; its answer sets [RouteHeader], and the
+// route table forwards only what carries that header with a key it knows. Whatever else happens ends in a refusal.
+package envoy
+
+import (
+	"net/netip"
+	"time"
+)
+
+// RouteHeader carries the key of the route that the decision service chose: one of the Route constants or the result of
+// [Upstream.Route]. Copies sent by clients are removed before anything reads them, and it never reaches an upstream.
+const RouteHeader = internalPrefix + "route"
+
+// MetadataNamespace is where Envoy keeps the dynamic metadata that the decision service answers with.
+const MetadataNamespace = "envoy.filters.http.ext_authz"
+
+// MetadataDecisionID is the key in [MetadataNamespace] under which the decision service names its decision. Envoy's own
+// replies and access log entries carry it on.
+const MetadataDecisionID = "decision_id"
+
+// Keys of the routes that need no destination of their own.
+const (
+	// RouteSelf leads to the gateway process itself: health, readiness, sync and the agent API.
+	RouteSelf = "self"
+	// RoutePublicTLS leads to the public host and port named by :authority (443 without a port), over TLS under the
+	// public roots.
+	RoutePublicTLS = "public-tls"
+	// RoutePublicPlain leads to the public host and port named by :authority (80 without a port), in plain text.
+	RoutePublicPlain = "public-plain"
+)
+
+// Names of the route configurations that the listener asks for.
+const (
+	GatewayRoutes = "gateway"
+	PlainRoutes   = "gateway-plain"
+)
+
+// ModeKey is the context extension under which a check learns by which way in its request came: one of the Mode
+// constants.
+const ModeKey = "mode"
+
+// Ways in.
+const (
+	// ModeProxy is a call to the path /api/proxy.
+	ModeProxy = "proxy"
+	// ModeSelf is any other path of the gateway port.
+	ModeSelf = "self"
+	// ModePlain is plain HTTP on a port that serves TLS.
+	ModePlain = "plain"
+	// ModeConnect is a CONNECT, which has no path.
+	ModeConnect = "connect"
+)
+
+// Names of the clusters and secrets that every configuration has, and of the access log.
+const (
+	ClusterAuthz      = "authz"
+	ClusterXDS        = "xds"
+	ClusterSelf       = "self"
+	SecretPublicRoots = "public-roots"
+	SecretListener    = "listener"
+	ListenerGateway   = "gateway"
+	AccessLogName     = "gateway"
+)
+
+// CheckTimeout is how long Envoy waits for a decision before it refuses the request.
+const CheckTimeout = 500 * time.Millisecond
+
+// KeepaliveInterval is how often Envoy pings the gateway process. A gRPC server behind these sockets must permit pings
+// at this rate, also without active streams, or it closes the connection under live requests.
+const KeepaliveInterval = 5 * time.Second
+
+// internalPrefix starts the names of the headers that only the gateway's own parts may set.
+const internalPrefix = "x-caracal-int-"
+
+// Local is what the host of one gateway knows and nobody else does.
+type Local struct {
+	// NodeID identifies the Envoy to the gateway process; it is not empty.
+	NodeID string
+	// AuthzSocket and XDSSocket are the Unix sockets of the gateway's gRPC servers (decisions and access log;
+	// configuration), SelfSocket that of its HTTP server. All are absolute paths.
+	AuthzSocket, XDSSocket, SelfSocket string
+	// AdminSocket is where Envoy puts its admin interface, readable by its own user only.
+	AdminSocket string
+	// Listen is the gateway port.
+	Listen netip.AddrPort
+	// Certificate and PrivateKey are the PEM chain and key of the gateway port. Without them the port speaks plain HTTP;
+	// with them plain HTTP reaches only health, readiness and sync.
+	Certificate, PrivateKey []byte
+	// Roots holds the PEM certificates that public upstreams must chain to.
+	Roots []byte
+	// Resolvers are the DNS servers to ask; empty means the host's.
+	Resolvers []netip.AddrPort
+}
+
+func (l Local) servesTLS() bool { return len(l.Certificate) > 0 }

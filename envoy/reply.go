@@ -1,0 +1,92 @@
+package envoy
+
+import (
+	"slices"
+
+	accesslogv3 "github.com/envoyproxy/go-control-plane/envoy/config/accesslog/v3"
+	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+	celv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/access_loggers/filters/cel/v3"
+	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
+	"google.golang.org/protobuf/types/known/structpb"
+	"google.golang.org/protobuf/types/known/wrapperspb"
+)
+
+// reply is what a client gets where Envoy itself ends a request.
+type reply struct {
+	when    string // CEL over the response
+	status  uint32 // 0 leaves Envoy's
+	reason  string
+	message string
+}
+
+// replies are tried in order; the last one takes what is left. Statuses and details come from Envoy and say what
+// happened; they are never shown, for they name certificates and addresses.
+func replies() []reply {
+	return []reply{
+		{"response.code_details.startsWith('ext_authz_')", 503, "decision_unavailable", "The gateway could not decide on this request, so it was refused. Try again."},
+		{"response.code_details.startsWith('rbac_access_denied') || response.code_details == 'dns_resolution_failure{address_denied}'", 403, "target_not_allowed", "The target's address is not one that this gateway may connect to."},
+		{"response.code_details.startsWith('dns_')", 502, "upstream_unreachable", "The target's name could not be resolved."},
+		{"response.code_details == 'direct_response' && response.code == 426", 0, "tls_required", "This port serves plain HTTP only for /health, /ready and /admin/sync. Use https."},
+		{"response.code_details == 'direct_response' || response.code_details == 'cluster_not_found'", 503, "route_not_ready", "The request is allowed, but the gateway has no route for it yet. Try again."},
+		{"response.code == 504 || response.code_details.contains('timeout') && response.code != 408 && !response.code_details.startsWith('upstream_reset_')", 504, "upstream_timeout", "The target did not answer in time."},
+		{"response.code_details.contains('max_stream_duration') || response.code_details == 'max_duration_timeout'", 504, "upstream_timeout", "The request took longer than it may."},
+		{"response.code_details.startsWith('upstream_') || response.code_details.startsWith('no_healthy_upstream')", 0, "upstream_unreachable", "The target could not be reached, or broke off before it answered."},
+		{"response.code == 431", 0, "malformed_request", "The request's headers are too large."},
+		{"response.code == 426", 0, "malformed_request", "The gateway speaks HTTP/1.1 and HTTP/2."},
+		{"response.code == 408", 0, "malformed_request", "The request did not arrive in time."},
+		{"response.code == 413", 0, "malformed_request", "The request is too large."},
+		{"response.code_details == 'upgrade_failed'", 400, "malformed_request", "This upgrade is not supported."},
+		{"response.code_details == 'route_not_found' || response.code >= 400 && response.code < 500", 400, "malformed_request", "The request is not well-formed."},
+		{"true", 0, "internal_error", "The gateway could not handle this request."},
+	}
+}
+
+// Reasons lists every reason that Envoy's own replies can carry.
+func Reasons() []string {
+	var reasons []string
+	for _, r := range replies() {
+		reasons = append(reasons, r.reason)
+	}
+	slices.Sort(reasons)
+	return slices.Compact(reasons)
+}
+
+// localReplies gives every reply that Envoy makes by itself the contract's JSON. What the decision service wrote stays
+// as it is.
+func localReplies() *hcmv3.LocalReplyConfig {
+	config := &hcmv3.LocalReplyConfig{Mappers: []*hcmv3.ResponseMapper{{
+		Filter: matches("(response.code_details == 'ext_authz_denied' || response.code_details == 'ext_authz_error') && response.headers['content-type'] == 'application/json'"),
+		BodyFormatOverride: &corev3.SubstitutionFormatString{
+			Format:      &corev3.SubstitutionFormatString_TextFormatSource{TextFormatSource: inlineText("%LOCAL_REPLY_BODY%")},
+			ContentType: "application/json",
+		},
+	}}}
+	for _, r := range replies() {
+		mapper := &hcmv3.ResponseMapper{Filter: matches(r.when), BodyFormatOverride: r.body()}
+		if r.status != 0 {
+			mapper.StatusCode = wrapperspb.UInt32(r.status)
+		}
+		config.Mappers = append(config.Mappers, mapper)
+	}
+	return config
+}
+
+// body is null in decision_id where nobody was asked.
+func (r reply) body() *corev3.SubstitutionFormatString {
+	return &corev3.SubstitutionFormatString{Format: &corev3.SubstitutionFormatString_JsonFormat{
+		JsonFormat: &structpb.Struct{Fields: map[string]*structpb.Value{
+			"error":       structpb.NewStringValue(r.reason),
+			"message":     structpb.NewStringValue(r.message),
+			"decision_id": structpb.NewStringValue("%DYNAMIC_METADATA(" + MetadataNamespace + ":" + MetadataDecisionID + ")%"),
+		}},
+	}}
+}
+
+func matches(expression string) *accesslogv3.AccessLogFilter {
+	return &accesslogv3.AccessLogFilter{FilterSpecifier: &accesslogv3.AccessLogFilter_ExtensionFilter{
+		ExtensionFilter: &accesslogv3.ExtensionFilter{
+			Name:       "envoy.access_loggers.extension_filters.cel",
+			ConfigType: &accesslogv3.ExtensionFilter_TypedConfig{TypedConfig: pack(&celv3.ExpressionFilter{Expression: expression})},
+		},
+	}}
+}

@@ -1,0 +1,144 @@
+package envoy
+
+import (
+	"net/http"
+
+	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
+	"google.golang.org/protobuf/types/known/anypb"
+	"google.golang.org/protobuf/types/known/durationpb"
+)
+
+// selfTimeout bounds a request to the gateway process itself; a write of the agent API waits until it is enforced.
+const selfTimeoutSeconds = 60
+
+// forward is a route that a decision can choose.
+type forward struct {
+	key string
+	// twin says that WebSocket handshakes take the HTTP/1.1 twin of the cluster.
+	twin bool
+}
+
+func publicForwards() []forward {
+	return []forward{{key: RoutePublicPlain}, {key: RoutePublicTLS, twin: true}}
+}
+
+// BuiltIn is the catalog's part before there is a bundle: health, readiness and sync work, everything else is refused.
+func BuiltIn() Resources {
+	return Resources{Routes: []*routev3.RouteConfiguration{
+		routeTable(GatewayRoutes, append(selfPaths(), refusals(http.StatusServiceUnavailable, connect(ModeConnect), path(ModeProxy, "/api/proxy"), everything(ModeSelf))...)),
+	}}
+}
+
+// gatewayRoutes forwards what carries the key of a route and refuses everything else. A request meets the refusals
+// first: they say by which way it came, the decision service answers, and the answer's key selects a route above.
+func gatewayRoutes(forwards []forward) *routev3.RouteConfiguration {
+	routes := []*routev3.Route{toSelf(everyPath())}
+	for _, f := range forwards {
+		routes = append(routes, f.routes()...)
+	}
+	routes = append(routes, refusals(http.StatusServiceUnavailable, connect(ModeConnect), path(ModeProxy, "/api/proxy"), everything(ModeSelf))...)
+	return routeTable(GatewayRoutes, routes)
+}
+
+// plainRoutes serve plain HTTP on a port that has a certificate.
+func plainRoutes() *routev3.RouteConfiguration {
+	return routeTable(PlainRoutes, append(selfPaths(), refusals(http.StatusUpgradeRequired, connect(ModePlain), everything(ModePlain))...))
+}
+
+func routeTable(name string, routes []*routev3.Route) *routev3.RouteConfiguration {
+	return &routev3.RouteConfiguration{
+		Name: name,
+		VirtualHosts: []*routev3.VirtualHost{{
+			Name:                   "all",
+			Domains:                []string{"*"},
+			Routes:                 routes,
+			RequestHeadersToRemove: []string{RouteHeader},
+		}},
+	}
+}
+
+func everyPath() *routev3.RouteMatch {
+	return &routev3.RouteMatch{PathSpecifier: &routev3.RouteMatch_Prefix{Prefix: "/"}}
+}
+
+func exactPath(path string) *routev3.RouteMatch {
+	return &routev3.RouteMatch{PathSpecifier: &routev3.RouteMatch_Path{Path: path}}
+}
+
+// selfPaths are what the gateway process answers to anyone.
+func selfPaths() []*routev3.Route {
+	return []*routev3.Route{toSelf(exactPath("/health")), toSelf(exactPath("/ready")), toSelf(exactPath("/admin/sync"))}
+}
+
+func toSelf(match *routev3.RouteMatch) *routev3.Route {
+	match.Headers = []*routev3.HeaderMatcher{routeIs(RouteSelf)}
+	return &routev3.Route{
+		Name:  RouteSelf,
+		Match: match,
+		Action: &routev3.Route_Route{Route: &routev3.RouteAction{
+			ClusterSpecifier: &routev3.RouteAction_Cluster{Cluster: ClusterSelf},
+			Timeout:          &durationpb.Duration{Seconds: selfTimeoutSeconds},
+		}},
+	}
+}
+
+// routes leads to the cluster of the same name; nothing limits the response's duration but what the decision set.
+func (f forward) routes() []*routev3.Route {
+	to := func(cluster string, headers ...*routev3.HeaderMatcher) *routev3.Route {
+		match := everyPath()
+		match.Headers = headers
+		return &routev3.Route{
+			Name:  cluster,
+			Match: match,
+			Action: &routev3.Route_Route{Route: &routev3.RouteAction{
+				ClusterSpecifier: &routev3.RouteAction_Cluster{Cluster: cluster},
+				Timeout:          &durationpb.Duration{},
+			}},
+		}
+	}
+	if !f.twin {
+		return []*routev3.Route{to(f.key, routeIs(f.key))}
+	}
+	return []*routev3.Route{to(f.key+http1Suffix, routeIs(f.key), isWebSocket()), to(f.key, routeIs(f.key))}
+}
+
+func routeIs(key string) *routev3.HeaderMatcher {
+	return &routev3.HeaderMatcher{
+		Name:                 RouteHeader,
+		HeaderMatchSpecifier: &routev3.HeaderMatcher_StringMatch{StringMatch: exactly(key)},
+	}
+}
+
+func isWebSocket() *routev3.HeaderMatcher {
+	match := exactly("websocket")
+	match.IgnoreCase = true
+	return &routev3.HeaderMatcher{Name: "upgrade", HeaderMatchSpecifier: &routev3.HeaderMatcher_StringMatch{StringMatch: match}}
+}
+
+// wayIn is a kind of request and the mode under which the decision service hears of it.
+type wayIn struct {
+	match *routev3.RouteMatch
+	mode  string
+}
+
+func connect(mode string) wayIn {
+	return wayIn{&routev3.RouteMatch{PathSpecifier: &routev3.RouteMatch_ConnectMatcher_{ConnectMatcher: &routev3.RouteMatch_ConnectMatcher{}}}, mode}
+}
+
+func path(mode, path string) wayIn { return wayIn{exactPath(path), mode} }
+
+func everything(mode string) wayIn { return wayIn{everyPath(), mode} }
+
+// refusals end what no decision gave a route that Envoy has.
+func refusals(status uint32, ways ...wayIn) []*routev3.Route {
+	routes := make([]*routev3.Route, len(ways))
+	for i, way := range ways {
+		routes[i] = &routev3.Route{
+			Name:                 way.mode,
+			Match:                way.match,
+			Action:               &routev3.Route_DirectResponse{DirectResponse: &routev3.DirectResponseAction{Status: status}},
+			TypedPerFilterConfig: map[string]*anypb.Any{authorisationFilter: wayInContext(way.mode)},
+		}
+	}
+	return routes
+}
