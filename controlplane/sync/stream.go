@@ -1,0 +1,201 @@
+package sync
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"io"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	"github.com/caracal-gateway/caracal/authority"
+	"github.com/caracal-gateway/caracal/bundle"
+	"github.com/caracal-gateway/caracal/controlplane"
+	"github.com/caracal-gateway/caracal/internal/syncpb"
+)
+
+// helloTimeout bounds how long a stream may stay without its first message.
+const helloTimeout = 10 * time.Second
+
+// errLeft ends a stream that the gateway closed on purpose.
+var errLeft = errors.New("the gateway left")
+
+// Stream serves one gateway process for as long as it stays.
+func (s *server) Stream(stream syncpb.Sync_StreamServer) error {
+	caller, _, err := s.authenticate(stream.Context())
+	if err != nil {
+		return err
+	}
+	hello, err := s.challenge(stream)
+	if err != nil {
+		return err
+	}
+	gateway, err := s.service.Gateway(stream.Context(), caller, authority.GatewayID(hello.hello.GetGatewayId()))
+	if err != nil {
+		return s.answer("find gateway", err)
+	}
+	if !bundle.VerifyStreamProof(gateway.PublicKey, hello.nonce, hello.hello.GetProof()) {
+		return status.Error(codes.Unauthenticated, "the proof is not by the gateway's enrolled key")
+	}
+	disconnect, err := s.service.ConnectGateway(stream.Context(), caller, gateway.ID)
+	if err != nil {
+		return s.answer("connect gateway", err)
+	}
+	c := &connection{server: s, stream: stream, caller: caller, gateway: gateway.ID, asked: make(chan uint64, 1)}
+	s.log.Info("gateway connected", "gateway", gateway.ID, "workspace", caller.Slug(), "revision", hello.hello.GetRevision())
+
+	// Only a bundle that was sent on this stream, or is sent again, tells what the process enforces; its claim in the
+	// hello saves nothing but a look at the first push.
+	group, ctx := errgroup.WithContext(stream.Context())
+	group.Go(func() error { return c.push(ctx) })
+	group.Go(func() error { return c.listen(ctx) })
+	err = group.Wait()
+	left := errors.Is(err, errLeft)
+	disconnect(left)
+	s.log.Info("gateway disconnected", "gateway", gateway.ID, "workspace", caller.Slug(), "left", left, "cause", err)
+	if left {
+		return nil
+	}
+	return err
+}
+
+// greeting is a hello and the challenge that it answers.
+type greeting struct {
+	nonce []byte
+	hello *syncpb.Hello
+}
+
+func (s *server) challenge(stream syncpb.Sync_StreamServer) (greeting, error) {
+	nonce := make([]byte, 32)
+	rand.Read(nonce)
+	first := &syncpb.ControlMessage{Time: timestamppb.New(s.now()), Message: &syncpb.ControlMessage_Challenge{Challenge: &syncpb.Challenge{Nonce: nonce}}}
+	if err := stream.Send(first); err != nil {
+		return greeting{}, err
+	}
+	type received struct {
+		message *syncpb.GatewayMessage
+		err     error
+	}
+	answer := make(chan received, 1)
+	go func() { // ends with the stream at the latest
+		m, err := stream.Recv()
+		answer <- received{m, err}
+	}()
+	select {
+	case <-time.After(helloTimeout):
+		return greeting{}, status.Error(codes.DeadlineExceeded, "no hello")
+	case r := <-answer:
+		if r.err != nil {
+			return greeting{}, r.err
+		}
+		if r.message.GetHello() == nil {
+			return greeting{}, status.Error(codes.InvalidArgument, "the first message has to be a hello")
+		}
+		return greeting{nonce, r.message.GetHello()}, nil
+	}
+}
+
+// connection is one gateway process's stream. push is its only sender, listen its only receiver.
+type connection struct {
+	server  *server
+	stream  syncpb.Sync_StreamServer
+	caller  controlplane.Caller
+	gateway authority.GatewayID
+	asked   chan uint64 // the newest SyncRequest that is not answered
+}
+
+// push sends the workspace's bundle at once and after each change, and answers sync requests. It takes the newest
+// state each time, so that changes in quick succession travel together.
+func (c *connection) push(ctx context.Context) error {
+	wake, cancel := c.server.service.Subscribe(c.caller)
+	defer cancel()
+	sent, err := c.send(ctx, 0)
+	if err != nil {
+		return err
+	}
+	for {
+		var request uint64
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-wake:
+		case request = <-c.asked:
+		}
+		if sent, err = c.send(ctx, sent); err != nil {
+			return err
+		}
+		if request != 0 {
+			current := &syncpb.ControlMessage{Time: timestamppb.New(c.server.now()), Message: &syncpb.ControlMessage_Current{Current: &syncpb.Current{Id: request, Revision: sent}}}
+			if err := c.stream.Send(current); err != nil {
+				return err
+			}
+		}
+	}
+}
+
+// send sends the bundle if the workspace is beyond the revision that was sent last, and answers the revision that the
+// gateway has been sent by now.
+func (c *connection) send(ctx context.Context, sent uint64) (uint64, error) {
+	revision, err := c.server.service.Revision(ctx, c.caller)
+	if err != nil {
+		return sent, c.server.answer("read revision", err)
+	}
+	if revision == sent {
+		return sent, nil
+	}
+	b, err := c.server.service.Snapshot(ctx, c.caller)
+	if err != nil {
+		return sent, c.server.answer("seal bundle", err)
+	}
+	message := &syncpb.ControlMessage{Time: timestamppb.New(c.server.now()), Message: &syncpb.ControlMessage_Bundle{Bundle: &syncpb.Bundle{Revision: b.Revision, Sealed: b.Sealed}}}
+	if err := c.stream.Send(message); err != nil {
+		return sent, err
+	}
+	return b.Revision, nil
+}
+
+// listen takes what the gateway says until it leaves.
+func (c *connection) listen(ctx context.Context) error {
+	for {
+		m, err := c.stream.Recv()
+		if errors.Is(err, io.EOF) {
+			return errLeft
+		}
+		if err != nil {
+			return err
+		}
+		if err := c.take(ctx, m); err != nil {
+			return err
+		}
+	}
+}
+
+func (c *connection) take(ctx context.Context, m *syncpb.GatewayMessage) error {
+	service, log := c.server.service, c.server.log
+	switch m := m.GetMessage().(type) {
+	case *syncpb.GatewayMessage_Acknowledged:
+		if err := service.Acknowledge(ctx, c.caller, c.gateway, m.Acknowledged.GetRevision()); err != nil {
+			return c.server.answer("acknowledge", err)
+		}
+	case *syncpb.GatewayMessage_Refused:
+		log.Error("gateway refused a bundle; it enforces its last good one", "gateway", c.gateway, "workspace", c.caller.Slug(),
+			"revision", m.Refused.GetRevision(), "code", m.Refused.GetCode(), "message", m.Refused.GetMessage())
+	case *syncpb.GatewayMessage_Sync:
+		select {
+		case <-c.asked: // an unanswered older request is answered by the newer one
+		default:
+		}
+		c.asked <- m.Sync.GetId()
+	case *syncpb.GatewayMessage_Envoy:
+		if err := service.ReportEnvoy(ctx, c.caller, c.gateway, m.Envoy.GetMessage()); err != nil {
+			return c.server.answer("report Envoy", err)
+		}
+	default:
+		return status.Errorf(codes.InvalidArgument, "unexpected message %T", m)
+	}
+	return nil
+}

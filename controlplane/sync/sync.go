@@ -1,0 +1,149 @@
+// Package sync is the control plane's side of the stream to its gateways: it enrols their processes, pushes sealed
+// bundles as the workspace changes, takes their acknowledgements, and stores the record of their decisions.
+package sync
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"strings"
+	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/metadata"
+	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	"github.com/caracal-gateway/caracal/authority"
+	"github.com/caracal-gateway/caracal/bundle"
+	"github.com/caracal-gateway/caracal/controlplane"
+	"github.com/caracal-gateway/caracal/internal/syncpb"
+)
+
+// maxMessage bounds what a gateway may send at once: a batch of decision events.
+const maxMessage = 16 << 20
+
+// server answers gateways. Each call authenticates the gateway key again, so that a revoked key ends at the next call;
+// a stream looks again at each change of the workspace.
+type server struct {
+	syncpb.UnimplementedSyncServer
+	service *controlplane.Service
+	now     func() time.Time
+	log     *slog.Logger
+}
+
+// New makes the gRPC server of the sync protocol. Methods that it does not know are Unimplemented. It is to be served
+// on the control plane's port through its ServeHTTP method.
+func New(service *controlplane.Service, now func() time.Time, log *slog.Logger) *grpc.Server {
+	g := grpc.NewServer(grpc.MaxRecvMsgSize(maxMessage), grpc.MaxConcurrentStreams(1000))
+	syncpb.RegisterSyncServer(g, &server{service: service, now: now, log: log})
+	return g
+}
+
+// Enrol registers a gateway process that proves to hold its private key.
+func (s *server) Enrol(ctx context.Context, r *syncpb.EnrolRequest) (*syncpb.EnrolResponse, error) {
+	caller, key, err := s.authenticate(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if err := caller.Within(r.GetWorkspace()); err != nil {
+		return nil, status.Errorf(codes.PermissionDenied, "the gateway key belongs to the workspace %q, not to %q", caller.Slug(), r.GetWorkspace())
+	}
+	if !bundle.VerifyEnrolProof(r.GetPublicKey(), key, r.GetProof()) {
+		return nil, status.Error(codes.Unauthenticated, "the proof is not by the key that is to be enrolled")
+	}
+	enrolled, err := s.service.EnrolGateway(ctx, caller, controlplane.Enrolment{
+		PublicKey: r.GetPublicKey(), Instance: r.GetInstance(), Version: r.GetVersion(), Formats: r.GetFormats(),
+	})
+	if err != nil {
+		return nil, s.answer("enrol gateway", err)
+	}
+	s.log.Info("gateway enrolled", "gateway", enrolled.Gateway.ID, "workspace", caller.Slug(), "instance", r.GetInstance())
+	return &syncpb.EnrolResponse{
+		GatewayId:    string(enrolled.Gateway.ID),
+		WorkspaceId:  string(enrolled.Gateway.WorkspaceID),
+		DeploymentId: enrolled.Deployment,
+		Timeline:     enrolled.Timeline,
+		KeySet:       enrolled.KeySet,
+		Time:         timestamppb.New(s.now()),
+	}, nil
+}
+
+// Record stores a batch of decision events, signed by the process that decided.
+func (s *server) Record(ctx context.Context, r *syncpb.RecordRequest) (*syncpb.RecordResponse, error) {
+	caller, _, err := s.authenticate(ctx)
+	if err != nil {
+		return nil, err
+	}
+	gateway, err := s.service.Gateway(ctx, caller, authority.GatewayID(r.GetGatewayId()))
+	if err != nil {
+		return nil, s.answer("find gateway", err)
+	}
+	if !bundle.VerifyRecordProof(gateway.PublicKey, r) {
+		return nil, status.Error(codes.Unauthenticated, "the proof is not by the gateway's enrolled key")
+	}
+	batch, err := decode(r)
+	if err != nil {
+		return nil, status.Errorf(codes.InvalidArgument, "batch %d to %d: %v", r.GetFirst(), r.GetLast(), err)
+	}
+	last, err := s.service.RecordEvents(ctx, caller, batch)
+	if err != nil {
+		return nil, s.answer("record events", err)
+	}
+	return &syncpb.RecordResponse{Last: last}, nil
+}
+
+// authenticate finds the gateway key in the call's metadata.
+func (s *server) authenticate(ctx context.Context) (controlplane.Caller, string, error) {
+	var none controlplane.Caller
+	values := metadata.ValueFromIncomingContext(ctx, "authorization")
+	if len(values) != 1 {
+		return none, "", status.Error(codes.Unauthenticated, "one gateway key is needed as authorization metadata")
+	}
+	key, isBearer := strings.CutPrefix(values[0], "Bearer ")
+	if !isBearer {
+		return none, "", status.Error(codes.Unauthenticated, "the gateway key goes into the metadata as `Bearer <key>`")
+	}
+	caller, err := s.service.Authenticate(ctx, key)
+	if err != nil {
+		return none, "", s.answer("authenticate gateway", err)
+	}
+	if caller.Kind() != authority.KeyGateway {
+		return none, "", status.Errorf(codes.PermissionDenied, "a key of the kind gateway is needed, this is one of the kind %s", caller.Kind())
+	}
+	return caller, key, nil
+}
+
+// answer turns an error into a status. What the gateway may not be told is logged and becomes Internal.
+func (s *server) answer(doing string, err error) error {
+	var known *authority.Error
+	switch {
+	case errors.As(err, &known):
+		return status.Error(statusOf(known.Code), known.Message)
+	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
+		return status.FromContextError(err).Err()
+	default:
+		s.log.Error(doing, "cause", err)
+		return status.Error(codes.Internal, "internal error")
+	}
+}
+
+func statusOf(code authority.Code) codes.Code {
+	switch code {
+	case authority.CodeInvalid:
+		return codes.InvalidArgument
+	case authority.CodeUnauthenticated:
+		return codes.Unauthenticated
+	case authority.CodeForbidden:
+		return codes.PermissionDenied
+	case authority.CodeNotFound:
+		return codes.NotFound
+	case authority.CodeConflict, authority.CodeRefused:
+		return codes.FailedPrecondition
+	case authority.CodeLimited:
+		return codes.ResourceExhausted
+	default:
+		return codes.Unavailable
+	}
+}

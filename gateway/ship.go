@@ -1,0 +1,217 @@
+package gateway
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/klauspost/compress/zstd"
+
+	"github.com/caracal-gateway/caracal/authority"
+	"github.com/caracal-gateway/caracal/internal/syncpb"
+)
+
+// Bounds of what waits to be shipped. What does not fit is lost, counted, and leaves a gap in the sequence that the
+// control plane sees.
+const (
+	shipQueue    = 50_000
+	shipBatch    = 500
+	shipInterval = 500 * time.Millisecond
+	shipTimeout  = 5 * time.Second
+)
+
+// shipper sends the record of every decision to the control plane: in batches, in order, again with the same numbers
+// until they are stored. It never holds up a decision.
+type shipper struct {
+	epoch uint64
+	log   *slog.Logger
+
+	mu       sync.Mutex
+	sequence uint64 // of the newest event
+	events   []authority.Event
+	outcomes map[authority.DecisionID]authority.Outcome
+	lost     uint64
+	wake     chan struct{} // holds a token when a batch is full
+}
+
+func newShipper(epoch uint64, log *slog.Logger) *shipper {
+	return &shipper{
+		epoch: epoch, log: log,
+		outcomes: map[authority.DecisionID]authority.Outcome{},
+		wake:     make(chan struct{}, 1),
+	}
+}
+
+// Record queues an event. It takes the next sequence number whether there is room or not, so that a loss is a gap.
+func (s *shipper) Record(e authority.Event) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.sequence++
+	if len(s.events) >= shipQueue {
+		s.lost++
+		return
+	}
+	e.Gateway = &authority.GatewayRecord{Epoch: s.epoch, Sequence: s.sequence}
+	s.events = append(s.events, e)
+	if len(s.events) >= shipBatch {
+		select {
+		case s.wake <- struct{}{}:
+		default:
+		}
+	}
+}
+
+// Outcome queues what came of a decision.
+func (s *shipper) Outcome(id authority.DecisionID, o authority.Outcome) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if len(s.outcomes) >= shipQueue {
+		s.lost++
+		return
+	}
+	s.outcomes[id] = o
+}
+
+// Lost counts the events and outcomes that there was no room for.
+func (s *shipper) Lost() uint64 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.lost
+}
+
+// batch is what one call stores. It stays the same until it is stored.
+type batch struct {
+	first, last uint64
+	events      []authority.Event
+	outcomes    map[authority.DecisionID]authority.Outcome
+}
+
+// next takes the longest run of queued events without a gap, up to a batch, and the outcomes once no older events
+// wait.
+func (s *shipper) next() (batch, bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var b batch
+	n := 0
+	for n < len(s.events) && n < shipBatch && s.events[n].Gateway.Sequence == s.events[0].Gateway.Sequence+uint64(n) {
+		n++
+	}
+	if n > 0 {
+		b.events = s.events[:n:n]
+		b.first, b.last = b.events[0].Gateway.Sequence, b.events[n-1].Gateway.Sequence
+		s.events = s.events[n:]
+	}
+	if len(s.events) == 0 && len(s.outcomes) > 0 {
+		b.outcomes = s.outcomes
+		s.outcomes = map[authority.DecisionID]authority.Outcome{}
+	}
+	return b, n > 0 || b.outcomes != nil
+}
+
+// Run ships until ctx ends, then ships what is left, for a few seconds at most. send stores one request; it is called
+// again with the same request until it succeeds.
+func (s *shipper) Run(ctx context.Context, send func(context.Context, *syncpb.RecordRequest) error) error {
+	encoder, err := zstd.NewWriter(nil, zstd.WithEncoderConcurrency(1))
+	if err != nil {
+		return fmt.Errorf("prepare compression of events: %w", err)
+	}
+	defer encoder.Close()
+	tick := time.NewTicker(shipInterval)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return s.flush(encoder, send)
+		case <-tick.C:
+		case <-s.wake:
+		}
+		if err := s.drain(ctx, encoder, send); err != nil {
+			return err
+		}
+	}
+}
+
+// flush ships what is left when the gateway stops.
+func (s *shipper) flush(encoder *zstd.Encoder, send func(context.Context, *syncpb.RecordRequest) error) error {
+	ctx, cancel := context.WithTimeout(context.Background(), shipTimeout)
+	defer cancel()
+	if err := s.drain(ctx, encoder, send); err != nil {
+		return err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if len(s.events) > 0 || s.lost > 0 {
+		s.log.Warn("decision events were not shipped", "waiting", len(s.events), "lost", s.lost)
+	}
+	return nil
+}
+
+// drain ships batch after batch until nothing waits or ctx ends.
+func (s *shipper) drain(ctx context.Context, encoder *zstd.Encoder, send func(context.Context, *syncpb.RecordRequest) error) error {
+	for {
+		b, some := s.next()
+		if !some {
+			return nil
+		}
+		request, err := s.encode(b, encoder)
+		if err != nil {
+			return err
+		}
+		if !s.insist(ctx, request, send) {
+			s.giveBack(b)
+			return nil
+		}
+	}
+}
+
+func (s *shipper) encode(b batch, encoder *zstd.Encoder) (*syncpb.RecordRequest, error) {
+	request := &syncpb.RecordRequest{Epoch: s.epoch, First: b.first, Last: b.last}
+	if len(b.events) > 0 {
+		text, err := json.Marshal(b.events)
+		if err != nil {
+			return nil, fmt.Errorf("encode events: %w", err)
+		}
+		request.Events = encoder.EncodeAll(text, nil)
+	}
+	if len(b.outcomes) > 0 {
+		text, err := json.Marshal(b.outcomes)
+		if err != nil {
+			return nil, fmt.Errorf("encode outcomes: %w", err)
+		}
+		request.Outcomes = encoder.EncodeAll(text, nil)
+	}
+	return request, nil
+}
+
+// insist sends a request until it is stored; it reports false when ctx ended first.
+func (s *shipper) insist(ctx context.Context, request *syncpb.RecordRequest, send func(context.Context, *syncpb.RecordRequest) error) bool {
+	for pause := shipInterval; ; pause = min(2*pause, 10*time.Second) {
+		attempt, cancel := context.WithTimeout(ctx, shipTimeout)
+		err := send(attempt, request)
+		cancel()
+		if err == nil {
+			return true
+		}
+		s.log.Warn("decision events wait for the control plane", "cause", err, "waiting", request.GetLast()-request.GetFirst()+1, "next_try", pause)
+		select {
+		case <-ctx.Done():
+			return false
+		case <-time.After(pause):
+		}
+	}
+}
+
+// giveBack puts a batch that was not stored in front of what came since, under its old numbers.
+func (s *shipper) giveBack(b batch) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.events = append(b.events, s.events...)
+	for id, o := range b.outcomes {
+		if _, newer := s.outcomes[id]; !newer {
+			s.outcomes[id] = o
+		}
+	}
+}

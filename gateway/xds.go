@@ -1,0 +1,224 @@
+package gateway
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"sync"
+
+	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
+	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
+	discoveryv3 "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
+	"github.com/envoyproxy/go-control-plane/pkg/cache/types"
+	"github.com/envoyproxy/go-control-plane/pkg/cache/v3"
+	"github.com/envoyproxy/go-control-plane/pkg/resource/v3"
+	xdsserver "github.com/envoyproxy/go-control-plane/pkg/server/v3"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/keepalive"
+
+	"github.com/caracal-gateway/caracal/envoy"
+)
+
+// xds serves the gateway's Envoy its configuration as delta ADS over a Unix socket, and knows which of it Envoy has
+// accepted. It never serves less than a whole configuration: to a running Envoy an empty one means to close everything.
+type xds struct {
+	node   string
+	cache  cache.SnapshotCache
+	server xdsserver.Server
+	log    *slog.Logger
+	// report is told each verdict of Envoy's: an empty message means accepted.
+	report func(message string)
+
+	mu       sync.Mutex
+	sent     map[sentKey]*discoveryv3.DeltaDiscoveryResponse // awaiting Envoy's verdict
+	routes   map[string]bool                                 // route keys of the accepted route table
+	clusters map[string]bool                                 // names of the accepted clusters
+	refusal  string                                          // Envoy's last refusal, empty since the last acceptance of that type
+	refused  string                                          // the type that the refusal is about
+}
+
+type sentKey struct {
+	stream int64
+	nonce  string
+}
+
+func newXDS(ctx context.Context, node string, first envoy.Resources, report func(string), log *slog.Logger) (*xds, error) {
+	x := &xds{
+		node: node, log: log, report: report,
+		cache:    cache.NewSnapshotCache(true, cache.IDHash{}, nil),
+		sent:     map[sentKey]*discoveryv3.DeltaDiscoveryResponse{},
+		routes:   map[string]bool{},
+		clusters: map[string]bool{},
+	}
+	if err := x.Serve(ctx, first); err != nil {
+		return nil, err
+	}
+	x.server = xdsserver.NewServer(ctx, x.cache, xdsserver.CallbackFuncs{
+		StreamDeltaRequestFunc:  x.onRequest,
+		StreamDeltaResponseFunc: x.onResponse,
+		DeltaStreamClosedFunc:   x.onClosed,
+	})
+	return x, nil
+}
+
+// Serve makes the resources the configuration of this gateway's Envoy. Versions are digests of the content, so that
+// what did not change is not sent again.
+func (x *xds) Serve(ctx context.Context, r envoy.Resources) error {
+	byType := map[resource.Type][]types.Resource{
+		resource.ListenerType: pack(r.Listeners),
+		resource.ClusterType:  pack(r.Clusters),
+		resource.RouteType:    pack(r.Routes),
+		resource.SecretType:   pack(r.Secrets),
+	}
+	snapshot, err := cache.NewSnapshot("", byType)
+	if err != nil {
+		return fmt.Errorf("assemble Envoy configuration: %w", err)
+	}
+	if err := x.cache.SetSnapshot(ctx, x.node, snapshot); err != nil {
+		return fmt.Errorf("serve Envoy configuration: %w", err)
+	}
+	return nil
+}
+
+func pack[T types.Resource](resources []T) []types.Resource {
+	packed := make([]types.Resource, len(resources))
+	for i, r := range resources {
+		packed[i] = r
+	}
+	return packed
+}
+
+// Accepted reports whether Envoy has accepted the route with this key and the cluster behind it. A decision names no
+// other.
+func (x *xds) Accepted(key string) bool {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	return x.routes[key] && (x.clusters[key] || key == envoy.RouteSelf)
+}
+
+// Refusal is Envoy's own words about the configuration that it does not accept, empty when it accepts all of it.
+func (x *xds) Refusal() string {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	return x.refusal
+}
+
+// Ready reports whether Envoy has a route table.
+func (x *xds) Ready() bool {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	return x.routes[envoy.RouteSelf]
+}
+
+// Run serves on the listener until ctx ends.
+func (x *xds) Run(ctx context.Context, listener net.Listener) error {
+	server := grpc.NewServer(
+		// Envoy pings at this rate also when nothing else is said; grpc-go's default would close the connection.
+		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: envoy.KeepaliveInterval / 2, PermitWithoutStream: true}),
+	)
+	discoveryv3.RegisterAggregatedDiscoveryServiceServer(server, x.server)
+	stop := context.AfterFunc(ctx, server.Stop)
+	defer stop()
+	if err := server.Serve(listener); err != nil && !errors.Is(err, grpc.ErrServerStopped) {
+		return fmt.Errorf("serve xDS: %w", err)
+	}
+	return nil
+}
+
+func (x *xds) onResponse(stream int64, _ *discoveryv3.DeltaDiscoveryRequest, resp *discoveryv3.DeltaDiscoveryResponse) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	x.sent[sentKey{stream, resp.GetNonce()}] = resp
+}
+
+func (x *xds) onRequest(stream int64, req *discoveryv3.DeltaDiscoveryRequest) error {
+	if req.GetResponseNonce() == "" {
+		return nil
+	}
+	x.mu.Lock()
+	key := sentKey{stream, req.GetResponseNonce()}
+	resp := x.sent[key]
+	delete(x.sent, key)
+	x.mu.Unlock()
+	if resp == nil {
+		return nil
+	}
+	if refusal := req.GetErrorDetail(); refusal != nil {
+		x.note(resp.GetTypeUrl(), refusal.GetMessage())
+		x.log.Error("envoy refused its configuration; the last accepted one stays", "type", resp.GetTypeUrl(), "message", refusal.GetMessage())
+		x.report(refusal.GetMessage())
+		return nil
+	}
+	if err := x.accept(resp); err != nil {
+		return err
+	}
+	x.note(resp.GetTypeUrl(), "")
+	x.report(x.Refusal())
+	return nil
+}
+
+// note keeps the last refusal until the same type of resource is accepted.
+func (x *xds) note(typeURL, refusal string) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	switch {
+	case refusal != "":
+		x.refusal, x.refused = refusal, typeURL
+	case x.refused == typeURL:
+		x.refusal, x.refused = "", ""
+	}
+}
+
+// accept remembers what decisions may name from now on.
+func (x *xds) accept(resp *discoveryv3.DeltaDiscoveryResponse) error {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	for _, name := range resp.GetRemovedResources() {
+		if resp.GetTypeUrl() == resource.ClusterType {
+			delete(x.clusters, name)
+		}
+	}
+	for _, res := range resp.GetResources() {
+		m, err := res.GetResource().UnmarshalNew()
+		if err != nil {
+			return fmt.Errorf("decode what Envoy accepted: %w", err)
+		}
+		switch m := m.(type) {
+		case *clusterv3.Cluster:
+			x.clusters[m.GetName()] = true
+		case *routev3.RouteConfiguration:
+			if m.GetName() == envoy.GatewayRoutes {
+				x.routes = routeKeys(m)
+			}
+		}
+	}
+	return nil
+}
+
+// routeKeys lists the keys that a route table forwards.
+func routeKeys(table *routev3.RouteConfiguration) map[string]bool {
+	keys := map[string]bool{}
+	for _, host := range table.GetVirtualHosts() {
+		for _, route := range host.GetRoutes() {
+			for _, header := range route.GetMatch().GetHeaders() {
+				if header.GetName() == envoy.RouteHeader {
+					keys[header.GetStringMatch().GetExact()] = true
+				}
+			}
+		}
+	}
+	return keys
+}
+
+func (x *xds) onClosed(stream int64, _ *corev3.Node) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	for key := range x.sent {
+		if key.stream == stream {
+			delete(x.sent, key)
+		}
+	}
+}
