@@ -66,7 +66,7 @@ func dynamic(name string, trust *tlsv3.CommonTlsContext) []*clusterv3.Cluster {
 	}
 	filters := upstreamFilters(publicOnly())
 	if trust == nil {
-		return []*clusterv3.Cluster{build(name, http1Options(nil, filters))}
+		return []*clusterv3.Cluster{build(name, http1Options(nameFromAuthority(), filters))} // Envoy wants the names in plain text too
 	}
 	return []*clusterv3.Cluster{
 		build(name, negotiatedOptions(nameFromAuthority(), filters)),
