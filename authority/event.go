@@ -36,6 +36,17 @@ const (
 	EventGatewayEnrolled     EventType = "gateway_enrolled"
 )
 
+// EventTypes lists every type.
+func EventTypes() []EventType {
+	return []EventType{
+		EventIssued, EventDelegated, EventRevoked, EventValidated, EventAllowed, EventDenied, EventRefused,
+		EventWorkspaceCreated, EventPrincipalRegistered, EventPrincipalSuspended, EventPrincipalResumed,
+		EventPolicyCreated, EventPolicyUpdated, EventPolicyDeactivated, EventGrantorJoined,
+		EventDestinationCreated, EventDestinationUpdated, EventDestinationDeleted, EventRegoPushed, EventRegoActivated,
+		EventKeyCreated, EventKeyRevoked, EventGatewayEnrolled,
+	}
+}
+
 // Event is one record in the ledger of a workspace.
 type Event struct {
 	ID          EventID     `json:"event_id"`

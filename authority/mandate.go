@@ -44,3 +44,43 @@ type Mandate struct {
 	// Signature is the compact JWS over the mandate's terms; it verifies offline against the workspace's key set.
 	Signature string `json:"signature"`
 }
+
+// Scope is what the mandate grants.
+func (m Mandate) Scope() Scope { return Scope{Resources: m.ResourceScope, Actions: m.ActionScope} }
+
+// HoldsAt reports whether the instant lies within the mandate's window.
+func (m Mandate) HoldsAt(t time.Time) bool { return !t.Before(m.ValidFrom) && t.Before(m.ValidUntil) }
+
+// linkProblem says why the mandate is not a proper child of its parent; empty when it is.
+func (m Mandate) linkProblem(parent Mandate) string {
+	switch {
+	case m.ParentID == nil || *m.ParentID != parent.ID:
+		return "it was not cut from its parent"
+	case m.WorkspaceID != parent.WorkspaceID:
+		return "it belongs to another workspace than its parent"
+	case m.IssuerID != parent.SubjectID:
+		return "its issuer is not its parent's subject"
+	case m.Level != parent.Level+1:
+		return "its level does not follow its parent's"
+	case m.DelegationDepth < 0 || m.DelegationDepth >= parent.DelegationDepth:
+		return "its parent allows no such depth of delegation"
+	case m.ValidFrom.Before(parent.ValidFrom) || m.ValidUntil.After(parent.ValidUntil):
+		return "its validity goes beyond its parent's"
+	case !parent.Scope().Covers(m.Scope()):
+		return "its scope goes beyond its parent's"
+	}
+	return ""
+}
+
+// rootProblem says why the mandate cannot stand at the root of a chain; empty when it can.
+func (m Mandate) rootProblem() string {
+	switch {
+	case m.ParentID != nil:
+		return "a mandate that it was cut from is missing"
+	case m.Level != 0:
+		return "its root is not at level 0"
+	case m.DelegationDepth < 0 || m.DelegationDepth > maxDelegationDepth:
+		return "its root allows no such depth of delegation"
+	}
+	return ""
+}

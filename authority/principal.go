@@ -1,6 +1,16 @@
 package authority
 
-import "time"
+import (
+	"maps"
+	"slices"
+	"time"
+)
+
+const (
+	maxMetadataEntries = 32
+	maxMetadataKey     = 64
+	maxMetadataValue   = 512
+)
 
 // PrincipalType says what kind of party a principal is.
 type PrincipalType string
@@ -33,3 +43,36 @@ type Principal struct {
 // Administers reports whether the principal may act for others in its workspace: an active user with a role that
 // says so.
 func (p Principal) Administers() bool { return !p.Suspended && p.Type == User && p.Role == RoleOwner }
+
+// Validate reports the first thing that is wrong with what a caller says about a principal, as an invalid_request whose
+// Field says where.
+func (p Principal) Validate() error {
+	if problem := nameProblem(p.Name, maxNameLength); problem != "" {
+		return Invalid("name", "the name %s", problem)
+	}
+	switch p.Type {
+	case Agent, User, Service:
+	default:
+		return Invalid("principal_type", "%q is not a type of principal: agent, user or service", clip(string(p.Type)))
+	}
+	if p.Role != "" && (p.Role != RoleOwner || p.Type != User) {
+		return Invalid("role", "%q is not a role of a principal of the type %s", clip(string(p.Role)), p.Type)
+	}
+	if len(p.Metadata) > maxMetadataEntries {
+		return Invalid("metadata", "has more than %d entries", maxMetadataEntries)
+	}
+	for _, key := range slices.Sorted(maps.Keys(p.Metadata)) {
+		if problem := nameProblem(key, maxMetadataKey); problem != "" {
+			return Invalid("metadata", "the key %q %s", clip(key), problem)
+		}
+		if problem := textProblem(p.Metadata[key], maxMetadataValue); problem != "" {
+			return Invalid("metadata."+key, "%s", problem)
+		}
+	}
+	return nil
+}
+
+// describe names a principal in a message.
+func (p Principal) describe() string {
+	return string(p.Type) + " " + string(p.ID)
+}

@@ -57,3 +57,83 @@ const (
 	ReasonFanOutExceeded      Reason = "delegation_limit_reached"
 	ReasonPresenterRequired   Reason = "presenter_required"
 )
+
+// reasons is the closed list with the HTTP status of a gateway's denial and a default sentence for people.
+var reasons = [...]struct {
+	reason  Reason
+	status  int
+	message string
+}{
+	{ReasonMalformedRequest, 400, "The request is malformed."},
+	{ReasonMalformedHeader, 400, "A header that matters for the decision is malformed."},
+	{ReasonAmbiguousHeader, 400, "A header that matters for the decision is there more than once."},
+	{ReasonTargetMismatch, 400, "The parts of the request that say where it goes disagree."},
+	{ReasonUnknownEndpoint, 404, "The gateway has no such endpoint."},
+	{ReasonTLSRequired, 403, "This endpoint is served over TLS only."},
+	{ReasonAuthRequired, 401, "The request says nothing about who sends it."},
+	{ReasonAuthFailed, 401, "The caller's credential does not hold."},
+	{ReasonMissingTarget, 400, "The header X-Caracal-Target-URL is missing."},
+	{ReasonInvalidTarget, 400, "The target URL is not in the one accepted spelling."},
+	{ReasonTargetNotAllowed, 403, "The target is not one that this workspace allows."},
+	{ReasonMissingMandate, 403, "The request names no mandate."},
+	{ReasonAmbiguousMandate, 400, "The request names more than one mandate."},
+	{ReasonMandateNotFound, 403, "There is no such mandate in this workspace."},
+	{ReasonSubjectMismatch, 403, "The mandate was issued to somebody else."},
+	{ReasonMandateRevoked, 403, "The mandate, or one that it was cut from, is revoked."},
+	{ReasonSuspended, 403, "A principal that the mandate rests on is not active."},
+	{ReasonNotYetValid, 403, "The mandate is not valid yet."},
+	{ReasonExpired, 403, "The mandate has expired."},
+	{ReasonActionNotInScope, 403, "The mandate does not cover the action."},
+	{ReasonNotInScope, 403, "The mandate does not cover the resource."},
+	{ReasonChainInvalid, 403, "The chain of delegation behind the mandate does not hold."},
+	{ReasonPolicyDenied, 403, "A policy of the workspace denies the request."},
+	{ReasonApprovalRequired, 428, "A policy of the workspace asks for a person's approval."},
+	{ReasonPolicyError, 403, "A policy of the workspace could not be evaluated."},
+	{ReasonPolicyTimeout, 503, "A policy of the workspace took too long."},
+	{ReasonMissingCredential, 503, "The gateway does not have the credential that the destination needs."},
+	{ReasonRouteNotReady, 503, "The gateway's Envoy does not have the route to the destination yet."},
+	{ReasonLeaseExpired, 503, "The gateway has not heard from the control plane for too long."},
+	{ReasonNoDecision, 503, "No decision could be made."},
+	{ReasonInternal, 500, "The decision failed inside the gateway."},
+	{ReasonUpstreamUnreachable, 502, "The upstream could not be reached."},
+	{ReasonUpstreamTimeout, 504, "The upstream did not answer within the time allowed."},
+	{ReasonIssuerNotConsenting, 422, "The issuer has not consented to this mandate."},
+	{ReasonIssuerNotEntitled, 422, "The issuer may not issue this mandate."},
+	{ReasonNoPolicyCovers, 422, "No active authority policy of the subject covers this mandate."},
+	{ReasonScopeExceedsParent, 422, "The scope goes beyond the parent mandate's."},
+	{ReasonTimeExceedsParent, 422, "The validity goes beyond the parent mandate's."},
+	{ReasonDepthExhausted, 422, "The mandate allows no further delegation."},
+	{ReasonDelegationCycle, 422, "The child principal is part of the chain already."},
+	{ReasonFanOutExceeded, 422, "The mandate has as many children as a mandate may have."},
+	{ReasonPresenterRequired, 400, "A service must say who presented the mandate."},
+}
+
+// Reasons lists every reason: those of a gateway's decision in the order of its checks, Envoy's, and those of issuing
+// and delegating.
+func Reasons() []Reason {
+	list := make([]Reason, len(reasons))
+	for i, entry := range reasons {
+		list[i] = entry.reason
+	}
+	return list
+}
+
+// Status is the HTTP status of a denial for this reason; that of internal_error for a reason that is not in the list.
+func (r Reason) Status() int {
+	for _, entry := range reasons {
+		if entry.reason == r {
+			return entry.status
+		}
+	}
+	return ReasonInternal.Status()
+}
+
+// Message is one sentence for people; that of internal_error for a reason that is not in the list.
+func (r Reason) Message() string {
+	for _, entry := range reasons {
+		if entry.reason == r {
+			return entry.message
+		}
+	}
+	return ReasonInternal.Message()
+}

@@ -22,6 +22,42 @@ type Settings struct {
 	EventRetentionDays int `json:"event_retention_days"`
 }
 
+const (
+	maxDescription   = 1000
+	maxRetentionDays = 3650
+)
+
+// DefaultSettings are those of a new workspace.
+func DefaultSettings() Settings {
+	return Settings{MaxStreamSeconds: 60 * 60, EventRetentionDays: 90}
+}
+
+// Validate reports the first thing that is wrong with what a caller says about a workspace, as an invalid_request whose
+// Field says where.
+func (w Workspace) Validate() error {
+	if _, err := ParseSlug(w.Slug); err != nil {
+		return Within("slug", err)
+	}
+	if problem := nameProblem(w.Name, maxNameLength); problem != "" {
+		return Invalid("name", "the name %s", problem)
+	}
+	if problem := textProblem(w.Description, maxDescription); problem != "" {
+		return Invalid("description", "the description %s", problem)
+	}
+	return Within("settings", w.Settings.Validate())
+}
+
+// Validate reports a setting that is out of bounds: streams of 1 second to 24 hours, retention of 1 to 3650 days.
+func (s Settings) Validate() error {
+	if s.MaxStreamSeconds < 1 || s.MaxStreamSeconds > maxDurationSeconds {
+		return Invalid("max_stream_seconds", "is 1 to %d", maxDurationSeconds)
+	}
+	if s.EventRetentionDays < 1 || s.EventRetentionDays > maxRetentionDays {
+		return Invalid("event_retention_days", "is 1 to %d", maxRetentionDays)
+	}
+	return nil
+}
+
 // KeyKind says what an API key is for, and thereby what it may do.
 type KeyKind string
 
