@@ -1,0 +1,120 @@
+package extauthz
+
+import (
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+
+	"github.com/caracal-gateway/caracal/authority"
+	"github.com/caracal-gateway/caracal/envoy"
+	"github.com/caracal-gateway/caracal/token"
+)
+
+// headerDuration bounds the whole exchange, in milliseconds. Envoy ends the stream when the time is over, whatever it
+// carries, and does not pass the header on.
+const headerDuration = "x-envoy-upstream-stream-duration-ms"
+
+// Permit lets one request pass, in one way. A check that went the whole way makes one; the zero Permit lets nothing
+// pass.
+type Permit struct {
+	granted bool
+	set     []*corev3.HeaderValueOption
+	remove  []string
+}
+
+// permitSelf lets a request through to the gateway process itself, which judges it on its own.
+func permitSelf(r *request) Permit {
+	p := Permit{granted: true}
+	p.put(envoy.RouteHeader, envoy.RouteSelf)
+	for _, h := range r.headers {
+		if isFromEdge(h.name) {
+			p.takeAway(h.name)
+		}
+	}
+	return p
+}
+
+// permitTarget lets a request through to the target that was judged, and to nothing else: scheme, authority and path
+// are written back from the parsed target.
+func permitTarget(r *request, target authority.Target, o obligations) Permit {
+	p := Permit{granted: true}
+	p.put(":scheme", target.Scheme)
+	p.put(":authority", target.Authority())
+	p.put(":path", target.RequestPath())
+	p.put(envoy.RouteHeader, o.route)
+	p.put(headerDuration, strconv.FormatInt(o.bound.Milliseconds(), 10))
+	if upstream := r.value(headerUpstreamAuth); upstream != "" && o.credential.name != headerAuthorization {
+		p.put(headerAuthorization, upstream)
+	}
+	if o.credential.name != "" {
+		p.put(o.credential.name, o.credential.value)
+	}
+	for _, h := range r.headers {
+		if !mayReachUpstream(h) {
+			p.takeAway(h.name)
+		}
+	}
+	return p
+}
+
+func (p *Permit) put(name, value string) {
+	p.set = append(p.set, overwrite(name, value))
+}
+
+// takeAway removes every header of a name. Envoy removes after it sets, so what is set stays out of the list: setting
+// replaces all that the caller sent.
+func (p *Permit) takeAway(name string) {
+	isSet := func(option *corev3.HeaderValueOption) bool { return option.GetHeader().GetKey() == name }
+	if !slices.ContainsFunc(p.set, isSet) && !slices.Contains(p.remove, name) {
+		p.remove = append(p.remove, name)
+	}
+}
+
+// whole reports whether the permit can be told to Envoy as it is: an empty or broken value would make Envoy send
+// something else than what was judged.
+func (p Permit) whole() bool {
+	for _, option := range p.set {
+		if !isHeaderValue(option.GetHeader().GetValue()) {
+			return false
+		}
+	}
+	return p.granted && len(p.set) > 0
+}
+
+// mayReachUpstream reports whether a caller's header goes on unchanged. What identified the caller, what is between
+// callers and the gateway or between proxies, what makes servers take another path for the judged one, and whatever
+// holds a credential of ours does not.
+func mayReachUpstream(h header) bool {
+	switch h.name {
+	case headerAuthorization, "x-original-url", "x-rewrite-url":
+		return false
+	}
+	return !strings.HasPrefix(h.name, ours) && !strings.HasPrefix(h.name, "proxy-") && !isFromEdge(h.name) && !token.Recognise(h.value)
+}
+
+// isFromEdge reports whether a header is one that Envoy adds, or that stands for one. Envoy finds no route for a
+// request without x-forwarded-proto, so that one is left to its own configuration, which removes it after routing.
+func isFromEdge(name string) bool {
+	return strings.HasPrefix(name, "x-envoy-") || strings.HasPrefix(name, "x-forwarded-") && name != "x-forwarded-proto"
+}
+
+// bound is how long an exchange may last: until the first of its chain's mandates expires, and no longer than the
+// workspace, the destination and the policy allow. A limit of 0 is none.
+func bound(now time.Time, chain []authority.Mandate, limits ...time.Duration) time.Duration {
+	least := maxExchange
+	for _, mandate := range chain {
+		least = min(least, mandate.ValidUntil.Sub(now))
+	}
+	for _, limit := range limits {
+		if limit > 0 {
+			least = min(least, limit)
+		}
+	}
+	return least.Truncate(time.Millisecond)
+}
+
+// maxExchange bounds every exchange, also in a workspace that sets no limit.
+const maxExchange = 24 * time.Hour

@@ -1,0 +1,105 @@
+package extauthz
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"strings"
+	"time"
+
+	"github.com/caracal-gateway/caracal/authority"
+)
+
+// Recorder takes the record of every decision. Its methods do not block: what there is no room for is lost, and
+// counted.
+type Recorder interface {
+	// Record takes the event of one decision, before the decision is answered.
+	Record(authority.Event)
+	// Outcome takes what Envoy did with the request of a decision, after it has ended.
+	Outcome(authority.DecisionID, authority.Outcome)
+}
+
+// judgement is what a check finds out on its way, for the record of its decision. It says nothing about how the check
+// ends.
+type judgement struct {
+	id       authority.DecisionID
+	at       time.Time
+	snapshot *Snapshot // nil as long as there is none
+	request  *request  // nil for a call that only asks
+	findings
+}
+
+// findings are what one snapshot had to say. They are made anew when the check starts over with another one.
+type findings struct {
+	caller   authority.PrincipalID
+	mandate  authority.MandateID
+	target   *authority.Target
+	resource authority.Resource
+	action   authority.Action
+	inquiry  bool // nobody presented the mandate: its issuer or an owner asks
+}
+
+// Bounds of what is kept of one request. A longer path is cut, and the digest of the whole stands behind it.
+const (
+	maxRecordedPath   = 1024
+	maxRecordedNames  = 32
+	maxRecordedName   = 64
+	maxRecordedMethod = 32
+)
+
+// event is the record of a decision that ended in this denial, or in none.
+func (j *judgement) event(allowed authority.EventType, denial *Denial) authority.Event {
+	e := authority.Event{
+		ID: authority.NewID[authority.EventID](), Type: allowed, Time: j.at, DecisionID: j.id,
+		ActorID: j.caller, PrincipalID: j.caller, MandateID: j.mandate, Resource: j.resource, Action: j.action,
+	}
+	if j.snapshot != nil {
+		e.WorkspaceID, e.Revision, e.RegoVersion = j.snapshot.workspace.ID, j.snapshot.revision, j.snapshot.regoVersion
+	}
+	if denial != nil {
+		e.Type, e.Reason, e.Message, e.PolicyCode = authority.EventDenied, denial.Reason, denial.Message, denial.Code
+	}
+	if j.inquiry {
+		e.Detail = map[string]any{"inquiry": true}
+	}
+	if j.request != nil {
+		e.Request = recordRequest(j.request, j.target)
+	}
+	return e
+}
+
+func recordRequest(r *request, target *authority.Target) *authority.RequestRecord {
+	record := &authority.RequestRecord{Mode: r.mode, Method: clip(r.method, maxRecordedMethod), Source: r.source}
+	if target != nil {
+		record.Scheme, record.Host, record.Port = target.Scheme, target.Host, target.Port
+		record.Path, record.Query = clip(target.Path, maxRecordedPath), parameterNames(target.Query)
+	}
+	return record
+}
+
+// clip cuts what is too long to keep, in a way that two different texts never look the same.
+func clip(text string, limit int) string {
+	if len(text) <= limit {
+		return text
+	}
+	digest := sha256.Sum256([]byte(text))
+	return text[:limit] + "…sha256:" + hex.EncodeToString(digest[:16])
+}
+
+// parameterNames are the names in a query, without the values, which can be secrets. A query without `=` is a value.
+func parameterNames(query string) []string {
+	if query == "" {
+		return nil
+	}
+	var names []string
+	for pair := range strings.SplitSeq(query, "&") {
+		name, _, ok := strings.Cut(pair, "=")
+		if !ok {
+			continue
+		}
+		if len(names) == maxRecordedNames {
+			return append(names, "…")
+		}
+		names = append(names, clip(name, maxRecordedName))
+	}
+	return names
+}

@@ -1,0 +1,185 @@
+package extauthz
+
+import (
+	"strings"
+
+	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+	authv3 "github.com/envoyproxy/go-control-plane/envoy/service/auth/v3"
+
+	"github.com/caracal-gateway/caracal/authority"
+	"github.com/caracal-gateway/caracal/envoy"
+)
+
+// Bounds on what one check reads. Envoy's own bounds are tighter; these hold when they are not.
+const (
+	maxHeaders     = 256
+	maxHeaderBytes = 96 << 10
+)
+
+// Headers by which callers speak to the gateway.
+const (
+	headerAuthorization = "authorization"
+	headerMandate       = "x-caracal-mandate"
+	headerTarget        = "x-caracal-target-url"
+	headerUpstreamAuth  = "x-caracal-upstream-authorization"
+	headerUpgrade       = "upgrade"
+)
+
+// ours is the prefix of the headers that are between callers and the gateway; none of them reaches an upstream.
+const ours = "x-caracal-"
+
+// request is one HTTP request as Envoy described it. Its form has been checked: every header that matters occurs at
+// most once, and everything that Envoy says twice it says alike.
+type request struct {
+	mode   string
+	method string
+	host   string // :authority, as the caller wrote it
+	path   string // with query; empty for CONNECT
+	source string // address of the peer
+	// headers are in the order in which they came, names in lower case, pseudo-headers left out.
+	headers []header
+}
+
+type header struct{ name, value string }
+
+// value is the value of a header that occurs at most once, or empty.
+func (r *request) value(name string) string {
+	for _, h := range r.headers {
+		if h.name == name {
+			return h.value
+		}
+	}
+	return ""
+}
+
+// readRequest reads Envoy's description of a request. Whatever can be read is returned beside the denial, so that the
+// record of the decision can say what was asked.
+func readRequest(check *authv3.CheckRequest) (*request, error) {
+	attributes := check.GetAttributes()
+	r := &request{
+		mode:   attributes.GetContextExtensions()[envoy.ModeKey],
+		source: attributes.GetSource().GetAddress().GetSocketAddress().GetAddress(),
+	}
+	http := attributes.GetRequest().GetHttp()
+	if http == nil {
+		return r, deny(authority.ReasonMalformedRequest, "The check describes no HTTP request.")
+	}
+	list := http.GetHeaderMap().GetHeaders()
+	if len(list) == 0 || len(http.GetHeaders()) != 0 {
+		return r, deny(authority.ReasonMalformedRequest, "The check has no list of raw headers.")
+	}
+	pseudo, err := r.readHeaders(list)
+	if err != nil {
+		return r, err
+	}
+	r.method, r.host, r.path = pseudo[":method"], pseudo[":authority"], pseudo[":path"]
+	return r, r.compare(http)
+}
+
+// readHeaders splits Envoy's list into pseudo-headers, which it returns, and headers.
+func (r *request) readHeaders(list []*corev3.HeaderValue) (map[string]string, error) {
+	if len(list) > maxHeaders {
+		return nil, deny(authority.ReasonMalformedHeader, "More than %d headers.", maxHeaders)
+	}
+	pseudo := make(map[string]string, 4)
+	seen := make(map[string]bool, 8)
+	r.headers = make([]header, 0, len(list))
+	size := 0
+	for _, h := range list {
+		if h.GetValue() != "" {
+			return nil, deny(authority.ReasonMalformedRequest, "The check has a header that is not raw.")
+		}
+		name, value := h.GetKey(), string(h.GetRawValue())
+		if size += len(name) + len(value); size > maxHeaderBytes {
+			return nil, deny(authority.ReasonMalformedHeader, "More than %d bytes of headers.", maxHeaderBytes)
+		}
+		if err := checkHeader(name, value); err != nil {
+			return nil, err
+		}
+		if single(name) {
+			if seen[name] {
+				return nil, twice(name)
+			}
+			seen[name] = true
+		}
+		if strings.HasPrefix(name, ":") {
+			pseudo[name] = value
+			continue
+		}
+		r.headers = append(r.headers, header{name, value})
+	}
+	return pseudo, nil
+}
+
+// single reports whether a header decides something, so that a second one would leave open which of them counts.
+func single(name string) bool {
+	switch name {
+	case headerAuthorization, headerUpgrade, "host":
+		return true
+	}
+	return strings.HasPrefix(name, ":") || strings.HasPrefix(name, ours)
+}
+
+func twice(name string) error {
+	if name == headerMandate {
+		return deny(authority.ReasonAmbiguousMandate, "The request names more than one mandate.")
+	}
+	return deny(authority.ReasonAmbiguousHeader, "The request has more than one %s header.", name)
+}
+
+// checkHeader refuses what no two programs read alike: names that are not lower-case tokens, names with an underscore
+// (which many servers take for a hyphen), control characters, and in headers that matter anything but visible ASCII.
+func checkHeader(name, value string) error {
+	plain := strings.TrimPrefix(name, ":")
+	if plain == "" || strings.ContainsFunc(plain, notInName) {
+		return deny(authority.ReasonMalformedHeader, "A header has a malformed name.")
+	}
+	strict := single(name)
+	for i := range len(value) {
+		c := value[i]
+		if c < ' ' && c != '\t' || c == 0x7f || strict && (c == '\t' || c >= 0x80) {
+			return deny(authority.ReasonMalformedHeader, "The header %s has a character that does not belong there.", name)
+		}
+	}
+	if strict && (strings.HasPrefix(value, " ") || strings.HasSuffix(value, " ")) {
+		return deny(authority.ReasonMalformedHeader, "The header %s begins or ends with a space.", name)
+	}
+	return checkMeaning(name, value)
+}
+
+// checkMeaning refuses a value that holds two, and headers by which an upstream would do something else than what was
+// judged.
+func checkMeaning(name, value string) error {
+	switch name {
+	case headerMandate:
+		if strings.ContainsAny(value, ", ;") {
+			return deny(authority.ReasonAmbiguousMandate, "The request names more than one mandate.")
+		}
+	case ":authority", "host":
+		if strings.Contains(value, ",") {
+			return deny(authority.ReasonAmbiguousHeader, "The request has more than one host header.")
+		}
+	case "x-http-method-override", "x-http-method", "x-method-override":
+		return deny(authority.ReasonTargetMismatch, "The header %s would change the method after it was judged.", name)
+	}
+	return nil
+}
+
+func notInName(c rune) bool {
+	return (c < 'a' || c > 'z') && (c < '0' || c > '9') && !strings.ContainsRune("!#$%&'*+-.^`|~", c)
+}
+
+// compare checks that what Envoy says twice is the same.
+func (r *request) compare(http *authv3.AttributeContext_HttpRequest) error {
+	if r.method == "" || r.host == "" {
+		return deny(authority.ReasonMalformedRequest, "The check has no method or no host.")
+	}
+	if r.path == "" && r.method != "CONNECT" {
+		return deny(authority.ReasonMalformedRequest, "The check has no path.")
+	}
+	host := r.value("host")
+	if http.GetMethod() != r.method || http.GetPath() != r.path || http.GetHost() != r.host || host != "" && host != r.host {
+		return deny(authority.ReasonTargetMismatch, "The request says in two places what it asks for, and not the same.")
+	}
+	return nil
+}

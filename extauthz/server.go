@@ -1,0 +1,104 @@
+package extauthz
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"runtime/debug"
+	"time"
+
+	accesslogv3 "github.com/envoyproxy/go-control-plane/envoy/service/accesslog/v3"
+	authv3 "github.com/envoyproxy/go-control-plane/envoy/service/auth/v3"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/keepalive"
+	"google.golang.org/grpc/status"
+
+	"github.com/caracal-gateway/caracal/envoy"
+)
+
+const (
+	// checkWorkers keep their stacks between checks; a new goroutine for each would grow its stack anew.
+	checkWorkers = 64
+	// maxMessage bounds a check, whose headers are bounded far below, and a batch of access log entries.
+	maxMessage = 4 << 20
+	// stopTime is how long checks that are running may take to end when the server stops.
+	stopTime = 2 * time.Second
+)
+
+// Listen makes the Unix socket that Envoy asks on. Only the user that runs the gateway can connect to it. A socket that
+// an earlier process left behind is replaced.
+func Listen(path string) (net.Listener, error) {
+	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return nil, fmt.Errorf("listen for checks: %w", err)
+	}
+	listener, err := net.Listen("unix", path)
+	if err != nil {
+		return nil, fmt.Errorf("listen for checks: %w", err)
+	}
+	if err := os.Chmod(path, 0o600); err != nil {
+		return nil, fmt.Errorf("listen for checks: %w", errors.Join(err, listener.Close()))
+	}
+	return listener, nil
+}
+
+// Serve answers Envoy's checks and takes its access log until ctx ends, and closes the listener. It serves these two
+// methods and nothing else.
+func (s *Service) Serve(ctx context.Context, listener net.Listener) error {
+	server := grpc.NewServer(
+		grpc.NumStreamWorkers(checkWorkers),
+		grpc.MaxRecvMsgSize(maxMessage),
+		// Envoy pings also when nothing is asked. A server that does not expect this closes the connection under live
+		// requests.
+		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: envoy.KeepaliveInterval / 5, PermitWithoutStream: true}),
+		grpc.ConnectionTimeout(5*time.Second),
+		grpc.UnaryInterceptor(s.onlyCheck),
+		grpc.StreamInterceptor(s.onlyAccessLog),
+	)
+	authv3.RegisterAuthorizationServer(server, s)
+	accesslogv3.RegisterAccessLogServiceServer(server, accessLog{recorder: s.Recorder})
+	served := make(chan error, 1)
+	go func() { served <- server.Serve(listener) }()
+	select {
+	case err := <-served:
+		return fmt.Errorf("serve checks: %w", err)
+	case <-ctx.Done():
+	}
+	stopped := make(chan struct{})
+	go func() {
+		server.GracefulStop()
+		close(stopped)
+	}()
+	// The access log's stream never ends by itself.
+	select {
+	case <-stopped:
+	case <-time.After(stopTime):
+		server.Stop()
+	}
+	<-served
+	return nil
+}
+
+// onlyCheck refuses every unary method but one, whatever comes to be registered.
+func (s *Service) onlyCheck(ctx context.Context, request any, info *grpc.UnaryServerInfo, handler grpc.UnaryHandler) (any, error) {
+	if info.FullMethod != authv3.Authorization_Check_FullMethodName {
+		return nil, status.Error(codes.Unimplemented, "unknown method")
+	}
+	return handler(ctx, request)
+}
+
+// onlyAccessLog refuses every streaming method but one, and keeps a bug in it from ending the process.
+func (s *Service) onlyAccessLog(service any, stream grpc.ServerStream, info *grpc.StreamServerInfo, handler grpc.StreamHandler) (err error) {
+	if info.FullMethod != accesslogv3.AccessLogService_StreamAccessLogs_FullMethodName {
+		return status.Error(codes.Unimplemented, "unknown method")
+	}
+	defer func() {
+		if cause := recover(); cause != nil {
+			s.Log.Error("access log panicked", "cause", cause, "stack", string(debug.Stack()))
+			err = status.Error(codes.Internal, "the access log failed")
+		}
+	}()
+	return handler(service, stream)
+}

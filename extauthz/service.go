@@ -1,0 +1,201 @@
+package extauthz
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"runtime/debug"
+	"sync/atomic"
+	"time"
+
+	authv3 "github.com/envoyproxy/go-control-plane/envoy/service/auth/v3"
+
+	"github.com/caracal-gateway/caracal/authority"
+	"github.com/caracal-gateway/caracal/envoy"
+	"github.com/caracal-gateway/caracal/token"
+)
+
+// Config is what a Service needs. Every field but Listeners must be set.
+type Config struct {
+	Clock       *Clock
+	Recorder    Recorder
+	Credentials *Credentials
+	// Routes reports whether Envoy has accepted the route with a key. A decision names no other.
+	Routes func(key string) bool
+	// Listeners are the gateway's own ports. No request is sent to them.
+	Listeners []netip.AddrPort
+	Log       *slog.Logger
+}
+
+// Service decides. It denies everything, health and the like apart, until it has a snapshot to enforce. Its methods
+// are safe for concurrent use.
+type Service struct {
+	authv3.UnimplementedAuthorizationServer
+	Config
+	current atomic.Pointer[Snapshot]
+}
+
+// New makes a Service without a snapshot.
+func New(c Config) *Service { return &Service{Config: c} }
+
+// Enforce makes a snapshot the one that decisions are made from. When it returns, no decision that is yet to be
+// answered is made from an older one.
+func (s *Service) Enforce(snapshot *Snapshot) { s.current.Store(snapshot) }
+
+// Snapshot is the one that is enforced; nil when there is none.
+func (s *Service) Snapshot() *Snapshot { return s.current.Load() }
+
+// checkTime bounds one check. It is less than Envoy waits, so that the denial for having taken too long is ours.
+const checkTime = envoy.CheckTimeout * 4 / 5
+
+// restarts is how often a check starts over because another snapshot came to be enforced while it ran.
+const restarts = 3
+
+// errPanic stands for a bug; what it was is in the log.
+var errPanic = errors.New("panic")
+
+// Check answers Envoy. The error is always nil: an error would cost the caller the reason and the record.
+func (s *Service) Check(ctx context.Context, check *authv3.CheckRequest) (*authv3.CheckResponse, error) {
+	ctx, cancel := context.WithTimeout(ctx, checkTime)
+	defer cancel()
+	j := &judgement{id: authority.NewID[authority.DecisionID](), at: s.Clock.Now()}
+	var permit Permit
+	var asked endpoint
+	err := s.guard(func() (err error) {
+		if j.request, err = readRequest(check); err != nil {
+			return err
+		}
+		if asked, err = s.classify(j.request); err != nil {
+			return err
+		}
+		if asked == endpointSelf {
+			permit = permitSelf(j.request)
+			return nil
+		}
+		permit, err = s.decide(ctx, j)
+		return err
+	})
+	if err == nil && asked == endpointSelf {
+		return s.passToSelf(j, permit), nil
+	}
+	return s.conclude(j, permit, err), nil
+}
+
+// decide judges a request until it has done so from the snapshot that is enforced at the end.
+func (s *Service) decide(ctx context.Context, j *judgement) (Permit, error) {
+	for range restarts {
+		snapshot := s.current.Load()
+		if snapshot == nil {
+			return Permit{}, deny(authority.ReasonNoDecision, "The gateway has no state to decide from yet.")
+		}
+		j.snapshot, j.findings = snapshot, findings{}
+		permit, err := s.judge(ctx, j)
+		if late := ctx.Err(); late != nil && err == nil {
+			return Permit{}, fmt.Errorf("decide: %w", late)
+		}
+		if s.current.Load() == snapshot {
+			return permit, err
+		}
+	}
+	return Permit{}, deny(authority.ReasonNoDecision, "The gateway's state changed faster than it could decide.")
+}
+
+// passToSelf lets a request through to the gateway process. It is no decision about authority, so it is not recorded.
+func (s *Service) passToSelf(j *judgement, permit Permit) *authv3.CheckResponse {
+	answer := refuse(denialOf(errPanic), j.id)
+	accept(answer, permit)
+	answer.DynamicMetadata = metadata(map[string]string{metadataMode: j.request.mode})
+	return answer
+}
+
+// conclude records a decision and writes its answer. What cannot be recorded or written is denied.
+func (s *Service) conclude(j *judgement, permit Permit, err error) *authv3.CheckResponse {
+	if err == nil && !permit.whole() {
+		err = fmt.Errorf("decision %s: the permit is not whole", j.id)
+	}
+	denial := s.explain(j, err)
+	if failed := s.guard(func() error {
+		s.Recorder.Record(j.event(authority.EventAllowed, denial))
+		return nil
+	}); failed != nil {
+		denial = denialOf(failed)
+	}
+	var answer *authv3.CheckResponse
+	if denial != nil {
+		answer = refuse(denial, j.id)
+	} else {
+		answer = refuse(denialOf(errPanic), j.id)
+		accept(answer, permit)
+	}
+	values := map[string]string{
+		envoy.MetadataDecisionID: string(j.id),
+		metadataPrincipal:        string(j.caller),
+		metadataMandate:          string(j.mandate),
+	}
+	if j.request != nil {
+		values[metadataMode] = j.request.mode
+	}
+	answer.DynamicMetadata = metadata(values)
+	return answer
+}
+
+// explain names the denial that an error is, nil for none, and logs what the caller is not told.
+func (s *Service) explain(j *judgement, err error) *Denial {
+	if err == nil {
+		return nil
+	}
+	denial := denialOf(err)
+	if denial.Reason == authority.ReasonInternal && !errors.Is(err, errPanic) {
+		s.Log.Error("decision failed", "decision_id", j.id, "error", err)
+	}
+	return denial
+}
+
+// guard turns a panic into an error.
+func (s *Service) guard(step func() error) (err error) {
+	defer func() {
+		if cause := recover(); cause != nil {
+			s.Log.Error("decision panicked", "cause", cause, "stack", string(debug.Stack()))
+			err = errPanic
+		}
+	}()
+	return step()
+}
+
+// classify finds the endpoint of a request. A request in absolute form for one of the destinations looks like one to
+// this gateway, but is not meant for it.
+func (s *Service) classify(r *request) (endpoint, error) {
+	asked, err := classify(r)
+	if snapshot := s.current.Load(); err == nil && snapshot != nil && snapshot.served[r.host] {
+		return endpointNone, deny(authority.ReasonUnknownEndpoint, "%s is a destination, not this gateway.", r.host)
+	}
+	return asked, err
+}
+
+// Identify finds the principal that bears an agent's API key or an access token. The error is a *Denial.
+func (s *Service) Identify(bearer string) (authority.Principal, error) {
+	snapshot, now := s.current.Load(), s.Clock.Now()
+	if snapshot == nil {
+		return authority.Principal{}, deny(authority.ReasonNoDecision, "The gateway has no state to decide from yet.")
+	}
+	principal, err := snapshot.identify(bearer, now)
+	if err != nil {
+		return authority.Principal{}, err
+	}
+	if principal.Suspended {
+		return authority.Principal{}, deny(authority.ReasonSuspended, "The principal is suspended.")
+	}
+	return principal, nil
+}
+
+func (s *Snapshot) identify(bearer string, now time.Time) (authority.Principal, error) {
+	if bearer == "" {
+		return authority.Principal{}, deny(authority.ReasonAuthRequired, "The request needs an API key or an access token.")
+	}
+	if key, err := token.ParseAPIKey(bearer); err == nil {
+		return s.keyBearer(key, now)
+	}
+	return s.bearer(bearer, now)
+}
