@@ -36,7 +36,7 @@ type DelegateGrounds struct {
 // several the first in the given order. The child may be delegated further one time less than its parent, or as often
 // as that policy says if that is less. What goes beyond is refused, never cut down.
 func Delegate(g DelegateGrounds, r DelegateRequest) (Mandate, error) {
-	scope, err := r.parse()
+	scope, err := ParseScope(r.Resources, r.Actions)
 	if err != nil {
 		return Mandate{}, err
 	}

@@ -33,7 +33,7 @@ type IssueGrounds struct {
 // may issue while it administers the workspace, an agent or service within an active policy of its own that covers the
 // same. Of several policies that qualify, the first in the given order counts.
 func Issue(g IssueGrounds, r IssueRequest) (Mandate, error) {
-	scope, err := r.parse()
+	scope, err := ParseScope(r.Resources, r.Actions)
 	if err != nil {
 		return Mandate{}, err
 	}
@@ -93,10 +93,10 @@ func (r IssueRequest) begin(now time.Time) (time.Time, error) {
 // admit checks who takes part.
 func (g IssueGrounds) admit(r IssueRequest) error {
 	if r.IssuerID == "" || g.Issuer.ID != r.IssuerID {
-		return Within("issuer_id", Invalid("", "there is no such principal"))
+		return Invalid("issuer_id", "there is no such principal")
 	}
 	if r.SubjectID == "" || g.Subject.ID != r.SubjectID || g.Subject.WorkspaceID != g.Issuer.WorkspaceID {
-		return Within("subject_id", Invalid("", "there is no such principal"))
+		return Invalid("subject_id", "there is no such principal")
 	}
 	if err := admitCaller(g.Caller, g.Subject.WorkspaceID); err != nil {
 		return err

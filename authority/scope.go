@@ -46,15 +46,16 @@ func (s Scope) coversPattern(wanted ResourcePattern) bool {
 	return false
 }
 
-// parse reads a scope as a caller wrote it into the form that is stored.
-func (s Scope) parse() (Scope, error) {
-	resources, err := ParsePatterns(s.Resources)
+// ParseScope reads a scope as a caller writes it into the form that is stored. The Field of an error begins with
+// resource_scope or action_scope.
+func ParseScope[R, A ~string](resources []R, actions []A) (Scope, error) {
+	parsedResources, err := ParsePatterns(resources)
 	if err != nil {
 		return Scope{}, Within("resource_scope", err)
 	}
-	actions, err := ParseActions(s.Actions)
+	parsedActions, err := ParseActions(actions)
 	if err != nil {
 		return Scope{}, Within("action_scope", err)
 	}
-	return Scope{Resources: resources, Actions: actions}, nil
+	return Scope{Resources: parsedResources, Actions: parsedActions}, nil
 }
