@@ -1,20 +1,27 @@
 package envoy
 
 import (
+	"errors"
+	"fmt"
 	"net/netip"
 
 	xdscorev3 "github.com/cncf/xds/go/xds/core/v3"
+	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	rbacconfigv3 "github.com/envoyproxy/go-control-plane/envoy/config/rbac/v3"
 	rbacv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/rbac/v3"
 	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
 	upstreamipv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/rbac/matchers/upstream_ip_port/v3"
+	upstreamhttpv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/upstreams/http/v3"
 	matcherv3 "github.com/envoyproxy/go-control-plane/envoy/type/matcher/v3"
 	typev3 "github.com/envoyproxy/go-control-plane/envoy/type/v3"
 	"google.golang.org/protobuf/types/known/wrapperspb"
 )
 
-const upstreamRBAC = "envoy.filters.http.upstream_rbac"
+const (
+	upstreamRBAC = "envoy.filters.http.upstream_rbac"
+	listedPolicy = "listed"
+)
 
 // NotPublic lists the ranges that are no part of the public internet, and those that lead to them by translation: IPv4
 // addresses mapped into IPv6, NAT64 and 6to4. 168.63.129.16 is a cloud platform's own service behind a public address.
@@ -65,7 +72,7 @@ func publicOnly() *hcmv3.HttpFilter {
 
 // listedOnly refuses to connect to anything but the listed addresses on the one port.
 func listedOnly(addresses []netip.Prefix, port uint16) *hcmv3.HttpFilter {
-	return addressRule("listed", rbacconfigv3.RBAC_ALLOW, addresses, port)
+	return addressRule(listedPolicy, rbacconfigv3.RBAC_ALLOW, addresses, port)
 }
 
 // addressRule judges the address that Envoy is about to connect to. Port 0 stands for any.
@@ -88,4 +95,41 @@ func addressRule(policy string, action rbacconfigv3.RBAC_Action, addresses []net
 		Principals:  []*rbacconfigv3.Principal{{Identifier: &rbacconfigv3.Principal_Any{Any: true}}},
 	}}}
 	return httpFilter(upstreamRBAC, &rbacv3.RBAC{Rules: rule})
+}
+
+// listedAddresses reads back what listedOnly was given. A cluster with any other rule lists none.
+func listedAddresses(c *clusterv3.Cluster) ([]netip.Prefix, error) {
+	var options upstreamhttpv3.HttpProtocolOptions
+	if err := c.GetTypedExtensionProtocolOptions()[protocolOptionsName].UnmarshalTo(&options); err != nil {
+		return nil, fmt.Errorf("protocol options: %w", err)
+	}
+	if len(options.GetHttpFilters()) == 0 {
+		return nil, errors.New("no rule says which addresses may be connected to")
+	}
+	var rule rbacv3.RBAC
+	if err := options.GetHttpFilters()[0].GetTypedConfig().UnmarshalTo(&rule); err != nil {
+		return nil, fmt.Errorf("address rule: %w", err)
+	}
+	var list []netip.Prefix
+	for _, permission := range rule.GetRules().GetPolicies()[listedPolicy].GetPermissions() {
+		var match upstreamipv3.UpstreamIpPortMatcher
+		if err := permission.GetMatcher().GetTypedConfig().UnmarshalTo(&match); err != nil {
+			return nil, fmt.Errorf("address rule: %w", err)
+		}
+		address, err := netip.ParseAddr(match.GetUpstreamIp().GetAddressPrefix())
+		if err != nil {
+			return nil, fmt.Errorf("address rule: %w", err)
+		}
+		list = append(list, netip.PrefixFrom(address, int(match.GetUpstreamIp().GetPrefixLen().GetValue())))
+	}
+	return list, nil
+}
+
+func firstEndpoint(c *clusterv3.Cluster) *corev3.Address {
+	for _, locality := range c.GetLoadAssignment().GetEndpoints() {
+		for _, endpoint := range locality.GetLbEndpoints() {
+			return endpoint.GetEndpoint().GetAddress()
+		}
+	}
+	return nil
 }

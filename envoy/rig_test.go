@@ -215,7 +215,9 @@ func (r *rig) startEnvoy() {
 }
 
 // alive says whether the Envoy that was started still runs.
-func (r *rig) alive() bool { return r.process.Process.Signal(syscall.Signal(0)) == nil && r.listening() != "" }
+func (r *rig) alive() bool {
+	return r.process.Process.Signal(syscall.Signal(0)) == nil && r.listening() != ""
+}
 
 func (r *rig) admin(method, path string) (string, error) {
 	client := &http.Client{Timeout: patience, Transport: &http.Transport{

@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -235,6 +236,7 @@ func Catalog(upstreams []Upstream) (Resources, error) {
 			return Resources{}, fmt.Errorf("upstream %s:%d: %w", u.Host, u.Port, err)
 		}
 		if u.hasSettings() {
+			u.Addresses = slices.SortedFunc(slices.Values(u.Addresses), netip.Prefix.Compare)
 			keyed[u.Key()] = u
 		}
 	}
@@ -322,4 +324,51 @@ func (u Upstream) trust() *tlsv3.CommonTlsContext {
 			ValidationContextSdsSecretConfig: secret(SecretPublicRoots),
 		},
 	}}
+}
+
+// keyForm is the form of what Key returns.
+var keyForm = regexp.MustCompile(`^(.+)-(\d+)-(tls|plain)-[0-9a-f]{32}$`)
+
+// upstreamOf reads from a cluster the upstream that it was built for. Its key is the cluster's name, or the name is not
+// the one that the settings give.
+func upstreamOf(c *clusterv3.Cluster) (Upstream, error) {
+	name := strings.TrimSuffix(c.GetName(), http1Suffix)
+	parts := keyForm.FindStringSubmatch(name)
+	if parts == nil {
+		return Upstream{}, errors.New("not the cluster of an upstream")
+	}
+	port, err := strconv.ParseUint(parts[2], 10, 16)
+	if err != nil {
+		return Upstream{}, fmt.Errorf("port: %w", err)
+	}
+	u := Upstream{Host: hostOfKey(parts[1]), Port: uint16(port), TLS: parts[3] == "tls"}
+	if socket := c.GetTransportSocket().GetTypedConfig(); socket != nil {
+		var tls tlsv3.UpstreamTlsContext
+		if err := socket.UnmarshalTo(&tls); err != nil {
+			return Upstream{}, fmt.Errorf("transport socket: %w", err)
+		}
+		u.CA = tls.GetCommonTlsContext().GetValidationContext().GetTrustedCa().GetInlineString()
+	}
+	if u.Addresses, err = listedAddresses(c); err != nil {
+		return Upstream{}, err
+	}
+	if endpoint := firstEndpoint(c).GetSocketAddress(); endpoint != nil {
+		u.ConnectTo = net.JoinHostPort(endpoint.GetAddress(), strconv.FormatUint(uint64(endpoint.GetPortValue()), 10))
+	}
+	if u.Key() == name {
+		return u, nil
+	}
+	// Without connect_to the endpoint is the host itself.
+	if u.ConnectTo = ""; u.Key() == name {
+		return u, nil
+	}
+	return Upstream{}, errors.New("the name does not follow from the settings")
+}
+
+// hostOfKey undoes keyRune, which replaces the star of a wildcard and the colons of an IPv6 address.
+func hostOfKey(text string) string {
+	if suffix, wildcard := strings.CutPrefix(text, "_."); wildcard {
+		return "*." + suffix
+	}
+	return strings.ReplaceAll(text, "_", ":")
 }

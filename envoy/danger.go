@@ -1,0 +1,95 @@
+package envoy
+
+import (
+	"fmt"
+
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/reflect/protopath"
+	"google.golang.org/protobuf/reflect/protorange"
+	"google.golang.org/protobuf/reflect/protoreflect"
+)
+
+// dangers are settings that the gateway never uses, and what each would do. They are looked for wherever they could be,
+// whatever this package builds.
+func dangers() map[protoreflect.FullName]string {
+	const (
+		authz   = "envoy.extensions.filters.http.ext_authz.v3."
+		route   = "envoy.config.route.v3."
+		manager = "envoy.extensions.filters.network.http_connection_manager.v3."
+	)
+	return map[protoreflect.FullName]string{
+		authz + "ExtAuthz.failure_mode_allow":            "requests would pass when no decision comes",
+		authz + "ExtAuthz.failure_mode_allow_header_add": "requests would pass when no decision comes",
+		authz + "ExtAuthz.shadow_mode":                   "denials would be ignored",
+		authz + "ExtAuthz.filter_enabled":                "some requests would pass without a decision",
+		authz + "ExtAuthz.filter_enabled_metadata":       "some requests would pass without a decision",
+		authz + "ExtAuthz.decoder_header_mutation_rules": "rewrites of the target would be dropped silently",
+		authz + "ExtAuthz.allowed_headers":               "the decision would not see every header that the upstream gets",
+		authz + "ExtAuthz.disallowed_headers":            "the decision would not see every header that the upstream gets",
+		authz + "ExtAuthz.http_service":                  "decisions would be taken elsewhere",
+		authz + "ExtAuthzPerRoute.disabled":              "requests on this route would pass without a decision",
+		authz + "CheckSettings.grpc_service":             "decisions on this route would be taken elsewhere",
+		authz + "CheckSettings.http_service":             "decisions on this route would be taken elsewhere",
+
+		manager + "HttpFilter.disabled":                         "the filter would be skipped",
+		manager + "HttpFilter.is_optional":                      "an Envoy that does not know the filter would skip it",
+		manager + "HttpFilter.config_discovery":                 "the filter could be replaced",
+		manager + "HttpConnectionManager.UpgradeConfig.filters": "upgrades would pass other filters than requests do",
+		manager + "HttpConnectionManager.scoped_routes":         "requests would be routed by another table",
+
+		route + "Route.redirect":                              "clients would be sent to where no decision was made for",
+		route + "Route.filter_action":                         "the route would be chosen after the decision",
+		route + "RouteAction.cluster_header":                  "a header would choose where requests go",
+		route + "RouteAction.weighted_clusters":               "requests would go to several upstreams",
+		route + "RouteAction.cluster_specifier_plugin":        "a plugin would choose where requests go",
+		route + "RouteAction.inline_cluster_specifier_plugin": "a plugin would choose where requests go",
+		route + "RouteAction.internal_redirect_policy":        "Envoy would follow redirects that nobody decided on",
+		route + "RouteAction.internal_redirect_action":        "Envoy would follow redirects that nobody decided on",
+		route + "RouteAction.retry_policy":                    "a request that was permitted once would be sent twice",
+		route + "RouteAction.hedge_policy":                    "a request that was permitted once would be sent twice",
+		route + "RouteAction.request_mirror_policies":         "requests would be copied to another upstream",
+		route + "RouteAction.prefix_rewrite":                  "the upstream would get another path than was decided on",
+		route + "RouteAction.regex_rewrite":                   "the upstream would get another path than was decided on",
+		route + "RouteAction.path_rewrite_policy":             "the upstream would get another path than was decided on",
+		route + "RouteAction.host_rewrite_literal":            "the upstream would get another host than was decided on",
+		route + "RouteAction.host_rewrite_header":             "the upstream would get another host than was decided on",
+		route + "RouteAction.host_rewrite_path_regex":         "the upstream would get another host than was decided on",
+		route + "RouteAction.auto_host_rewrite":               "the upstream would get another host than was decided on",
+		route + "RouteAction.upgrade_configs":                 "tunnels would open where requests were decided on",
+		route + "VirtualHost.matcher":                         "requests would be routed by another table",
+		route + "VirtualHost.retry_policy":                    "a request that was permitted once would be sent twice",
+		route + "VirtualHost.require_tls":                     "clients would be sent to where no decision was made for",
+		route + "VirtualHost.request_mirror_policies":         "requests would be copied to another upstream",
+		route + "RouteConfiguration.vhds":                     "routes would come from elsewhere",
+		route + "RouteConfiguration.request_mirror_policies":  "requests would be copied to another upstream",
+
+		"envoy.config.core.v3.DataSource.filename":                                                         "a file of the gateway's host would be read",
+		"envoy.config.core.v3.DataSource.environment_variable":                                             "a secret of the gateway's host could be read",
+		"envoy.config.core.v3.Address.envoy_internal_address":                                              "requests would enter another listener without a decision",
+		"envoy.extensions.transport_sockets.tls.v3.CertificateValidationContext.trust_chain_verification":  "upstreams would not have to prove who they are",
+		"envoy.extensions.transport_sockets.tls.v3.CertificateValidationContext.allow_expired_certificate": "upstreams would not have to prove who they are",
+	}
+}
+
+func (r Resources) checkDangers() error {
+	known := dangers()
+	for _, m := range r.messages() {
+		if err := checkDangers(m, known); err != nil {
+			return fmt.Errorf("%q: %w", m.GetName(), err)
+		}
+	}
+	return nil
+}
+
+func checkDangers(m proto.Message, known map[protoreflect.FullName]string) error {
+	return protorange.Options{Stable: true}.Range(m.ProtoReflect(), func(p protopath.Values) error {
+		step := p.Path.Index(-1)
+		if step.Kind() != protopath.FieldAccessStep {
+			return nil
+		}
+		if why, dangerous := known[step.FieldDescriptor().FullName()]; dangerous {
+			return fmt.Errorf("%s is set: %s", fieldPath(p.Path), why)
+		}
+		return nil
+	}, nil)
+}
