@@ -3,6 +3,7 @@ package gateway
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"log/slog"
 	"sync"
@@ -22,6 +23,9 @@ const (
 	shipInterval = 500 * time.Millisecond
 	shipTimeout  = 5 * time.Second
 )
+
+// errNotStorable is a batch that the control plane can read but not store, now or later.
+var errNotStorable = errors.New("not storable")
 
 // shipper sends the record of every decision to the control plane: in batches, in order, again with the same numbers
 // until they are stored. It never holds up a decision.
@@ -195,6 +199,10 @@ func (s *shipper) insist(ctx context.Context, request *syncpb.RecordRequest, sen
 		if err == nil {
 			return true
 		}
+		if errors.Is(err, errNotStorable) {
+			s.drop(request, err)
+			return true
+		}
 		s.log.Warn("decision events wait for the control plane", "cause", err, "waiting", request.GetLast()-request.GetFirst()+1, "next_try", pause)
 		select {
 		case <-ctx.Done():
@@ -202,6 +210,16 @@ func (s *shipper) insist(ctx context.Context, request *syncpb.RecordRequest, sen
 		case <-time.After(pause):
 		}
 	}
+}
+
+// drop gives up a batch that the control plane will never store, so that it does not hold up those behind it.
+func (s *shipper) drop(request *syncpb.RecordRequest, cause error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if request.GetFirst() > 0 {
+		s.lost += request.GetLast() - request.GetFirst() + 1
+	}
+	s.log.Error("decision events are lost", "first", request.GetFirst(), "last", request.GetLast(), "cause", cause)
 }
 
 // giveBack puts a batch that was not stored in front of what came since, under its old numbers.

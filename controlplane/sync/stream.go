@@ -7,7 +7,6 @@ import (
 	"io"
 	"time"
 
-	"golang.org/x/sync/errgroup"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/types/known/timestamppb"
@@ -38,7 +37,7 @@ func (s *server) Stream(stream syncpb.Sync_StreamServer) error {
 	if err != nil {
 		return s.answer("find gateway", err)
 	}
-	if !bundle.VerifyStreamProof(gateway.PublicKey, hello.nonce, hello.hello.GetProof()) {
+	if bundle.VerifyStreamProof(gateway.PublicKey, hello.nonce, hello.hello.GetProof()) != nil {
 		return status.Error(codes.Unauthenticated, "the proof is not by the gateway's enrolled key")
 	}
 	disconnect, err := s.service.ConnectGateway(stream.Context(), caller, gateway.ID)
@@ -50,10 +49,7 @@ func (s *server) Stream(stream syncpb.Sync_StreamServer) error {
 
 	// Only a bundle that was sent on this stream, or is sent again, tells what the process enforces; its claim in the
 	// hello saves nothing but a look at the first push.
-	group, ctx := errgroup.WithContext(stream.Context())
-	group.Go(func() error { return c.push(ctx) })
-	group.Go(func() error { return c.listen(ctx) })
-	err = group.Wait()
+	err = c.serve()
 	left := errors.Is(err, errLeft)
 	disconnect(left)
 	s.log.Info("gateway disconnected", "gateway", gateway.ID, "workspace", caller.Slug(), "left", left, "cause", err)
@@ -108,6 +104,25 @@ type connection struct {
 	asked   chan uint64 // the newest SyncRequest that is not answered
 }
 
+// serve pushes and listens until either ends. A receive that still waits when push has failed ends with the stream,
+// which is over when its handler returns.
+func (c *connection) serve() error {
+	ctx, cancel := context.WithCancel(c.stream.Context())
+	defer cancel()
+	listened := make(chan error, 1)
+	go func() {
+		listened <- c.listen(ctx)
+		cancel()
+	}()
+	err := c.push(ctx)
+	select {
+	case heard := <-listened:
+		return heard
+	default:
+		return err
+	}
+}
+
 // push sends the workspace's bundle at once and after each change, and answers sync requests. It takes the newest
 // state each time, so that changes in quick succession travel together.
 func (c *connection) push(ctx context.Context) error {
@@ -138,8 +153,11 @@ func (c *connection) push(ctx context.Context) error {
 }
 
 // send sends the bundle if the workspace is beyond the revision that was sent last, and answers the revision that the
-// gateway has been sent by now.
+// gateway has been sent by now. The gateway key is authenticated again first: its revocation is a change too.
 func (c *connection) send(ctx context.Context, sent uint64) (uint64, error) {
+	if _, _, err := c.server.authenticate(c.stream.Context()); err != nil {
+		return sent, err
+	}
 	revision, err := c.server.service.Revision(ctx, c.caller)
 	if err != nil {
 		return sent, c.server.answer("read revision", err)

@@ -19,6 +19,7 @@ import (
 	"github.com/caracal-gateway/caracal/bundle"
 	"github.com/caracal-gateway/caracal/controlplane"
 	"github.com/caracal-gateway/caracal/internal/syncpb"
+	"github.com/caracal-gateway/caracal/token"
 )
 
 // maxMessage bounds what a gateway may send at once: a batch of decision events.
@@ -50,7 +51,7 @@ func (s *server) Enrol(ctx context.Context, r *syncpb.EnrolRequest) (*syncpb.Enr
 	if err := caller.Within(r.GetWorkspace()); err != nil {
 		return nil, status.Errorf(codes.PermissionDenied, "the gateway key belongs to the workspace %q, not to %q", caller.Slug(), r.GetWorkspace())
 	}
-	if !bundle.VerifyEnrolProof(r.GetPublicKey(), key, r.GetProof()) {
+	if bundle.VerifyEnrolProof(r.GetPublicKey(), key, r.GetProof()) != nil {
 		return nil, status.Error(codes.Unauthenticated, "the proof is not by the key that is to be enrolled")
 	}
 	enrolled, err := s.service.EnrolGateway(ctx, caller, controlplane.Enrolment{
@@ -80,7 +81,8 @@ func (s *server) Record(ctx context.Context, r *syncpb.RecordRequest) (*syncpb.R
 	if err != nil {
 		return nil, s.answer("find gateway", err)
 	}
-	if !bundle.VerifyRecordProof(gateway.PublicKey, r) {
+	signed := bundle.Batch{Gateway: gateway.ID, Epoch: r.GetEpoch(), First: r.GetFirst(), Last: r.GetLast(), Events: r.GetEvents(), Outcomes: r.GetOutcomes()}
+	if bundle.VerifyRecordProof(gateway.PublicKey, signed, r.GetProof()) != nil {
 		return nil, status.Error(codes.Unauthenticated, "the proof is not by the gateway's enrolled key")
 	}
 	batch, err := decode(r)
@@ -95,22 +97,26 @@ func (s *server) Record(ctx context.Context, r *syncpb.RecordRequest) (*syncpb.R
 }
 
 // authenticate finds the gateway key in the call's metadata.
-func (s *server) authenticate(ctx context.Context) (controlplane.Caller, string, error) {
-	var none controlplane.Caller
+func (s *server) authenticate(ctx context.Context) (controlplane.Caller, token.APIKey, error) {
+	var (
+		none controlplane.Caller
+		zero token.APIKey
+	)
 	values := metadata.ValueFromIncomingContext(ctx, "authorization")
 	if len(values) != 1 {
-		return none, "", status.Error(codes.Unauthenticated, "one gateway key is needed as authorization metadata")
+		return none, zero, status.Error(codes.Unauthenticated, "one gateway key is needed as authorization metadata")
 	}
-	key, isBearer := strings.CutPrefix(values[0], "Bearer ")
-	if !isBearer {
-		return none, "", status.Error(codes.Unauthenticated, "the gateway key goes into the metadata as `Bearer <key>`")
+	bearer, isBearer := strings.CutPrefix(values[0], "Bearer ")
+	key, err := token.ParseAPIKey(bearer)
+	if !isBearer || err != nil {
+		return none, zero, status.Error(codes.Unauthenticated, "a gateway key is needed as authorization metadata, in the form `Bearer <key>`")
 	}
-	caller, err := s.service.Authenticate(ctx, key)
+	caller, err := s.service.Authenticate(ctx, bearer)
 	if err != nil {
-		return none, "", s.answer("authenticate gateway", err)
+		return none, zero, s.answer("authenticate gateway", err)
 	}
 	if caller.Kind() != authority.KeyGateway {
-		return none, "", status.Errorf(codes.PermissionDenied, "a key of the kind gateway is needed, this is one of the kind %s", caller.Kind())
+		return none, zero, status.Errorf(codes.PermissionDenied, "a key of the kind gateway is needed, this is one of the kind %s", caller.Kind())
 	}
 	return caller, key, nil
 }

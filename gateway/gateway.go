@@ -1,0 +1,300 @@
+package gateway
+
+import (
+	"context"
+	"crypto/ed25519"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/netip"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strconv"
+	"sync"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/caracal-gateway/caracal/bundle"
+	"github.com/caracal-gateway/caracal/envoy"
+	"github.com/caracal-gateway/caracal/extauthz"
+	"github.com/caracal-gateway/caracal/internal/syncpb"
+	"github.com/caracal-gateway/caracal/token"
+)
+
+// Config is what one gateway process needs.
+type Config struct {
+	// Control is the URL of the control plane; http only to a loopback address unless AllowPlain.
+	Control    *url.URL
+	ControlCA  []byte // PEM certificates that the control plane must chain to; empty means the host's roots
+	AllowPlain bool
+	Key        token.APIKey
+	Workspace  string        // slug, which has to be the key's own
+	Interval   time.Duration // between the looks for a newer revision, beside what is pushed
+
+	Listen                  netip.AddrPort
+	Certificate, PrivateKey []byte // PEM, of the gateway port; empty means plain HTTP
+	Roots                   []byte // PEM certificates that public upstreams must chain to
+	Resolvers               []netip.AddrPort
+
+	// StateDir keeps the last good bundle and the process's key; one process at a time.
+	StateDir string
+	// Credentials finds the secrets that destinations name.
+	Credentials *extauthz.Credentials
+	// EnvoyPath is the Envoy binary to run as a child. Empty means that the operator runs Envoy from the bootstrap
+	// file that the gateway writes to its state directory.
+	EnvoyPath string
+	Instance  string // host name, for people
+	Version   string
+	Log       *slog.Logger
+}
+
+// gateway is one running process.
+type gateway struct {
+	Config
+	bootstrap bootstrap
+	fixed     envoy.Resources
+	clock     *extauthz.Clock
+	service   *extauthz.Service
+	xds       *xds
+	state     *state
+	shipper   *shipper
+	link      *link
+	kept      bundle.File
+
+	applying sync.Mutex // one bundle at a time
+	trust    bundle.Trust
+}
+
+// Run runs the gateway until ctx ends, then lets Envoy finish, ships what is left of the decision events and leaves the
+// control plane in order. It returns early for what cannot mend itself: a port that is taken, a state directory in use,
+// a key that the control plane refuses while there is no kept bundle.
+func Run(ctx context.Context, c Config) error {
+	unlock, err := lockDirectory(c.StateDir)
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	if err := portIsFree(c.Listen); err != nil {
+		return err
+	}
+	private, err := processKey(filepath.Join(c.StateDir, "process.key"))
+	if err != nil {
+		return err
+	}
+	sockets, removeSockets, err := openSockets(c.StateDir)
+	if err != nil {
+		return err
+	}
+	defer removeSockets()
+	g, err := assemble(ctx, c, sockets, private)
+	if err != nil {
+		return err
+	}
+	defer g.link.connect.Close()
+	g.state.Log()
+	g.load(ctx)
+	return g.run(ctx, sockets)
+}
+
+// assemble makes the parts and ties them together; nothing runs yet.
+func assemble(ctx context.Context, c Config, at sockets, private ed25519.PrivateKey) (*gateway, error) {
+	epoch := uint64(time.Now().UnixNano()) // rises from process to process on one host
+	g := &gateway{
+		Config:  c,
+		clock:   extauthz.NewClock(extauthz.BootTime, time.Now),
+		shipper: newShipper(epoch, c.Log),
+		kept:    bundle.File{Path: filepath.Join(c.StateDir, "bundle")},
+		trust:   bundle.Trust{Root: c.Key.Root},
+	}
+	host := envoy.Local{
+		NodeID: c.Instance, AuthzSocket: at.authz.path, XDSSocket: at.xds.path, SelfSocket: at.self.path, AdminSocket: at.admin,
+		Listen: c.Listen, Certificate: c.Certificate, PrivateKey: c.PrivateKey, Roots: c.Roots, Resolvers: c.Resolvers,
+	}
+	if host.NodeID == "" {
+		host.NodeID = "gateway"
+	}
+	g.fixed = envoy.Fixed(host)
+	var err error
+	if g.bootstrap, err = writeBootstrap(c.StateDir, envoy.Bootstrap(host)); err != nil {
+		return nil, err
+	}
+	if g.xds, err = newXDS(ctx, host.NodeID, envoy.Merge(g.fixed, envoy.BuiltIn()), g.reportEnvoy, c.Log); err != nil {
+		return nil, err
+	}
+	g.state = newState(c.Interval, g.clock.Now, func() (string, bool) { return g.xds.Refusal(), g.xds.Ready() }, c.Log)
+	g.service = extauthz.New(extauthz.Config{
+		Clock: g.clock, Recorder: g.shipper, Credentials: c.Credentials, Routes: g.xds.Accepted,
+		Listeners: []netip.AddrPort{c.Listen}, Log: c.Log,
+	})
+	connect, err := dial(c.Control, c.ControlCA, c.AllowPlain)
+	if err != nil {
+		return nil, err
+	}
+	g.link = &link{
+		url: c.Control, workspace: c.Workspace, key: c.Key, private: private, instance: c.Instance, version: c.Version,
+		epoch: epoch, interval: c.Interval, connect: connect, client: syncpb.NewSyncClient(connect), state: g.state, log: c.Log,
+		enrolled: g.enrolled, apply: g.apply, anchor: g.clock.Anchor, asked: map[uint64]question{},
+	}
+	return g, nil
+}
+
+// run runs all parts until ctx ends or one of them fails. The parts that a request passes through end last.
+func (g *gateway) run(ctx context.Context, at sockets) error {
+	transport, err := controlTransport(g.ControlCA)
+	if err != nil {
+		return err
+	}
+	endpoints := newLocal(g.Control, transport, g.state, g.service, g.link.Sync, g.Log)
+
+	serving, stopServing := context.WithCancel(context.WithoutCancel(ctx))
+	defer stopServing()
+	var outer errgroup.Group
+	group, ctx := errgroup.WithContext(ctx)
+	outer.Go(func() error { return g.service.Serve(serving, at.authz.listener) })
+	outer.Go(func() error { return g.xds.Run(serving, at.xds.listener) })
+	outer.Go(func() error { return endpoints.Run(serving, at.self.listener) })
+	group.Go(func() error {
+		return g.link.Run(ctx, func() bool { _, revision := g.state.enforced(); return revision == 0 })
+	})
+	group.Go(func() error { return g.shipper.Run(ctx, g.link.Record) })
+	group.Go(func() error { return g.tell(ctx) })
+	if g.EnvoyPath != "" {
+		child := &process{path: g.EnvoyPath, arguments: g.bootstrap.arguments(), log: g.Log}
+		group.Go(func() error { return child.Run(ctx) })
+	} else {
+		g.Log.Info("no Envoy is started here; start it with the bootstrap file", "bootstrap", g.bootstrap.path)
+	}
+	err = group.Wait()
+	stopServing()
+	return errors.Join(err, outer.Wait())
+}
+
+// tell logs the state each interval.
+func (g *gateway) tell(ctx context.Context) error {
+	tick := time.NewTicker(g.Interval)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-tick.C:
+			g.state.Log()
+		}
+	}
+}
+
+// load enforces the bundle that an earlier process kept. One that does not open is left alone and said so: the control
+// plane sends a new one.
+func (g *gateway) load(ctx context.Context) {
+	sealed, err := g.kept.Read()
+	if errors.Is(err, os.ErrNotExist) {
+		return
+	}
+	if err == nil {
+		err = g.apply(ctx, sealed)
+	}
+	if err != nil {
+		g.Log.Warn("the kept bundle is not used", "path", g.kept.Path, "code", bundle.CodeOf(err), "cause", err)
+	}
+}
+
+// enrolled takes what the control plane says it is, and holds it to the fingerprint in the gateway key and to what is
+// enforced already.
+func (g *gateway) enrolled(answer *syncpb.EnrolResponse) error {
+	keys, err := token.OpenKeySet(answer.GetKeySet(), g.Key.Root)
+	if err != nil {
+		return fmt.Errorf("the control plane's key set is not the one that the gateway key names: %w", err)
+	}
+	g.applying.Lock()
+	defer g.applying.Unlock()
+	switch {
+	case g.trust.Deployment != "" && keys.Deployment != g.trust.Deployment, g.trust.Workspace != "" && keys.Workspace != g.trust.Workspace:
+		return fmt.Errorf("the control plane is another deployment than the one whose bundle is kept in %s", g.StateDir)
+	case g.trust.Timeline != "" && keys.Timeline != g.trust.Timeline:
+		return fmt.Errorf("the control plane was restored: its timeline is %s, what is enforced is of %s", keys.Timeline, g.trust.Timeline)
+	}
+	g.trust.Deployment, g.trust.Workspace, g.trust.Timeline = keys.Deployment, keys.Workspace, keys.Timeline
+	return nil
+}
+
+// apply opens a bundle, checks all of it, keeps it, and only then lets decisions and Envoy go by it. When it returns
+// without an error, decisions enforce the bundle's revision.
+func (g *gateway) apply(ctx context.Context, sealed bundle.Sealed) error {
+	g.applying.Lock()
+	defer g.applying.Unlock()
+	content, keys, err := bundle.Open(sealed, g.trust)
+	if err != nil {
+		return err
+	}
+	if content.Revision == g.trust.Revision {
+		return nil // the very same state, which Open has made sure of
+	}
+	snapshot, err := extauthz.NewSnapshot(ctx, content, keys)
+	if err != nil {
+		return err
+	}
+	catalog, err := envoy.Unmarshal(content.Envoy)
+	if err != nil {
+		return err
+	}
+	if err := envoy.ValidateCatalog(catalog); err != nil {
+		return fmt.Errorf("the bundle's Envoy configuration would not fail closed: %w", err)
+	}
+	all := envoy.Merge(g.fixed, catalog)
+	if err := envoy.Validate(g.bootstrap.message, all); err != nil {
+		return fmt.Errorf("the bundle's Envoy configuration would not fail closed: %w", err)
+	}
+	if err := g.kept.Write(sealed); err != nil {
+		// A full disk must not hold up a revocation; it only costs the start without a control plane.
+		g.Log.Error("the bundle is enforced but not kept", "revision", content.Revision, "cause", err)
+	}
+	g.service.Enforce(snapshot)
+	if err := g.xds.Serve(ctx, all); err != nil {
+		g.Log.Error("the bundle is enforced, but Envoy keeps its last configuration", "revision", content.Revision, "cause", err)
+	}
+	g.trust = g.trust.Enforced(sealed, content, keys)
+	g.state.enforce(content.Timeline, content.Revision, content.ActivePolicies)
+	return nil
+}
+
+// reportEnvoy tells the control plane what Envoy made of its configuration.
+func (g *gateway) reportEnvoy(refusal string) {
+	if g.link == nil {
+		return
+	}
+	_, revision := g.state.enforced()
+	g.link.Tell(&syncpb.GatewayMessage{Message: &syncpb.GatewayMessage_Envoy{Envoy: &syncpb.EnvoyStatus{
+		Accepted: refusal == "", Revision: revision, Message: refusal,
+	}}})
+}
+
+// portIsFree says which setting to change when something else listens already; Envoy would only say that it cannot
+// bind.
+func portIsFree(address netip.AddrPort) error {
+	listener, err := net.Listen("tcp", address.String())
+	if err != nil {
+		return fmt.Errorf("the gateway port %s cannot be used (%w): stop what listens there, or choose another with CARACAL_LISTEN", strconv.Itoa(int(address.Port())), err)
+	}
+	return listener.Close()
+}
+
+// controlTransport carries the agents' API to the control plane.
+func controlTransport(caPEM []byte) (http.RoundTripper, error) {
+	config, err := controlTLS(caPEM)
+	if err != nil {
+		return nil, err
+	}
+	return &http.Transport{
+		DialContext:           (&net.Dialer{Timeout: 3 * time.Second}).DialContext,
+		TLSClientConfig:       config,
+		ForceAttemptHTTP2:     true,
+		TLSHandshakeTimeout:   5 * time.Second,
+		ResponseHeaderTimeout: 150 * time.Second, // a revocation may wait 120 s for the other gateways
+		IdleConnTimeout:       90 * time.Second,
+		MaxIdleConnsPerHost:   32,
+	}, nil
+}

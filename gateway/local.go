@@ -1,0 +1,226 @@
+package gateway
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/http/httputil"
+	"net/url"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/caracal-gateway/caracal/authority"
+	"github.com/caracal-gateway/caracal/extauthz"
+	"github.com/caracal-gateway/caracal/token"
+)
+
+const (
+	// syncPause is the shortest time between two syncs that were asked for at /admin/sync.
+	syncPause   = time.Second
+	syncTimeout = 5 * time.Second
+	// catchUpTimeout bounds how long the answer to a write waits until this gateway enforces it.
+	catchUpTimeout = 10 * time.Second
+	maxBody        = 1 << 20
+	// revisionHeader is the control plane's: the revision of the workspace that holds a write.
+	revisionHeader = "X-Caracal-Revision"
+)
+
+// local answers what Envoy routes to the gateway itself: health, readiness, sync and the agents' API. It listens on a
+// Unix socket that only Envoy connects to, after the decision service has let the request through.
+type local struct {
+	state   *state
+	service *extauthz.Service
+	sync    func(context.Context) error
+	log     *slog.Logger
+	forward *httputil.ReverseProxy
+
+	syncing  sync.Mutex
+	lastSync time.Time
+}
+
+func newLocal(control *url.URL, transport http.RoundTripper, st *state, service *extauthz.Service, sync func(context.Context) error, log *slog.Logger) *local {
+	l := &local{state: st, service: service, sync: sync, log: log}
+	l.forward = &httputil.ReverseProxy{
+		Rewrite: func(r *httputil.ProxyRequest) {
+			r.SetURL(control)
+			for name := range r.Out.Header {
+				if strings.HasPrefix(name, "X-Caracal-") || strings.HasPrefix(name, "X-Envoy-") {
+					r.Out.Header.Del(name)
+				}
+			}
+		},
+		Transport:      transport,
+		ModifyResponse: l.catchUp,
+		ErrorHandler: func(w http.ResponseWriter, r *http.Request, err error) {
+			log.Warn("control plane did not answer", "path", r.URL.Path, "cause", err)
+			problem(w, http.StatusServiceUnavailable, "unavailable", "the control plane does not answer; try again")
+		},
+	}
+	return l
+}
+
+// Run serves on the listener until ctx ends.
+func (l *local) Run(ctx context.Context, listener net.Listener) error {
+	server := &http.Server{
+		Handler:           l.routes(),
+		ReadHeaderTimeout: 10 * time.Second,
+		IdleTimeout:       2 * time.Minute,
+		MaxHeaderBytes:    64 << 10,
+		ErrorLog:          slog.NewLogLogger(l.log.Handler(), slog.LevelWarn),
+	}
+	stop := context.AfterFunc(ctx, func() {
+		grace, cancel := context.WithTimeout(context.Background(), drainTime)
+		defer cancel()
+		if err := server.Shutdown(grace); err != nil {
+			l.log.Warn("local endpoints did not end in time", "cause", err)
+		}
+	})
+	defer stop()
+	if err := server.Serve(listener); err != nil && !errors.Is(err, http.ErrServerClosed) {
+		return fmt.Errorf("serve local endpoints: %w", err)
+	}
+	return nil
+}
+
+func (l *local) routes() http.Handler {
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /health", func(w http.ResponseWriter, _ *http.Request) { reply(w, http.StatusOK, l.state.Health()) })
+	mux.HandleFunc("GET /ready", l.ready)
+	mux.HandleFunc("POST /admin/sync", l.adminSync)
+	mux.HandleFunc("POST /api/v1/mandates/validate", l.validate)
+	mux.HandleFunc("POST /api/v1/workspaces/{slug}/mandates/validate", l.validate)
+	mux.Handle("/api/v1/", l.forward)
+	return mux
+}
+
+// ready says whether the gateway would let anything through at all.
+func (l *local) ready(w http.ResponseWriter, _ *http.Request) {
+	health := l.state.Health()
+	status := http.StatusOK
+	if health.Status == StatusFenced {
+		status = http.StatusServiceUnavailable
+	}
+	reply(w, status, health)
+}
+
+// adminSync makes the gateway look for a newer revision now and answers the state afterwards. Calls that come while
+// one is under way, or within a second of it, share its result.
+func (l *local) adminSync(w http.ResponseWriter, r *http.Request) {
+	l.syncing.Lock()
+	defer l.syncing.Unlock()
+	if time.Since(l.lastSync) >= syncPause {
+		ctx, cancel := context.WithTimeout(r.Context(), syncTimeout)
+		defer cancel()
+		if err := l.sync(ctx); err != nil {
+			l.log.Warn("enterprise_sync on demand", "cause", err)
+		}
+		l.lastSync = time.Now()
+	}
+	reply(w, http.StatusOK, l.state.Health())
+}
+
+// validate answers from the gateway's own snapshot. Keys that a gateway does not know, such as an owner's, are for the
+// control plane to judge.
+func (l *local) validate(w http.ResponseWriter, r *http.Request) {
+	bearer, _ := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
+	if key, err := token.ParseAPIKey(bearer); err == nil && key.Kind != authority.KeyAgent {
+		l.forward.ServeHTTP(w, r)
+		return
+	}
+	caller, err := l.service.Identify(bearer)
+	if err != nil {
+		refuse(w, err)
+		return
+	}
+	var asked extauthz.Question
+	decoder := json.NewDecoder(http.MaxBytesReader(w, r.Body, maxBody))
+	decoder.DisallowUnknownFields()
+	if err := decoder.Decode(&asked); err != nil {
+		problem(w, http.StatusBadRequest, string(authority.CodeInvalid), "the body is not a validation: "+err.Error())
+		return
+	}
+	answer, err := l.service.Validate(r.Context(), caller, asked)
+	if err != nil {
+		refuse(w, err)
+		return
+	}
+	reply(w, http.StatusOK, answer)
+}
+
+// catchUp holds the answer to a write until this gateway enforces it: who writes through a gateway may use what was
+// written at once.
+func (l *local) catchUp(r *http.Response) error {
+	if r.Request.Method == http.MethodGet || r.StatusCode >= http.StatusBadRequest {
+		return nil
+	}
+	revision, err := strconv.ParseUint(r.Header.Get(revisionHeader), 10, 64)
+	if err != nil {
+		return nil // nothing was written
+	}
+	ctx, cancel := context.WithTimeout(r.Request.Context(), catchUpTimeout)
+	defer cancel()
+	if l.state.Await(ctx.Done(), revision) {
+		return nil
+	}
+	body := problemBody(http.StatusServiceUnavailable, "not_enforced_yet", "the change is committed, but this gateway does not enforce it yet")
+	_ = r.Body.Close() // its content is replaced
+	r.StatusCode, r.Status = http.StatusServiceUnavailable, ""
+	r.Header = http.Header{"Content-Type": {"application/problem+json"}, revisionHeader: r.Header[revisionHeader], "Retry-After": {"1"}}
+	r.Body, r.ContentLength = io.NopCloser(bytes.NewReader(body)), int64(len(body))
+	return nil
+}
+
+func reply(w http.ResponseWriter, status int, value any) {
+	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Cache-Control", "no-store")
+	w.WriteHeader(status)
+	_ = json.NewEncoder(w).Encode(value) // a client that is gone has no use for an error
+}
+
+// refuse answers an error of the domain or of the decision service; anything else is an internal error without detail.
+func refuse(w http.ResponseWriter, err error) {
+	var (
+		denial *extauthz.Denial
+		known  *authority.Error
+	)
+	switch {
+	case errors.As(err, &denial):
+		problem(w, denial.Reason.Status(), string(denial.Reason), denial.Message)
+	case errors.As(err, &known) && known.Reason != "":
+		problem(w, known.Code.Status(), string(known.Reason), known.Message)
+	case errors.As(err, &known):
+		problem(w, known.Code.Status(), string(known.Code), known.Message)
+	default:
+		problem(w, http.StatusInternalServerError, string(authority.ReasonInternal), authority.ReasonInternal.Message())
+	}
+}
+
+// problem answers an RFC 9457 problem, like the control plane does.
+func problem(w http.ResponseWriter, status int, code, message string) {
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.Header().Set("Cache-Control", "no-store")
+	w.WriteHeader(status)
+	_, _ = w.Write(problemBody(status, code, message))
+}
+
+func problemBody(status int, code, message string) []byte {
+	body, err := json.Marshal(struct {
+		Type   string `json:"type"`
+		Title  string `json:"title"`
+		Status int    `json:"status"`
+		Code   string `json:"code"`
+		Detail string `json:"detail"`
+	}{"about:blank", http.StatusText(status), status, code, message})
+	if err != nil {
+		return nil // strings and a number encode always
+	}
+	return body
+}

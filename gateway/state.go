@@ -1,0 +1,172 @@
+package gateway
+
+import (
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+)
+
+// Status is the gateway's condition in one word.
+type Status string
+
+// A gateway is ok while it enforces a bundle and the control plane is connected; degraded while it enforces the last
+// good bundle but something is wrong; fenced while it denies everything.
+const (
+	StatusOK       Status = "ok"
+	StatusDegraded Status = "degraded"
+	StatusFenced   Status = "fenced"
+)
+
+// Health is what GET /health answers. The members of EnterpriseSync and their order are fixed.
+type Health struct {
+	Status         Status         `json:"status"`
+	EnterpriseSync EnterpriseSync `json:"enterprise_sync"`
+	Reasons        []string       `json:"reasons,omitempty"` // why the status is not ok
+}
+
+// EnterpriseSync is the state of the stream to the control plane.
+type EnterpriseSync struct {
+	Connected bool `json:"connected"`
+	// LastSync is when the gateway last knew that it enforces the newest revision, in RFC 3339 with whole seconds
+	// of UTC; null before the first time.
+	LastSync       *string `json:"last_sync"`
+	PoliciesSynced int     `json:"policies_synced"`
+}
+
+// state is what the parts of a gateway process know about each other.
+type state struct {
+	now      func() time.Time
+	log      *slog.Logger
+	envoy    func() (refusal string, ready bool)
+	interval time.Duration
+
+	mu       sync.Mutex
+	online   bool
+	fault    string // why the control plane is not connected
+	lastSync time.Time
+	timeline string
+	revision uint64 // that decisions enforce; 0 without a bundle
+	policies int
+	refusal  string        // why the newest bundle was not applied
+	advanced chan struct{} // closed and replaced when the revision advances
+}
+
+func newState(interval time.Duration, now func() time.Time, envoy func() (string, bool), log *slog.Logger) *state {
+	return &state{now: now, log: log, envoy: envoy, interval: interval, fault: "not connected yet", advanced: make(chan struct{})}
+}
+
+// enforce notes the bundle that decisions are taken on from now on.
+func (s *state) enforce(timeline string, revision uint64, policies int) {
+	s.change(func() {
+		s.timeline, s.revision, s.policies, s.refusal = timeline, revision, policies, ""
+		close(s.advanced)
+		s.advanced = make(chan struct{})
+	})
+}
+
+func (s *state) enforced() (timeline string, revision uint64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.timeline, s.revision
+}
+
+func (s *state) connected() { s.change(func() { s.online, s.fault = true, "" }) }
+
+func (s *state) disconnected(cause error) {
+	s.change(func() { s.online, s.fault = false, plain(cause) })
+}
+
+func (s *state) refused(revision uint64, cause error) {
+	s.change(func() { s.refusal = fmt.Sprintf("bundle %d: %v", revision, cause) })
+}
+
+// synced notes that the control plane has nothing newer than what is enforced, or what was refused.
+func (s *state) synced() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.refusal == "" {
+		s.lastSync = s.now()
+	}
+}
+
+// change applies a change and logs the state if its summary differs.
+func (s *state) change(apply func()) {
+	s.mu.Lock()
+	before := s.summary()
+	apply()
+	after := s.summary()
+	s.mu.Unlock()
+	if before != after {
+		s.Log()
+	}
+}
+
+// summary is what a change of state is: one of these differs.
+func (s *state) summary() [3]string {
+	return [3]string{fmt.Sprint(s.online), fmt.Sprint(s.revision), s.refusal}
+}
+
+// Log writes the line that operators search for.
+func (s *state) Log() {
+	h := s.Health()
+	s.mu.Lock()
+	revision := s.revision
+	s.mu.Unlock()
+	last := "never"
+	if h.EnterpriseSync.LastSync != nil {
+		last = *h.EnterpriseSync.LastSync
+	}
+	s.log.Info("enterprise_sync", "status", h.Status, "connected", h.EnterpriseSync.Connected, "last_sync", last,
+		"policies_synced", h.EnterpriseSync.PoliciesSynced, "revision", revision, "reasons", h.Reasons)
+}
+
+// Health is the present condition.
+func (s *state) Health() Health {
+	refusal, ready := s.envoy()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	h := Health{Status: StatusOK, EnterpriseSync: EnterpriseSync{Connected: s.online, PoliciesSynced: s.policies}}
+	if !s.lastSync.IsZero() {
+		at := s.lastSync.UTC().Format("2006-01-02T15:04:05Z")
+		h.EnterpriseSync.LastSync = &at
+	}
+	note := func(status Status, format string, args ...any) {
+		if h.Status != StatusFenced {
+			h.Status = status
+		}
+		h.Reasons = append(h.Reasons, fmt.Sprintf(format, args...))
+	}
+	if s.revision == 0 {
+		note(StatusFenced, "no bundle yet: every request is denied")
+	}
+	if !s.online {
+		note(StatusDegraded, "control plane: %s", s.fault)
+	}
+	if s.refusal != "" {
+		note(StatusDegraded, "%s", s.refusal)
+	}
+	if refusal != "" {
+		note(StatusDegraded, "envoy: %s", refusal)
+	} else if !ready {
+		note(StatusDegraded, "envoy: has not accepted its configuration yet")
+	}
+	return h
+}
+
+// Await reports true once decisions enforce at least the revision, and false when done is closed before.
+func (s *state) Await(done <-chan struct{}, revision uint64) bool {
+	for {
+		s.mu.Lock()
+		reached, advanced := s.revision >= revision, s.advanced
+		s.mu.Unlock()
+		if reached {
+			return true
+		}
+		select {
+		case <-done:
+			return false
+		case <-advanced:
+		}
+	}
+}
