@@ -17,29 +17,31 @@ type File struct {
 }
 
 // Write replaces the file at once: after a crash it holds the old bundle or the new one, and once Write returns, the
-// new one. Only the gateway's own user can read it.
-func (f File) Write(sealed Sealed) (err error) {
-	dir := filepath.Dir(f.Path)
-	temporary, err := os.CreateTemp(dir, ".bundle-*")
-	if err != nil {
+// new one. Only the gateway's own user can read it. One goroutine at a time may write.
+func (f File) Write(sealed Sealed) error {
+	next := f.Path + ".next"
+	if err := writeSynced(next, sealed); err != nil {
 		return fmt.Errorf("keep bundle: %w", err)
 	}
-	defer func() {
-		if err != nil {
-			err = fmt.Errorf("keep bundle: %w", errors.Join(err, os.Remove(temporary.Name())))
-		}
-	}()
-	_, err = temporary.Write(sealed)
+	if err := os.Rename(next, f.Path); err != nil {
+		return fmt.Errorf("keep bundle: %w", err)
+	}
+	if err := syncDirectory(filepath.Dir(f.Path)); err != nil {
+		return fmt.Errorf("keep bundle: %w", err)
+	}
+	return nil
+}
+
+func writeSynced(path string, content []byte) error {
+	file, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_TRUNC|syscall.O_NOFOLLOW, 0o600)
+	if err != nil {
+		return err
+	}
+	_, err = file.Write(content)
 	if err == nil {
-		err = temporary.Sync()
+		err = file.Sync()
 	}
-	if err = errors.Join(err, temporary.Close()); err != nil {
-		return err
-	}
-	if err = os.Rename(temporary.Name(), f.Path); err != nil {
-		return err
-	}
-	return syncDirectory(dir)
+	return errors.Join(err, file.Close())
 }
 
 // syncDirectory makes a rename in it last.
