@@ -88,7 +88,7 @@ func checkDangers(m proto.Message, known map[protoreflect.FullName]string) error
 			return nil
 		}
 		if why, dangerous := known[step.FieldDescriptor().FullName()]; dangerous {
-			return fmt.Errorf("%s is set: %s", fieldPath(p.Path), why)
+			return fmt.Errorf("%s is set: %s", fieldPath(p.Path.String()), why)
 		}
 		return nil
 	}, nil)

@@ -1,6 +1,7 @@
 package envoy
 
 import (
+	"errors"
 	"fmt"
 	"regexp"
 	"strings"
@@ -19,17 +20,17 @@ func same(got, want proto.Message) error {
 	has, expected := leaves(got), leaves(want)
 	for _, path := range has.order {
 		if value, known := expected.values[path]; !known {
-			return fmt.Errorf("%s is set, which the gateway never does", path)
+			return fmt.Errorf("%s is set, which the gateway never does", fieldPath(path))
 		} else if value != has.values[path] {
-			return fmt.Errorf("%s is %s, want %s", path, has.values[path], value)
+			return fmt.Errorf("%s is %s, want %s", fieldPath(path), has.values[path], value)
 		}
 	}
 	for _, path := range expected.order {
 		if _, known := has.values[path]; !known {
-			return fmt.Errorf("%s is missing, want %s", path, expected.values[path])
+			return fmt.Errorf("%s is missing, want %s", fieldPath(path), expected.values[path])
 		}
 	}
-	return fmt.Errorf("the encoding differs")
+	return errors.New("the encoding differs")
 }
 
 // flat is a message as paths and values, in the order of its fields.
@@ -42,7 +43,7 @@ func leaves(m proto.Message) flat {
 	f := flat{values: map[string]string{}}
 	// The callback never returns an error, so neither does Range.
 	_ = protorange.Options{Stable: true}.Range(m.ProtoReflect(), func(p protopath.Values) error {
-		path := fieldPath(p.Path)
+		path := p.Path.String()
 		f.order = append(f.order, path)
 		f.values[path] = describe(p.Index(-1).Value)
 		return nil
@@ -76,6 +77,6 @@ func abbreviate(text string) string {
 var typeName = regexp.MustCompile(`\.?\([\w.]+\)\.?`)
 
 // fieldPath writes a path as Envoy's documentation does: fields and indices only.
-func fieldPath(p protopath.Path) string {
-	return strings.Trim(typeName.ReplaceAllString(p.String(), "."), ".")
+func fieldPath(path string) string {
+	return strings.Trim(typeName.ReplaceAllString(path, "."), ".")
 }

@@ -15,6 +15,9 @@ import (
 // fields on the way, without indices.
 func edit(m protoreflect.Message, path string, visit func(path string, m protoreflect.Message)) {
 	if packed, ok := m.Interface().(*anypb.Any); ok {
+		if packed.GetTypeUrl() == "" {
+			return // made empty by an edit
+		}
 		inner, err := packed.UnmarshalNew()
 		if err != nil {
 			panic(err)
