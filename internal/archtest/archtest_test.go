@@ -37,6 +37,7 @@ var layers = map[string][]string{
 	"internal/echo":                        {},
 	"internal/pgtest":                      {"provision"},
 	"internal/syncpb":                      {},
+	"internal/world":                       {"authority", "token", "bundle"},
 }
 
 // everyone may import anything of ours: the program that wires it together, and its tests.
