@@ -14,7 +14,6 @@ import (
 	"net/netip"
 	"net/url"
 	"os"
-	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
@@ -49,6 +48,7 @@ type rig struct {
 	stateDir string
 	listen   netip.AddrPort
 	key      token.APIKey
+	slug     string // that the gateway is configured with
 	log      *lines
 }
 
@@ -59,7 +59,7 @@ func newRig(t *testing.T) *rig {
 	if err != nil {
 		t.Fatal(err)
 	}
-	r := &rig{t: t, world: w, upstream: &echo.Recorder{}, stateDir: t.TempDir(), listen: freePort(t), key: key, log: &lines{}}
+	r := &rig{t: t, world: w, upstream: &echo.Recorder{}, stateDir: t.TempDir(), listen: freePort(t), key: key, slug: w.State.Workspace.Slug, log: &lines{}}
 	r.startUpstream()
 	r.control = startControl(t, key, func() bundle.Sealed { return w.Seal() }, w)
 	return r
@@ -117,8 +117,33 @@ func (r *rig) buildEnvoy() {
 	}
 }
 
-// start runs the gateway; the returned function stops it and gives what Run returned.
-func (r *rig) start() (stop func() error) {
+// running is a gateway that was started.
+type running struct {
+	cancel context.CancelFunc
+	ended  chan struct{}
+	err    error // of Run, once ended is closed
+}
+
+// stop ends the gateway in order and gives what Run returned.
+func (g *running) stop() error {
+	g.cancel()
+	<-g.ended
+	return g.err
+}
+
+// wait gives what Run returned by itself.
+func (g *running) wait(t *testing.T) error {
+	t.Helper()
+	select {
+	case <-g.ended:
+		return g.err
+	case <-time.After(patience):
+		t.Fatal("the gateway runs on")
+		return nil
+	}
+}
+
+func (r *rig) start() *running {
 	r.t.Helper()
 	binary, err := provision.Envoy(r.t.Context(), provision.Config{Getenv: os.Getenv, CacheDir: cacheDir(r.t)})
 	if err != nil {
@@ -129,28 +154,23 @@ func (r *rig) start() (stop func() error) {
 		r.t.Fatal(err)
 	}
 	ctx, cancel := context.WithCancel(context.Background())
-	ended := make(chan error, 1)
+	g := &running{cancel: cancel, ended: make(chan struct{})}
 	go func() {
-		ended <- gateway.Run(ctx, gateway.Config{
-			Control: control, Key: r.key, Workspace: r.world.State.Workspace.Slug, Interval: time.Second,
+		defer close(g.ended)
+		g.err = gateway.Run(ctx, gateway.Config{
+			Control: control, Key: r.key, Workspace: r.slug, Interval: time.Second,
 			Listen: r.listen, Roots: r.anyRoots(), StateDir: r.stateDir, EnvoyPath: binary, Instance: "test", Version: "test",
 			Credentials: extauthz.NewCredentials("", func(string) (string, bool) { return "", false }),
 			Log:         slog.New(slog.NewTextHandler(r.log, nil)),
 		})
 	}()
-	var once sync.Once
-	var result error
-	stop = func() error {
-		once.Do(func() { cancel(); result = <-ended })
-		return result
-	}
 	r.t.Cleanup(func() {
-		_ = stop()
+		_ = g.stop()
 		if r.t.Failed() {
 			r.t.Logf("log of the gateway:\n%s", r.log)
 		}
 	})
-	return stop
+	return g
 }
 
 // anyRoots are certificates for public upstreams, which these tests do not reach.
@@ -463,5 +483,3 @@ func (c *control) Record(ctx context.Context, r *syncpb.RecordRequest) (*syncpb.
 	}
 	return &syncpb.RecordResponse{Last: r.GetLast()}, nil
 }
-
-func keptBundle(r *rig) string { return filepath.Join(r.stateDir, "bundle") }
