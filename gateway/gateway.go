@@ -19,6 +19,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/caracal-gateway/caracal/bundle"
+	"github.com/caracal-gateway/caracal/child"
 	"github.com/caracal-gateway/caracal/envoy"
 	"github.com/caracal-gateway/caracal/extauthz"
 	"github.com/caracal-gateway/caracal/internal/syncpb"
@@ -51,6 +52,9 @@ type Config struct {
 	Version   string
 	Log       *slog.Logger
 }
+
+// drainTime is how long what is under way may take when the gateway stops.
+const drainTime = 5 * time.Second
 
 // gateway is one running process.
 type gateway struct {
@@ -163,8 +167,11 @@ func (g *gateway) run(ctx context.Context, at sockets) error {
 	group.Go(func() error { return g.shipper.Run(ctx, g.link.Record) })
 	group.Go(func() error { return g.tell(ctx) })
 	if g.EnvoyPath != "" {
-		child := &process{path: g.EnvoyPath, arguments: g.bootstrap.arguments(), log: g.Log}
-		group.Go(func() error { return child.Run(ctx) })
+		proxy := child.Program{
+			Name: "envoy", Path: g.EnvoyPath, Arguments: g.bootstrap.arguments(), Grace: drainTime, Log: g.Log,
+			Line: func(line string) { g.Log.Info("envoy", "line", line) },
+		}
+		group.Go(func() error { return proxy.Run(ctx) })
 	} else {
 		g.Log.Info("no Envoy is started here; start it with the bootstrap file", "bootstrap", g.bootstrap.path)
 	}
