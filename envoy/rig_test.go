@@ -198,7 +198,8 @@ func (r *rig) startEnvoy() {
 		r.t.Fatal(err)
 	}
 	defer log.Close()
-	r.process = exec.Command(path, "-c", file, "--concurrency", "1", "--disable-hot-restart", "-l", "warning")
+	r.process = exec.Command(path, "-c", file, "--concurrency", "1", "--disable-hot-restart", "-l", "warning",
+		"--component-log-level", "misc:error") // a warning for every address range, each time one is read
 	r.process.Stdout, r.process.Stderr = log, log
 	if err := r.process.Start(); err != nil {
 		r.t.Fatal(err)

@@ -2,8 +2,10 @@ package envoy
 
 import (
 	"net/http"
+	"slices"
 
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
+	matcherv3 "github.com/envoyproxy/go-control-plane/envoy/type/matcher/v3"
 	"google.golang.org/protobuf/types/known/anypb"
 	"google.golang.org/protobuf/types/known/durationpb"
 )
@@ -16,6 +18,8 @@ type forward struct {
 	key string
 	// twin says that WebSocket handshakes take the HTTP/1.1 twin of the cluster.
 	twin bool
+	// authority is a regular expression that :authority must match, where the cluster connects to what that names.
+	authority string
 }
 
 func publicForwards() []forward {
@@ -82,7 +86,7 @@ func toSelf(match *routev3.RouteMatch) *routev3.Route {
 	}
 }
 
-// routes leads to the cluster of the same name; nothing limits the response's duration but what the decision set.
+// routes lead to the cluster of the same name; nothing limits the response's duration but what the decision set.
 func (f forward) routes() []*routev3.Route {
 	to := func(cluster string, headers ...*routev3.HeaderMatcher) *routev3.Route {
 		match := everyPath()
@@ -96,10 +100,23 @@ func (f forward) routes() []*routev3.Route {
 			}},
 		}
 	}
-	if !f.twin {
-		return []*routev3.Route{to(f.key, routeIs(f.key))}
+	chosen := []*routev3.HeaderMatcher{routeIs(f.key)}
+	if f.authority != "" {
+		chosen = append(chosen, authorityMatches(f.authority))
 	}
-	return []*routev3.Route{to(f.key+http1Suffix, routeIs(f.key), isWebSocket()), to(f.key, routeIs(f.key))}
+	if !f.twin {
+		return []*routev3.Route{to(f.key, chosen...)}
+	}
+	return []*routev3.Route{to(f.key+http1Suffix, append(slices.Clone(chosen), isWebSocket())...), to(f.key, chosen...)}
+}
+
+func authorityMatches(expression string) *routev3.HeaderMatcher {
+	return &routev3.HeaderMatcher{
+		Name: ":authority",
+		HeaderMatchSpecifier: &routev3.HeaderMatcher_StringMatch{StringMatch: &matcherv3.StringMatcher{
+			MatchPattern: &matcherv3.StringMatcher_SafeRegex{SafeRegex: &matcherv3.RegexMatcher{Regex: expression}},
+		}},
+	}
 }
 
 func routeIs(key string) *routev3.HeaderMatcher {

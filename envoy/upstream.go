@@ -14,12 +14,14 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 	"unicode/utf8"
 
 	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	tlsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/transport_sockets/tls/v3"
 	"google.golang.org/protobuf/types/known/anypb"
+	"google.golang.org/protobuf/types/known/durationpb"
 	"google.golang.org/protobuf/types/known/wrapperspb"
 )
 
@@ -214,6 +216,28 @@ func splitHostPort(text string) (string, uint16, error) {
 
 func (u Upstream) isWildcard() bool { return strings.HasPrefix(u.Host, "*.") }
 
+// isDynamic says that the upstream is found by the name in the request.
+func (u Upstream) isDynamic() bool { return u.ConnectTo == "" && len(u.Addresses) == 0 }
+
+// authority is what :authority must be for a request to take the route of a dynamic upstream: its host and port, and
+// nothing else that the same certificate might cover.
+func (u Upstream) authority() string {
+	if !u.isDynamic() {
+		return ""
+	}
+	host := regexp.QuoteMeta(u.Host)
+	if u.isWildcard() {
+		host = `[a-z0-9-]+(\.[a-z0-9-]+)*` + regexp.QuoteMeta(strings.TrimPrefix(u.Host, "*"))
+	} else if strings.Contains(u.Host, ":") {
+		host = `\[` + host + `\]`
+	}
+	port := fmt.Sprintf(":%d", u.Port)
+	if u.Port == 443 {
+		port = "(" + port + ")?"
+	}
+	return "^" + host + port + "$"
+}
+
 // endpoint is what is dialled.
 func (u Upstream) endpoint() (string, uint16) {
 	if u.ConnectTo == "" {
@@ -244,7 +268,7 @@ func Catalog(upstreams []Upstream) (Resources, error) {
 	var r Resources
 	for key, u := range keyed {
 		r.Clusters = append(r.Clusters, u.clusters(key)...)
-		own = append(own, forward{key: key, twin: u.TLS})
+		own = append(own, forward{key: key, twin: u.TLS, authority: u.authority()})
 	}
 	slices.SortFunc(own, func(a, b forward) int { return cmp.Compare(a.key, b.key) })
 	r.Routes = append(r.Routes, gatewayRoutes(append(publicForwards(), own...)))
@@ -254,7 +278,7 @@ func Catalog(upstreams []Upstream) (Resources, error) {
 
 // clusters builds the cluster of an upstream and, for TLS, its HTTP/1.1 twin.
 func (u Upstream) clusters(key string) []*clusterv3.Cluster {
-	if u.ConnectTo == "" && len(u.Addresses) == 0 {
+	if u.isDynamic() {
 		return dynamic(key, u.trust())
 	}
 	rule := publicOnly()
@@ -283,7 +307,7 @@ func (u Upstream) fixedEndpoint(name, host string, port uint16, options *anypb.A
 	if _, err := netip.ParseAddr(host); err != nil {
 		c.ClusterDiscoveryType = &clusterv3.Cluster_Type{Type: clusterv3.Cluster_STRICT_DNS}
 		c.DnsLookupFamily = clusterv3.Cluster_V4_PREFERRED
-		c.RespectDnsTtl = true
+		c.DnsRefreshRate = durationpb.New(30 * time.Second)
 		// A name that does not resolve must not hold up the other clusters.
 		c.WaitForWarmOnInit = wrapperspb.Bool(false)
 	}

@@ -18,6 +18,7 @@ import (
 	"net/http"
 	"net/netip"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -365,3 +366,5 @@ func (a answer) refusal(t *testing.T) refusal {
 	}
 	return refusal{a.Status, *body.Error, body.DecisionID}
 }
+
+func portText(port uint16) string { return strconv.Itoa(int(port)) }
