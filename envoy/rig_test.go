@@ -47,7 +47,8 @@ type rig struct {
 	address string
 
 	mu      sync.Mutex
-	grpc    *grpc.Server
+	grpc    *grpc.Server // decisions
+	xds     *grpc.Server // configuration
 	process *exec.Cmd
 }
 
@@ -100,6 +101,17 @@ func (r *rig) serveConfiguration(resources envoy.Resources) {
 	g := newGRPCServer()
 	discoveryv3.RegisterAggregatedDiscoveryServiceServer(g, server)
 	r.run(g, r.local.XDSSocket)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.xds = g
+}
+
+// stopConfiguration ends the configuration server as a crash does.
+func (r *rig) stopConfiguration() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.xds.Stop()
+	os.Remove(r.local.XDSSocket)
 }
 
 // serve makes resources the current configuration.
@@ -306,6 +318,13 @@ func (u *updates) refused() []string {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	return append([]string(nil), u.refusals...)
+}
+
+// answered counts how often Envoy accepted resources of a kind.
+func (u *updates) answered(kind string) int {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	return u.accepted[kind]
 }
 
 // decider is the decision service and the receiver of the access log.
