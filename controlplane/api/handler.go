@@ -1,0 +1,269 @@
+// Package api is the control plane's REST interface: it decodes a request, calls one method of the service and encodes
+// the answer. What may be done by whom is the service's to say.
+//
+// openapi.yaml describes every operation, field and status; the tests hold each exchange to it.
+package api
+
+import (
+	"bytes"
+	"context"
+	"crypto/rand"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"path"
+	"regexp"
+	"runtime/debug"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/caracal-gateway/caracal/authority"
+	"github.com/caracal-gateway/caracal/controlplane"
+)
+
+const (
+	// maxBody holds a Rego push of the largest size that compiles, with room for its data.
+	maxBody = 1 << 20
+	// requestTimeout bounds one operation, beside the time that its caller asks it to wait.
+	requestTimeout = 15 * time.Second
+	writeTimeout   = requestTimeout + 5*time.Second
+)
+
+// Config is what a Handler needs.
+type Config struct {
+	Service *controlplane.Service
+	Log     *slog.Logger
+	// Now is the clock that attempts with bad keys are counted by.
+	Now func() time.Time
+}
+
+// Handler answers the control plane's REST requests.
+type Handler struct {
+	service  *controlplane.Service
+	log      *slog.Logger
+	attempts *attempts
+	document []byte // the OpenAPI document as JSON
+	mux      *http.ServeMux
+}
+
+// New makes the handler of a service.
+func New(cfg Config) (*Handler, error) {
+	document, err := openAPI()
+	if err != nil {
+		return nil, err
+	}
+	h := &Handler{
+		service: cfg.Service, log: cfg.Log, document: document,
+		attempts: &attempts{now: cfg.Now}, mux: http.NewServeMux(),
+	}
+	byPath := map[string]map[string]route{}
+	for _, r := range h.routes() {
+		if byPath[r.path] == nil {
+			byPath[r.path] = map[string]route{}
+		}
+		byPath[r.path][r.method] = r
+	}
+	for path, methods := range byPath {
+		h.mux.Handle(path, h.methods(methods))
+	}
+	h.mux.HandleFunc("/", h.absent)
+	return h, nil
+}
+
+// exchange is one request on its way through the handler.
+type exchange struct {
+	w      http.ResponseWriter
+	r      *http.Request
+	id     string
+	caller controlplane.Caller
+	body   []byte
+}
+
+func (x *exchange) ctx() context.Context { return x.r.Context() }
+
+// reply is the answer to an exchange. A revision other than 0 tells which state of the workspace holds the change.
+type reply struct {
+	status   int
+	revision uint64
+	body     any // nil: none
+}
+
+// operation handles one exchange. A nil reply means that it has written the answer itself.
+type operation func(*exchange) (*reply, error)
+
+var callersRequestID = regexp.MustCompile(`^[A-Za-z0-9._-]{1,64}$`)
+
+// ServeHTTP answers one request.
+func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	id := r.Header.Get("X-Request-Id")
+	if !callersRequestID.MatchString(id) {
+		id = "req_" + strings.ToLower(rand.Text())
+	}
+	header := w.Header()
+	header.Set("X-Request-Id", id)
+	header.Set("Cache-Control", "no-store")
+	header.Set("X-Content-Type-Options", "nosniff")
+	header.Set("X-Frame-Options", "DENY")
+	header.Set("Referrer-Policy", "no-referrer")
+	header.Set("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'")
+	// The mux would answer a path that is not in its shortest form with a redirect of its own.
+	if path.Clean(r.URL.Path) != r.URL.Path {
+		h.absent(w, r)
+		return
+	}
+	h.mux.ServeHTTP(w, r)
+}
+
+// begin is the exchange of a request that ServeHTTP has given its id.
+func begin(w http.ResponseWriter, r *http.Request) *exchange {
+	return &exchange{w: w, r: r, id: w.Header().Get("X-Request-Id")}
+}
+
+func (h *Handler) absent(w http.ResponseWriter, r *http.Request) {
+	h.fail(begin(w, r), authority.NotFound("path"))
+}
+
+// methods serves one path.
+func (h *Handler) methods(byMethod map[string]route) http.HandlerFunc {
+	var allowed []string
+	for _, m := range []string{http.MethodGet, http.MethodPost, http.MethodPut, http.MethodPatch, http.MethodDelete} {
+		if _, ok := byMethod[m]; ok {
+			allowed = append(allowed, m)
+		}
+	}
+	return func(w http.ResponseWriter, r *http.Request) {
+		method := r.Method
+		if method == http.MethodHead {
+			method = http.MethodGet
+		}
+		matched, ok := byMethod[method]
+		if !ok {
+			w.Header().Set("Allow", strings.Join(allowed, ", "))
+			h.fail(begin(w, r), errMethod)
+			return
+		}
+		h.serve(begin(w, r), matched)
+	}
+}
+
+// serve runs one operation: read, identify, do, answer. A panic is an internal error and ends this request only.
+func (h *Handler) serve(x *exchange, matched route) {
+	defer func() {
+		switch p := recover(); p {
+		case nil:
+		case http.ErrAbortHandler:
+			panic(p)
+		default:
+			h.fail(x, fmt.Errorf("panic: %v\n%s", p, debug.Stack()))
+		}
+	}()
+	ctx, cancel := context.WithTimeout(x.ctx(), requestTimeout+matched.wait)
+	defer cancel()
+	x.r = x.r.WithContext(ctx)
+	if err := x.read(matched.wait); err != nil {
+		h.fail(x, err)
+		return
+	}
+	if !matched.open {
+		if err := h.identify(x, bearer(x.r)); err != nil {
+			h.fail(x, err)
+			return
+		}
+	}
+	answer, err := matched.do(x)
+	if err != nil {
+		h.fail(x, err)
+		return
+	}
+	if answer != nil {
+		h.answer(x, answer)
+	}
+}
+
+// read takes the whole body, within the bounds of size and time.
+func (x *exchange) read(wait time.Duration) error {
+	control := http.NewResponseController(x.w)
+	// A connection that knows no deadlines is bounded by the context alone.
+	_ = control.SetReadDeadline(time.Now().Add(requestTimeout))
+	_ = control.SetWriteDeadline(time.Now().Add(writeTimeout + wait))
+	body, err := io.ReadAll(http.MaxBytesReader(x.w, x.r.Body, maxBody))
+	var tooLarge *http.MaxBytesError
+	if errors.As(err, &tooLarge) {
+		return errTooLarge
+	}
+	if err != nil {
+		return authority.Invalid("", "the body could not be read to its end")
+	}
+	_ = control.SetReadDeadline(time.Time{})
+	x.body = body
+	return nil
+}
+
+// identify makes the bearer of a credential the caller, and marks what it writes with its Idempotency-Key.
+func (h *Handler) identify(x *exchange, credential string) error {
+	caller, err := h.service.Authenticate(x.ctx(), credential)
+	var told *authority.Error
+	if errors.As(err, &told) && told.Code == authority.CodeUnauthenticated && credential != "" {
+		if h.attempts.exceeded(address(x.r)) {
+			return errAttempts
+		}
+	}
+	if err != nil {
+		return err
+	}
+	x.caller, err = once(x, caller)
+	return err
+}
+
+// bearer is the credential of the Authorization header; empty where there is none, more than one, or another scheme.
+func bearer(r *http.Request) string {
+	values := r.Header.Values("Authorization")
+	if len(values) != 1 {
+		return ""
+	}
+	scheme, credential, _ := strings.Cut(values[0], " ")
+	if !strings.EqualFold(scheme, "Bearer") {
+		return ""
+	}
+	return strings.TrimSpace(credential)
+}
+
+func address(r *http.Request) string {
+	host, _, err := net.SplitHostPort(r.RemoteAddr)
+	if err != nil {
+		return r.RemoteAddr
+	}
+	return host
+}
+
+// answer writes a reply.
+func (h *Handler) answer(x *exchange, a *reply) {
+	if a.revision != 0 {
+		x.w.Header().Set("X-Caracal-Revision", strconv.FormatUint(a.revision, 10))
+	}
+	if a.body == nil {
+		x.w.WriteHeader(a.status)
+		return
+	}
+	var text bytes.Buffer
+	encoder := json.NewEncoder(&text)
+	encoder.SetEscapeHTML(false)
+	if err := encoder.Encode(a.body); err != nil {
+		h.fail(x, fmt.Errorf("encoding the answer: %w", err))
+		return
+	}
+	h.write(x, a.status, "application/json", text.Bytes())
+}
+
+func (h *Handler) write(x *exchange, status int, contentType string, text []byte) {
+	x.w.Header().Set("Content-Type", contentType)
+	x.w.WriteHeader(status)
+	if _, err := x.w.Write(text); err != nil {
+		h.log.DebugContext(x.ctx(), "client left before its answer", "request_id", x.id, "error", err)
+	}
+}

@@ -1,0 +1,112 @@
+package api
+
+import (
+	"context"
+	"net/http"
+	"time"
+
+	"github.com/caracal-gateway/caracal/authority"
+	"github.com/caracal-gateway/caracal/controlplane"
+)
+
+// mandate is the wire form of a mandate: also how long it holds, as it was asked for.
+type mandate struct {
+	authority.Mandate
+	ValiditySeconds int64 `json:"validity_seconds"`
+}
+
+func withValidity(m authority.Mandate) mandate {
+	return mandate{m, int64(m.ValidUntil.Sub(m.ValidFrom) / time.Second)}
+}
+
+func lasting(w controlplane.Written[authority.Mandate], err error) (controlplane.Written[mandate], error) {
+	return controlplane.Written[mandate]{Value: withValidity(w.Value), Revision: w.Revision}, err
+}
+
+func (h *Handler) issue(ctx context.Context, c controlplane.Caller, r controlplane.MandateRequest) (controlplane.Written[mandate], error) {
+	return lasting(h.service.RequestMandate(ctx, c, r))
+}
+
+func (h *Handler) mandate(ctx context.Context, c controlplane.Caller, id authority.MandateID) (mandate, error) {
+	m, err := h.service.Mandate(ctx, c, id)
+	return withValidity(m), err
+}
+
+func (h *Handler) mandates(ctx context.Context, c controlplane.Caller, f controlplane.MandateFilter, p controlplane.Page) (controlplane.List[mandate], error) {
+	l, err := h.service.Mandates(ctx, c, f, p)
+	all := controlplane.List[mandate]{NextCursor: l.NextCursor}
+	for _, m := range l.Items {
+		all.Items = append(all.Items, withValidity(m))
+	}
+	return all, err
+}
+
+func (h *Handler) validate(x *exchange) (*reply, error) {
+	var in controlplane.Validation
+	if err := x.decode(&in); err != nil {
+		return nil, err
+	}
+	answer, err := h.service.ValidateMandate(x.ctx(), x.caller, in)
+	if err != nil {
+		return nil, err
+	}
+	return &reply{status: http.StatusOK, body: answer}, nil
+}
+
+func (h *Handler) delegate(x *exchange) (*reply, error) {
+	var in controlplane.Delegation
+	if err := x.decode(&in); err != nil {
+		return nil, err
+	}
+	parent, err := same(x, "parent_mandate_id", in.ParentMandateID)
+	if err != nil {
+		return nil, err
+	}
+	in.ParentMandateID = parent
+	return written[mandate](http.StatusCreated)(lasting(h.service.DelegateMandate(x.ctx(), x.caller, in)))
+}
+
+func (h *Handler) revoke(x *exchange) (*reply, error) {
+	var in struct {
+		MandateID authority.MandateID `json:"mandate_id"`
+		Wait      *float64            `json:"wait"`
+	}
+	if err := x.decodeOptional(&in); err != nil {
+		return nil, err
+	}
+	id, err := same(x, "mandate_id", in.MandateID)
+	if err != nil {
+		return nil, err
+	}
+	wait := controlplane.DefaultRevocationWait
+	if in.Wait != nil {
+		if *in.Wait < 0 || *in.Wait > controlplane.MaxRevocationWait.Seconds() {
+			return nil, authority.Invalid("wait", "must be from 0 to %v seconds", controlplane.MaxRevocationWait.Seconds())
+		}
+		wait = time.Duration(*in.Wait * float64(time.Second))
+	}
+	receipt, err := h.service.RevokeMandate(x.ctx(), x.caller, id, wait)
+	status := http.StatusOK
+	if receipt.Value.State != controlplane.RevocationEnforced {
+		status = http.StatusAccepted
+	}
+	return written[controlplane.Receipt](status)(receipt, err)
+}
+
+// same is the mandate in the path. A body may name it once more, but no other.
+func same(x *exchange, field string, inBody authority.MandateID) (authority.MandateID, error) {
+	inPath, err := named[authority.MandateID](x)
+	if err == nil && inBody != "" && inBody != inPath {
+		err = authority.Invalid(field, "names another mandate than the path")
+	}
+	return inPath, err
+}
+
+// createWorkspace takes no workspace_slug: the workspace has its own.
+func (h *Handler) createWorkspace(x *exchange) (*reply, error) {
+	var in controlplane.NewWorkspace
+	if err := x.decode(&in); err != nil {
+		return nil, err
+	}
+	return written[controlplane.CreatedWorkspace](http.StatusCreated)(h.service.CreateWorkspace(x.ctx(), x.caller, in))
+}

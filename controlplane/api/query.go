@@ -1,0 +1,103 @@
+package api
+
+import (
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+	"unicode"
+	"unicode/utf8"
+
+	"github.com/caracal-gateway/caracal/authority"
+	"github.com/caracal-gateway/caracal/controlplane"
+)
+
+// query reads the parameters of a request, each at most once. The first mistake is kept, and end tells it.
+type query struct {
+	values url.Values
+	read   []string
+	err    error
+}
+
+func readQuery(raw string) *query {
+	values, err := url.ParseQuery(raw)
+	q := &query{values: values}
+	if err != nil {
+		q.err = authority.Invalid("", "the query is not valid")
+	}
+	return q
+}
+
+func (q *query) refuse(err error) {
+	if q.err == nil {
+		q.err = err
+	}
+}
+
+// text reads a parameter; empty is the same as absent.
+func (q *query) text(name string) string {
+	q.read = append(q.read, name)
+	values := q.values[name]
+	if len(values) > 1 {
+		q.refuse(authority.Invalid(name, "is given twice"))
+	}
+	if len(values) == 0 {
+		return ""
+	}
+	if !oneLine(values[0]) {
+		q.refuse(authority.Invalid(name, "is not one line of UTF-8 of at most 1024 bytes"))
+		return ""
+	}
+	return values[0]
+}
+
+// choice reads a parameter that is one of a few words.
+func (q *query) choice(name string, words ...string) string {
+	v := q.text(name)
+	if v != "" && !slices.Contains(words, v) {
+		q.refuse(authority.Invalid(name, "must be one of: %s", strings.Join(words, ", ")))
+	}
+	return v
+}
+
+func (q *query) boolean(name string) *bool {
+	v := q.choice(name, "true", "false")
+	if v == "" {
+		return nil
+	}
+	is := v == "true"
+	return &is
+}
+
+// page reads which page of a list is asked for.
+func (q *query) page() controlplane.Page {
+	p := controlplane.Page{Cursor: q.text("cursor")}
+	if v := q.text("limit"); v != "" {
+		n, err := strconv.Atoi(v)
+		if err != nil || n < 1 || n > controlplane.MaxPage {
+			q.refuse(authority.Invalid("limit", "must be a number from 1 to %d", controlplane.MaxPage))
+		}
+		p.Limit = n
+	}
+	return p
+}
+
+// end reports the first mistake, or a parameter that nothing has read: a misspelt filter must not answer everything.
+func (q *query) end() error {
+	if q.err != nil {
+		return q.err
+	}
+	for name := range q.values {
+		if !slices.Contains(q.read, name) {
+			return authority.Invalid(name, "there is no such parameter")
+		}
+	}
+	return nil
+}
+
+// id reads a parameter that names something. The service answers whether there is such a thing.
+func id[T ~string](q *query, name string) T { return T(q.text(name)) }
+
+func oneLine(s string) bool {
+	return len(s) <= 1024 && utf8.ValidString(s) && !strings.ContainsFunc(s, unicode.IsControl)
+}

@@ -1,0 +1,89 @@
+package api
+
+import (
+	"net/http"
+	"slices"
+	"time"
+
+	"github.com/caracal-gateway/caracal/controlplane"
+)
+
+// route is one operation at one path.
+type route struct {
+	method, path string
+	do           operation
+	// open operations ask for no credential, or find it themselves.
+	open bool
+	// wait is how long the operation may wait beyond requestTimeout, because its caller asks it to.
+	wait time.Duration
+}
+
+// routes is the whole interface, in the order of openapi.yaml.
+func (h *Handler) routes() []route {
+	s := h.service
+	const root = "/api/v1/"
+	return slices.Concat(
+		[]route{
+			{method: http.MethodGet, path: "/health", do: h.health, open: true},
+			{method: http.MethodGet, path: "/ready", do: h.ready, open: true},
+			{method: http.MethodGet, path: root + "openapi.json", do: h.openAPI, open: true},
+			{method: http.MethodPost, path: root + "token", do: h.token, open: true},
+			{method: http.MethodGet, path: root + "workspaces", do: listAll(s.Workspaces)},
+			{method: http.MethodPost, path: root + "workspaces", do: h.createWorkspace},
+			{method: http.MethodGet, path: root + "workspaces/{id}", do: find(s.Workspace)},
+		},
+		collection("principals", list(principalFilter, s.Principals), create(s.RegisterPrincipal)),
+		[]route{
+			{method: http.MethodGet, path: root + "principals/{id}", do: find(s.Principal)},
+			{method: http.MethodPost, path: root + "principals/{id}/suspend", do: change(s.SuspendPrincipal)},
+			{method: http.MethodPost, path: root + "principals/{id}/resume", do: change(s.ResumePrincipal)},
+		},
+		collection("policies", list(policyFilter, s.Policies), create(s.CreatePolicy)),
+		[]route{
+			{method: http.MethodGet, path: root + "policies/{id}", do: find(s.Policy)},
+			{method: http.MethodPatch, path: root + "policies/{id}", do: edit(s.UpdatePolicy)},
+			{method: http.MethodPost, path: root + "policies/{id}/deactivate", do: change(s.DeactivatePolicy)},
+			{method: http.MethodPost, path: root + "policies/{id}/join", do: change(s.JoinPolicy)},
+		},
+		collection("mandates", list(mandateFilter, h.mandates), create(h.issue)),
+		[]route{
+			{method: http.MethodPost, path: root + "mandates/validate", do: h.validate},
+			{method: http.MethodGet, path: root + "mandates/{id}", do: find(h.mandate)},
+			{method: http.MethodPost, path: root + "mandates/{id}/delegate", do: h.delegate},
+			{method: http.MethodPost, path: root + "mandates/{id}/revoke", do: h.revoke, wait: controlplane.MaxRevocationWait},
+		},
+		collection("destinations", list(nothing, unfiltered(s.Destinations)), create(s.CreateDestination)),
+		[]route{
+			{method: http.MethodGet, path: root + "destinations/{id}", do: find(s.Destination)},
+			{method: http.MethodPut, path: root + "destinations/{id}", do: edit(s.UpdateDestination)},
+			{method: http.MethodDelete, path: root + "destinations/{id}", do: change(s.DeleteDestination)},
+		},
+		collection("rego-versions", list(nothing, unfiltered(s.RegoVersions)), create(s.PushRego)),
+		[]route{
+			{method: http.MethodGet, path: root + "rego-versions/{id}", do: find(s.RegoVersion)},
+			{method: http.MethodPost, path: root + "rego-versions/{id}/activate", do: change(s.ActivateRego)},
+		},
+		collection("keys", list(keyFilter, s.Keys), create(s.CreateKey)),
+		[]route{
+			{method: http.MethodPost, path: root + "keys/{id}/revoke", do: change(s.RevokeKey)},
+		},
+		collection("gateways", listAll(s.Gateways), nil),
+		[]route{
+			{method: http.MethodGet, path: root + "workspaces/{workspace}/events", do: h.events, wait: exportTimeout},
+			{method: http.MethodGet, path: root + "events", do: h.events, wait: exportTimeout},
+			{method: http.MethodGet, path: root + "events/{id}", do: find(s.Event)},
+		},
+	)
+}
+
+// collection is reached under its workspace, and without it, where the key or the body says which is meant.
+func collection(name string, get, post operation) []route {
+	var rs []route
+	for _, path := range []string{"/api/v1/workspaces/{workspace}/" + name, "/api/v1/" + name} {
+		rs = append(rs, route{method: http.MethodGet, path: path, do: get})
+		if post != nil {
+			rs = append(rs, route{method: http.MethodPost, path: path, do: post})
+		}
+	}
+	return rs
+}
