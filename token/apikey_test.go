@@ -87,6 +87,7 @@ func TestWhatIsNoAPIKey(t *testing.T) {
 		"a fingerprint where none belongs":    owner + fingerprint,
 		"a gateway's without its fingerprint": strings.TrimSuffix(gateway, fingerprint),
 		"a gateway's with half a fingerprint": gateway[:len(gateway)-26],
+		"a fingerprint's other spelling":      gateway[:len(gateway)-1] + "b",
 		"a gateway's with two":                gateway + fingerprint,
 	} {
 		t.Run(name, func(t *testing.T) {

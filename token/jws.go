@@ -7,7 +7,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"strings"
 	"unicode/utf8"
 
@@ -132,9 +131,6 @@ func members(data []byte) (object, error) {
 	decoder.UseNumber()
 	if err := uniqueNames(decoder, maxDepth); err != nil {
 		return nil, err
-	}
-	if _, err := decoder.Token(); !errors.Is(err, io.EOF) {
-		return nil, errors.New("text after the JSON object")
 	}
 	var out object
 	if err := json.Unmarshal(data, &out); err != nil || out == nil {

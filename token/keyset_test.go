@@ -2,6 +2,7 @@ package token_test
 
 import (
 	"bytes"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -185,10 +186,9 @@ func TestPrivateKeysDoNotPrint(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, seed := range [][]byte{w.access.Seed(), w.root.Seed()} {
-		for _, form := range []string{
-			fmt.Sprintf("%x", seed), strings.Trim(fmt.Sprint(seed[:8]), "[]"), segment(string(seed)), string(seed),
-			strings.TrimSuffix(strings.TrimPrefix(fmt.Sprintf("%#v", seed[:8]), "[]byte{"), "}"),
-		} {
+		decimals := strings.Trim(fmt.Sprint(seed[:8]), "[]")
+		literal := strings.TrimSuffix(strings.TrimPrefix(fmt.Sprintf("%#v", seed[:8]), "[]byte{"), "}")
+		for _, form := range []string{hex.EncodeToString(seed), decimals, literal, segment(string(seed)), string(seed)} {
 			if strings.Contains(printed, form) || bytes.Contains(encoded, []byte(form)) {
 				t.Errorf("the seed prints as %q", form)
 			}
