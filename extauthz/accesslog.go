@@ -54,7 +54,7 @@ func outcomeOf(entry *accesslogdatav3.HTTPAccessLogEntry) authority.Outcome {
 		Status:        int(response.GetResponseCode().GetValue()),
 		BytesSent:     response.GetResponseBodyBytes(),
 		BytesReceived: request.GetRequestBodyBytes(),
-		DurationMS:    common.GetTimeToLastDownstreamTxByte().AsDuration().Milliseconds(),
+		DurationMS:    common.GetDuration().AsDuration().Milliseconds(),
 		Details:       response.GetResponseCodeDetails(),
 		Upstream:      addressOf(common.GetUpstreamRemoteAddress()),
 	}

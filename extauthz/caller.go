@@ -36,7 +36,7 @@ func (s *Snapshot) bearer(jws string, now time.Time) (authority.Principal, error
 	if _, err := token.ParseAPIKey(jws); err == nil {
 		return authority.Principal{}, deny(authority.ReasonAuthFailed, "This endpoint takes an access token; exchange the API key at POST /api/v1/token.")
 	}
-	access, err := s.keys.VerifyAccess(jws, now)
+	access, err := s.tokens.access(jws, now)
 	if err != nil {
 		return authority.Principal{}, errNotIdentified()
 	}

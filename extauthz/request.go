@@ -1,6 +1,7 @@
 package extauthz
 
 import (
+	"slices"
 	"strings"
 
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
@@ -130,9 +131,12 @@ func twice(name string) error {
 // checkHeader refuses what no two programs read alike: names that are not lower-case tokens, names with an underscore
 // (which many servers take for a hyphen), control characters, and in headers that matter anything but visible ASCII.
 func checkHeader(name, value string) error {
-	plain := strings.TrimPrefix(name, ":")
-	if plain == "" || strings.ContainsFunc(plain, notInName) {
-		return deny(authority.ReasonMalformedHeader, "A header has a malformed name.")
+	switch name {
+	case ":method", ":scheme", ":authority", ":path":
+	default:
+		if name == "" || strings.ContainsFunc(name, notInName) {
+			return deny(authority.ReasonMalformedHeader, "A header has a malformed name.")
+		}
 	}
 	strict := single(name)
 	for i := range len(value) {
@@ -177,8 +181,8 @@ func (r *request) compare(http *authv3.AttributeContext_HttpRequest) error {
 	if r.path == "" && r.method != "CONNECT" {
 		return deny(authority.ReasonMalformedRequest, "The check has no path.")
 	}
-	host := r.value("host")
-	if http.GetMethod() != r.method || http.GetPath() != r.path || http.GetHost() != r.host || host != "" && host != r.host {
+	otherHost := func(h header) bool { return h.name == "host" && h.value != r.host }
+	if http.GetMethod() != r.method || http.GetPath() != r.path || http.GetHost() != r.host || slices.ContainsFunc(r.headers, otherHost) {
 		return deny(authority.ReasonTargetMismatch, "The request says in two places what it asks for, and not the same.")
 	}
 	return nil

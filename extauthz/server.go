@@ -15,8 +15,6 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/keepalive"
 	"google.golang.org/grpc/status"
-
-	"github.com/caracal-gateway/caracal/envoy"
 )
 
 const (
@@ -51,8 +49,8 @@ func (s *Service) Serve(ctx context.Context, listener net.Listener) error {
 		grpc.NumStreamWorkers(checkWorkers),
 		grpc.MaxRecvMsgSize(maxMessage),
 		// Envoy pings also when nothing is asked. A server that does not expect this closes the connection under live
-		// requests.
-		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: envoy.KeepaliveInterval / 5, PermitWithoutStream: true}),
+		// requests; on a socket that is Envoy's alone there is nothing to enforce.
+		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: time.Millisecond, PermitWithoutStream: true}),
 		grpc.ConnectionTimeout(5*time.Second),
 		grpc.UnaryInterceptor(s.onlyCheck),
 		grpc.StreamInterceptor(s.onlyAccessLog),

@@ -34,7 +34,8 @@ type Snapshot struct {
 	routes     map[reach]string
 	served     map[string]bool // authorities of destinations with an exact host
 	policy     *rego.Policy
-	signatures sync.Map // mandate id → error or nil, each verified once
+	tokens     verified
+	signatures sync.Map // mandate id → signature, each verified once
 }
 
 // reach is one port of a destination.
@@ -48,7 +49,7 @@ type reach struct {
 func NewSnapshot(ctx context.Context, b bundle.Snapshot, keys token.KeySet) (*Snapshot, error) {
 	s := &Snapshot{
 		workspace: b.Workspace, timeline: b.Timeline, revision: b.Revision, issuedAt: b.IssuedAt, policies: b.ActivePolicies,
-		keys:       keys,
+		keys: keys, tokens: verified{keys: keys},
 		principals: make(map[authority.PrincipalID]authority.Principal, len(b.Principals)),
 		mandates:   make(map[authority.MandateID]authority.Mandate, len(b.Mandates)),
 		agentKeys:  make(map[authority.KeyID]bundle.AgentKey, len(b.AgentKeys)),

@@ -1,0 +1,143 @@
+package extauthz_test
+
+import (
+	"strings"
+	"testing"
+
+	authv3 "github.com/envoyproxy/go-control-plane/envoy/service/auth/v3"
+	"google.golang.org/protobuf/proto"
+	"pgregory.net/rapid"
+
+	"github.com/caracal-gateway/caracal/envoy"
+)
+
+// wellFormed holds any answer against what every answer must be, and reports whether it is a permission.
+func wellFormed(t testing.TB, answer *authv3.CheckResponse) bool {
+	t.Helper()
+	if answer.GetOkResponse() != nil {
+		p := wantPermission(t, answer)
+		if p.set[envoy.RouteHeader] == "" {
+			t.Error("a permission that names no route")
+		}
+		return true
+	}
+	wantDenial(t, answer)
+	return false
+}
+
+// A request that differs in anything from one that may pass is refused, unless what differs is the caller's business.
+func TestNoChangeOfARequestOpensAWay(t *testing.T) {
+	b := newBench(t)
+	b.enforce(t)
+	good := b.proxied()
+	names := []string{
+		"authorization", "x-caracal-mandate", "x-caracal-target-url", "x-caracal-upstream-authorization", "x-caracal-int-route", "host",
+		"upgrade", ":path", ":method", ":authority", "x-http-method-override", "x_caracal_mandate", "x-title", "x-forwarded-proto", "cookie", "",
+	}
+	values := []string{
+		"", " ", "Bearer " + b.Token(b.Child.ID), "Bearer " + b.Token(b.Agent.ID), string(b.Mandate.ID), string(b.Delegated.ID), "self", "websocket",
+		"/health", "https://echo.caracal.test:9443/admin", "https://evil.test/", "a,b", "\x00", "\xff", "GET", "x",
+	}
+	rapid.Check(t, func(r *rapid.T) {
+		request := good
+		changes := rapid.IntRange(1, 3).Draw(r, "changes")
+		for range changes {
+			name := rapid.SampledFrom(names).Draw(r, "name")
+			value := rapid.OneOf(rapid.SampledFrom(values), rapid.String()).Draw(r, "value")
+			switch rapid.IntRange(0, 5).Draw(r, "kind") {
+			case 0:
+				request = request.without(name)
+			case 1:
+				request = request.with(name, value)
+			case 2:
+				request = request.plus(name, value)
+			case 3:
+				request.path = rapid.OneOf(rapid.SampledFrom(values), rapid.Just("/api/proxy")).Draw(r, "path")
+			case 4:
+				request.mode = rapid.SampledFrom([]string{"", "proxy", "self", "plain", "connect", "forward"}).Draw(r, "mode")
+			case 5:
+				request.method = rapid.SampledFrom([]string{"POST", "GET", "TRACE", "CONNECT", "post", ""}).Draw(r, "method")
+			}
+		}
+		answer := b.check(t, request.check())
+		if !wellFormed(t, answer) {
+			return
+		}
+		p := wantPermission(t, answer)
+		if p.set[envoy.RouteHeader] == envoy.RouteSelf {
+			if request.mode != envoy.ModeSelf && request.mode != envoy.ModePlain || request.path != "/health" || request.method != "GET" {
+				r.Fatalf("the gateway itself is asked by %+v", request)
+			}
+			return
+		}
+		count := map[string]int{}
+		last := map[string]string{}
+		for _, h := range request.headers {
+			count[h.name]++
+			last[h.name] = h.value
+		}
+		permitted := request.mode == envoy.ModeProxy && request.path == "/api/proxy" &&
+			count["authorization"] == 1 && last["authorization"] == "Bearer "+strings.TrimPrefix(last["authorization"], "Bearer ") &&
+			count["x-caracal-mandate"] == 1 && last["x-caracal-mandate"] == string(b.Mandate.ID) &&
+			count["x-caracal-target-url"] == 1 && strings.HasPrefix(last["x-caracal-target-url"], "https://echo.caracal.test:9443/") &&
+			last["x-caracal-target-url"] != "https://echo.caracal.test:9443/admin" &&
+			count["x-http-method-override"] == 0 && count["x_caracal_mandate"] == 0 && count["host"] == 0
+		if !permitted {
+			r.Fatalf("a permission for %+v", request)
+		}
+	})
+}
+
+func FuzzCheck(f *testing.F) {
+	b := newBench(f)
+	b.enforce(f)
+	seeds := garbage(b)
+	seeds["good"] = b.proxied().check()
+	seeds["health"] = asked{mode: envoy.ModeSelf, method: "GET", path: "/health", host: "h"}.check()
+	for _, seed := range seeds {
+		data, err := proto.Marshal(seed)
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(data)
+	}
+	f.Fuzz(func(t *testing.T, data []byte) {
+		var check authv3.CheckRequest
+		if proto.Unmarshal(data, &check) != nil {
+			return
+		}
+		wellFormed(t, b.check(t, &check))
+	})
+}
+
+func FuzzHeaders(f *testing.F) {
+	b := newBench(f)
+	b.enforce(f)
+	for _, h := range []pair{
+		{"x-title", "a"}, {"x-caracal-mandate", string(b.Mandate.ID)}, {"authorization", "Bearer x"}, {":path", "/health"},
+		{"x-caracal-int-route", "self"}, {"host", "localhost:8443"}, {"cookie", "t=" + b.Token(b.Agent.ID)}, {"x_caracal_mandate", "x"},
+	} {
+		f.Add(h.name, h.value)
+	}
+	good := b.proxied()
+	plain := wantPermission(f, b.check(f, good.check()))
+	f.Fuzz(func(t *testing.T, name, value string) {
+		answer := b.check(t, good.plus(name, value).check())
+		if !wellFormed(t, answer) {
+			return
+		}
+		p := wantPermission(t, answer)
+		for _, fixed := range []string{":scheme", ":authority", ":path", envoy.RouteHeader} {
+			if p.set[fixed] != plain.set[fixed] {
+				t.Errorf("the header %q: %q changes %s from %q to %q", name, value, fixed, plain.set[fixed], p.set[fixed])
+			}
+		}
+		kept := !p.remove[name] && p.set[name] == ""
+		if kept && (strings.HasPrefix(name, "x-caracal-") || strings.HasPrefix(name, "proxy-") || strings.HasPrefix(name, "x-envoy-")) {
+			t.Errorf("%s reaches the upstream", name)
+		}
+		if strings.ContainsAny(name+value, "\r\n\x00") || strings.ToLower(name) != name || strings.Contains(name, "_") {
+			t.Errorf("the header %q: %q passed", name, value)
+		}
+	})
+}
