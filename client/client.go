@@ -1,0 +1,231 @@
+// Package client calls the control plane's REST interface from Go. It is what the command line uses.
+package client
+
+import (
+	"bytes"
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+	"time"
+)
+
+const (
+	// timeout covers the longest wait that a revocation can ask for.
+	timeout   = 90 * time.Second
+	maxAnswer = 64 << 20
+	pageSize  = 200
+)
+
+// Config says which control plane, which workspace and whose key.
+type Config struct {
+	// URL of the control plane. Plain http is for loopback addresses only, unless AllowPlain is set.
+	URL string
+	// APIKey goes along as the bearer.
+	APIKey string
+	// Workspace is the slug of the workspace; empty for that of the key.
+	Workspace string
+	// CA holds PEM certificates that the control plane must chain to; empty for the system's roots.
+	CA []byte
+	// AllowPlain sends the key over a network without TLS, for a control plane behind a proxy or in a closed network.
+	AllowPlain bool
+}
+
+// Client calls one control plane. It is safe for concurrent use.
+type Client struct {
+	base      *url.URL
+	key       string
+	workspace string
+	http      *http.Client
+}
+
+// New makes a client. It does not call the control plane yet.
+func New(cfg Config) (*Client, error) {
+	base, err := url.Parse(cfg.URL)
+	if err != nil || base.Host == "" || base.Scheme != "http" && base.Scheme != "https" {
+		return nil, fmt.Errorf("the control plane's URL %q is not of the form https://host[:port]", cfg.URL)
+	}
+	if base.Scheme == "http" && !cfg.AllowPlain && !loopback(base.Hostname()) {
+		return nil, fmt.Errorf("the control plane's URL %q would send the key unencrypted: use https, or allow plain http", cfg.URL)
+	}
+	transport := &http.Transport{
+		Proxy:                 http.ProxyFromEnvironment,
+		DialContext:           (&net.Dialer{Timeout: 10 * time.Second}).DialContext,
+		TLSHandshakeTimeout:   10 * time.Second,
+		ResponseHeaderTimeout: timeout,
+		IdleConnTimeout:       time.Minute,
+		ForceAttemptHTTP2:     true,
+	}
+	if len(cfg.CA) > 0 {
+		roots := x509.NewCertPool()
+		if !roots.AppendCertsFromPEM(cfg.CA) {
+			return nil, errors.New("the CA file holds no PEM certificate")
+		}
+		transport.TLSClientConfig = &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12}
+	}
+	return &Client{
+		base: base, key: cfg.APIKey, workspace: cfg.Workspace,
+		// A redirect would carry the key to wherever it points.
+		http: &http.Client{Transport: transport, Timeout: timeout, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }},
+	}, nil
+}
+
+func loopback(host string) bool {
+	ip := net.ParseIP(host)
+	return host == "localhost" || ip != nil && ip.IsLoopback()
+}
+
+// Error is a refusal by the control plane.
+type Error struct {
+	Status    int       `json:"status"`
+	Code      string    `json:"code"`
+	Title     string    `json:"title"`
+	Detail    string    `json:"detail"`
+	Field     string    `json:"field"`
+	Reason    string    `json:"reason"`
+	Problems  []Problem `json:"problems"`
+	RequestID string    `json:"request_id"`
+}
+
+// Problem is one thing that is wrong in a pushed Rego policy.
+type Problem struct {
+	File    string `json:"file"`
+	Row     int    `json:"row"`
+	Column  int    `json:"column"`
+	Code    string `json:"code"`
+	Message string `json:"message"`
+}
+
+func (e *Error) Error() string {
+	code := e.Code
+	if e.Reason != "" {
+		code = e.Reason
+	}
+	if e.Detail == "" {
+		return code + ": " + e.Title
+	}
+	return code + ": " + e.Detail
+}
+
+// collection is the path of a collection of the client's workspace.
+func (c *Client) collection(name string) string {
+	if c.workspace == "" {
+		return "/api/v1/" + name
+	}
+	return "/api/v1/workspaces/" + url.PathEscape(c.workspace) + "/" + name
+}
+
+// single is the path of one thing and of what is done to it.
+func single[ID ~string](collection string, id ID, verb string) string {
+	path := "/api/v1/" + collection + "/" + url.PathEscape(string(id))
+	if verb != "" {
+		path += "/" + verb
+	}
+	return path
+}
+
+// call sends in as JSON, unless it is nil, and reads the answer into out.
+func (c *Client) call(ctx context.Context, method, path string, in, out any) error {
+	response, err := c.send(ctx, method, path, in)
+	if err != nil {
+		return err
+	}
+	defer response.Body.Close()
+	return decode(response.Body, out)
+}
+
+func decode(body io.Reader, out any) error {
+	if err := json.NewDecoder(io.LimitReader(body, maxAnswer)).Decode(out); err != nil {
+		return fmt.Errorf("reading the control plane's answer: %w", err)
+	}
+	return nil
+}
+
+// send returns a successful response, whose body the caller closes.
+func (c *Client) send(ctx context.Context, method, path string, in any) (*http.Response, error) {
+	var body io.Reader = http.NoBody
+	if in != nil {
+		text, err := json.Marshal(in)
+		if err != nil {
+			return nil, fmt.Errorf("encoding the request of %s: %w", path, err)
+		}
+		body = bytes.NewReader(text)
+	}
+	request, err := http.NewRequestWithContext(ctx, method, strings.TrimSuffix(c.base.String(), "/")+path, body)
+	if err != nil {
+		return nil, fmt.Errorf("making the request of %s: %w", path, err)
+	}
+	if in != nil {
+		request.Header.Set("Content-Type", "application/json")
+	}
+	if c.key != "" {
+		request.Header.Set("Authorization", "Bearer "+c.key)
+	}
+	response, err := c.http.Do(request)
+	if err != nil {
+		return nil, fmt.Errorf("calling the control plane: %w", err)
+	}
+	if response.StatusCode < 300 {
+		return response, nil
+	}
+	defer response.Body.Close()
+	return nil, refusal(response)
+}
+
+// refusal reads a problem; an answer that is none, such as a proxy's, is one of its status.
+func refusal(response *http.Response) error {
+	e := &Error{}
+	text, err := io.ReadAll(io.LimitReader(response.Body, 1<<20))
+	if err == nil {
+		err = json.Unmarshal(text, e)
+	}
+	if err != nil || e.Code == "" {
+		*e = Error{Code: "unexpected_answer", Title: "the server answered " + response.Status + ", which is not an answer of a control plane"}
+	}
+	e.Status = response.StatusCode
+	return e
+}
+
+// Filter narrows a list; its names are those of the parameters in the OpenAPI document.
+type Filter map[string]string
+
+func (f Filter) values() url.Values {
+	values := url.Values{}
+	for name, value := range f {
+		if value != "" {
+			values.Set(name, value)
+		}
+	}
+	return values
+}
+
+// list follows the pages of a collection until it has limit items; 0 means all.
+func list[T any](ctx context.Context, c *Client, name string, f Filter, limit int) ([]T, error) {
+	values := f.values()
+	all := []T{}
+	for {
+		if values.Set("limit", strconv.Itoa(pageSize)); limit > 0 {
+			values.Set("limit", strconv.Itoa(min(pageSize, limit-len(all))))
+		}
+		var page struct {
+			Items      []T     `json:"items"`
+			NextCursor *string `json:"next_cursor"`
+		}
+		if err := c.call(ctx, http.MethodGet, c.collection(name)+"?"+values.Encode(), nil, &page); err != nil {
+			return nil, err
+		}
+		all = append(all, page.Items...)
+		if page.NextCursor == nil || limit > 0 && len(all) >= limit {
+			return all, nil
+		}
+		values.Set("cursor", *page.NextCursor)
+	}
+}
