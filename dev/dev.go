@@ -1,0 +1,147 @@
+// Package dev runs all of Caracal on one machine: a private PostgreSQL, the control plane, one gateway with its Envoy,
+// and an HTTPS upstream that echoes what it receives. It sets up a small workspace, plays the main job step by step,
+// and stays up until it is told to stop. Nothing that it starts outlives it.
+package dev
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"os"
+	"path/filepath"
+	"strconv"
+	"syscall"
+	"time"
+
+	"github.com/caracal-gateway/caracal/provision"
+)
+
+// Config is what a run needs.
+type Config struct {
+	// Executable is this program, which is started again as control plane and as gateway.
+	Executable string
+	// Project is the directory with demo/ in it, where .caracal/dev.env is written.
+	Project string
+	// StateDir overrides where databases, keys and logs are kept; empty means .caracal in the project where
+	// PostgreSQL's account can reach it.
+	StateDir string
+	// Ports of the three listeners, all on 127.0.0.1.
+	ControlPort, GatewayPort, UpstreamPort int
+	// DatabaseURL is a superuser's URL of a PostgreSQL server from version 15; empty means a private one.
+	DatabaseURL string
+	Getenv      func(string) string
+	Environment []string // of the programs that are started
+	Out         io.Writer
+}
+
+// Settings that choose the ports, named where a port is taken.
+const (
+	ControlPortSetting  = "CARACAL_DEV_CONTROL_PORT"
+	GatewayPortSetting  = "CARACAL_DEV_GATEWAY_PORT"
+	UpstreamPortSetting = "CARACAL_DEV_UPSTREAM_PORT"
+)
+
+// Run starts everything, plays the story, and stays until ctx ends. It returns once all that it started has stopped.
+func Run(ctx context.Context, c Config) error {
+	state, err := provision.StateDir(c.Project, c.StateDir, os.Getuid())
+	if err != nil {
+		return err
+	}
+	unlock, err := lock(state)
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	if err := c.checkPorts(); err != nil {
+		return err
+	}
+	s, err := c.start(ctx, state)
+	if err != nil {
+		return err
+	}
+	defer s.stop()
+	return s.live(ctx)
+}
+
+// Clean removes what runs keep: the database, keys, logs and the environment file.
+func Clean(c Config) error {
+	state, err := provision.StateDir(c.Project, c.StateDir, os.Getuid())
+	if err != nil {
+		return err
+	}
+	unlock, err := lock(state)
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	for _, name := range []string{"postgres", "gateway", "logs", "credentials", "upstream-ca.pem", "upstream.key", "upstream.pem", "master.key", "setup.key", "workspace.json"} {
+		if err := os.RemoveAll(filepath.Join(state, name)); err != nil {
+			return fmt.Errorf("remove local data: %w", err)
+		}
+	}
+	if err := os.Remove(c.environmentFile()); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return fmt.Errorf("remove local data: %w", err)
+	}
+	_, err = fmt.Fprintln(c.Out, "removed the database, keys and logs in", state)
+	return err
+}
+
+func (c Config) environmentFile() string { return filepath.Join(c.Project, ".caracal", "dev.env") }
+
+// lock makes the state directory this process's own until it ends.
+func lock(state string) (unlock func(), err error) {
+	file, err := os.OpenFile(filepath.Join(state, "dev.lock"), os.O_CREATE|os.O_RDWR, 0o600)
+	if err != nil {
+		return nil, fmt.Errorf("lock the state directory: %w", err)
+	}
+	if err := syscall.Flock(int(file.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
+		return nil, errors.Join(fmt.Errorf("another `caracal dev` runs in %s; stop it first, or choose another directory with CARACAL_STATE_DIR", state), file.Close())
+	}
+	return func() { _ = file.Close() }, nil // the end of the process releases it as well
+}
+
+// checkPorts names each port that is taken with the setting that changes it, before anything is fetched or started.
+func (c Config) checkPorts() error {
+	var taken []error
+	for _, p := range []struct {
+		port         int
+		what, change string
+	}{
+		{c.ControlPort, "control plane", ControlPortSetting},
+		{c.GatewayPort, "gateway", GatewayPortSetting},
+		{c.UpstreamPort, "echo upstream", UpstreamPortSetting},
+	} {
+		listener, err := net.Listen("tcp", loopback(p.port))
+		if err != nil {
+			taken = append(taken, fmt.Errorf("port %d of the %s is taken: stop what listens there, or choose another with %s", p.port, p.what, p.change))
+			continue
+		}
+		if err := listener.Close(); err != nil {
+			return fmt.Errorf("look at port %d: %w", p.port, err)
+		}
+	}
+	return errors.Join(taken...)
+}
+
+func loopback(port int) string { return net.JoinHostPort("127.0.0.1", strconv.Itoa(port)) }
+
+// say prints a line about the start.
+func (c Config) say(format string, args ...any) {
+	fmt.Fprintf(c.Out, format+"\n", args...)
+}
+
+// logger tells on the terminal what becomes of the programs that were started.
+func (c Config) logger() *slog.Logger {
+	return slog.New(slog.NewTextHandler(c.Out, &slog.HandlerOptions{
+		Level: slog.LevelWarn,
+		ReplaceAttr: func(_ []string, a slog.Attr) slog.Attr {
+			if a.Key == slog.TimeKey {
+				a.Value = slog.StringValue(a.Value.Time().Format(time.TimeOnly))
+			}
+			return a
+		},
+	}))
+}

@@ -1,0 +1,210 @@
+package dev
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/caracal-gateway/caracal/authority"
+)
+
+// step is one call of the story and what has to come of it.
+type step struct {
+	title  string
+	call   func(context.Context) (result, error)
+	status int
+	reason string // empty where the call has to be allowed
+}
+
+// result is what came of a call.
+type result struct {
+	request    string // for people
+	status     int
+	reason     string
+	detail     string
+	decisionID string
+}
+
+// play runs the main job on the workspace: allowed, outside the scope, denied by Rego, delegated, delegated too far,
+// revoked. A step that ends otherwise is an error, unless the workspace's own Rego policy, which its user may have
+// changed, is what denied it.
+func (s *stack) play(ctx context.Context, w *workspace) error {
+	p, err := s.newPlay(ctx, w)
+	if err != nil {
+		return err
+	}
+	s.say("\nThe main job: an agent's requests through Envoy, judged by a mandate and by Rego\n")
+	for i, st := range p.steps() {
+		got, err := st.call(ctx)
+		if err != nil {
+			return fmt.Errorf("step %d, %s: %w", i+1, st.title, err)
+		}
+		verdict := "allowed"
+		if got.reason != "" {
+			verdict = got.reason
+		}
+		s.say("  %d. %-34s %-58s → %d %s", i+1, st.title, got.request, got.status, verdict)
+		if got.detail != "" {
+			s.say("     %-34s %s", "", got.detail)
+		}
+		if got.reason == string(authority.ReasonPolicyDenied) && st.reason != got.reason {
+			s.say("     (denied by the Rego policy that is active in this workspace now, not by the demo's)")
+			continue
+		}
+		if got.status != st.status || got.reason != st.reason {
+			return fmt.Errorf("step %d, %s: got %d %s, expected %d %s", i+1, st.title, got.status, got.reason, st.status, st.reason)
+		}
+		if got.reason != "" && got.decisionID != "" {
+			w.lastDenial = got.decisionID
+		}
+	}
+	return nil
+}
+
+// performance is what the steps share.
+type performance struct {
+	*stack
+	w             *workspace
+	agent, helper string // access tokens
+	parent, child authority.Mandate
+}
+
+func (s *stack) newPlay(ctx context.Context, w *workspace) (*performance, error) {
+	p := &performance{stack: s, w: w}
+	var err error
+	if p.agent, err = w.token(ctx, w.AgentKey); err != nil {
+		return nil, err
+	}
+	if p.helper, err = w.token(ctx, w.HelperKey); err != nil {
+		return nil, err
+	}
+	p.parent, err = w.issue(ctx, storyValidity)
+	return p, err
+}
+
+const storyValidity = time.Hour
+
+func (p *performance) steps() []step {
+	denied := func(reason authority.Reason) (int, string) { return reason.Status(), string(reason) }
+	outside, outsideReason := denied(authority.ReasonNotInScope)
+	rego, regoReason := denied(authority.ReasonPolicyDenied)
+	revoked, revokedReason := denied(authority.ReasonMandateRevoked)
+	return []step{
+		{"a call that the mandate covers", p.proxy("agent", http.MethodPost, "/v1/chat/completions", &p.parent), http.StatusOK, ""},
+		{"outside the mandate's scope", p.proxy("agent", http.MethodGet, "/admin/users", &p.parent), outside, outsideReason},
+		{"denied by the Rego policy", p.proxy("agent", http.MethodPost, "/v1/embeddings", &p.parent), rego, regoReason},
+		{"the agent delegates to its helper", p.delegate, http.StatusCreated, ""},
+		{"the helper under its own mandate", p.proxy("helper", http.MethodGet, "/v1/models", &p.child), http.StatusOK, ""},
+		{"the helper asks for more than it has", p.overreach, authority.CodeRefused.Status(), string(authority.ReasonScopeExceedsParent)},
+		{"the owner revokes the agent's mandate", p.revoke, http.StatusOK, ""},
+		{"the agent again", p.proxy("agent", http.MethodPost, "/v1/chat/completions", &p.parent), revoked, revokedReason},
+		{"the helper again", p.proxy("helper", http.MethodGet, "/v1/models", &p.child), revoked, revokedReason},
+	}
+}
+
+// proxy calls the upstream through the gateway under a mandate, like any HTTP client would.
+func (p *performance) proxy(who, method, path string, m *authority.Mandate) func(context.Context) (result, error) {
+	return func(ctx context.Context) (result, error) {
+		request, err := http.NewRequestWithContext(ctx, method, p.gatewayURL()+"/api/proxy", strings.NewReader(`{"model":"gpt-4"}`))
+		if err != nil {
+			return result{}, fmt.Errorf("make request: %w", err)
+		}
+		bearer := p.agent
+		if who == "helper" {
+			bearer = p.helper
+		}
+		request.Header.Set("Authorization", "Bearer "+bearer)
+		request.Header.Set("X-Caracal-Mandate", string(m.ID))
+		request.Header.Set("X-Caracal-Target-URL", p.upstreamURL()+path)
+		return send(request, fmt.Sprintf("%s: %s %s%s", who, method, UpstreamHost, path))
+	}
+}
+
+// delegate cuts the helper's mandate from the agent's: the same resources, reading only. It goes through the gateway,
+// like an agent's own call.
+func (p *performance) delegate(ctx context.Context) (result, error) {
+	got, err := p.delegation(ctx, p.w.AgentKey, p.parent.ID, []string{publicResource}, &p.child)
+	got.request = "agent: delegate read on " + publicResource
+	return got, err
+}
+
+// overreach asks for a child of the helper's mandate that may do more than the helper.
+func (p *performance) overreach(ctx context.Context) (result, error) {
+	got, err := p.delegation(ctx, p.w.HelperKey, p.child.ID, []string{adminResource}, nil)
+	got.request = "helper: delegate read on " + adminResource
+	return got, err
+}
+
+func (p *performance) delegation(ctx context.Context, key string, parent authority.MandateID, resources []string, into *authority.Mandate) (result, error) {
+	body, err := json.Marshal(map[string]any{
+		"child_principal_id": p.w.HelperID, "resource_scope": resources, "action_scope": []string{"read"}, "validity_seconds": int64(storyValidity.Seconds()) / 2,
+	})
+	if err != nil {
+		return result{}, fmt.Errorf("encode delegation: %w", err)
+	}
+	request, err := http.NewRequestWithContext(ctx, http.MethodPost, p.gatewayURL()+"/api/v1/mandates/"+string(parent)+"/delegate", strings.NewReader(string(body)))
+	if err != nil {
+		return result{}, fmt.Errorf("make request: %w", err)
+	}
+	request.Header.Set("Authorization", "Bearer "+key)
+	request.Header.Set("Content-Type", "application/json")
+	return sendInto(request, "", into)
+}
+
+func (p *performance) revoke(ctx context.Context) (result, error) {
+	receipt, err := p.w.revoke(ctx, p.parent.ID)
+	if err != nil {
+		return result{}, err
+	}
+	return result{
+		request: "owner: revoke " + string(p.parent.ID), status: http.StatusOK,
+		detail: fmt.Sprintf("%s: %d mandates, revision %d", receipt.State, len(receipt.Mandates), receipt.Revision),
+	}, nil
+}
+
+func send(request *http.Request, title string) (result, error) { return sendInto(request, title, nil) }
+
+// sendInto sends a request; what is refused becomes the result's reason, what is answered may be decoded.
+func sendInto(request *http.Request, title string, into any) (result, error) {
+	client := &http.Client{Timeout: 15 * time.Second}
+	response, err := client.Do(request)
+	if err != nil {
+		return result{}, fmt.Errorf("call the gateway: %w", err)
+	}
+	defer response.Body.Close()
+	body, err := io.ReadAll(io.LimitReader(response.Body, 1<<20))
+	if err != nil {
+		return result{}, fmt.Errorf("call the gateway: %w", err)
+	}
+	got := result{request: title, status: response.StatusCode}
+	if response.StatusCode < http.StatusBadRequest {
+		if into != nil {
+			err = json.Unmarshal(body, into)
+		}
+		return got, err
+	}
+	// A denial of the gateway has `error`, a problem of the control plane `reason` or `code`.
+	var refusal struct {
+		Error, Message, Code, Detail, Reason string
+		DecisionID                           string `json:"decision_id"`
+	}
+	if err := json.Unmarshal(body, &refusal); err != nil {
+		return got, fmt.Errorf("the answer %d is no JSON: %.200s", response.StatusCode, body)
+	}
+	got.decisionID = refusal.DecisionID
+	switch {
+	case refusal.Error == string(authority.ReasonPolicyDenied):
+		got.reason, got.detail = refusal.Error, refusal.Code+": "+refusal.Message
+	case refusal.Error != "":
+		got.reason, got.detail = refusal.Error, refusal.Message
+	case refusal.Reason != "":
+		got.reason, got.detail = refusal.Reason, refusal.Detail
+	default:
+		got.reason, got.detail = refusal.Code, refusal.Detail
+	}
+	return got, nil
+}
