@@ -132,14 +132,15 @@ func single[ID ~string](collection string, id ID, verb string) string {
 	return path
 }
 
-// call sends in as JSON, unless it is nil, and reads the answer into out.
-func (c *Client) call(ctx context.Context, method, path string, in, out any) error {
+// call sends in as JSON, unless it is nil, and reads the answer.
+func call[T any](ctx context.Context, c *Client, method, path string, in any) (out T, err error) {
 	response, err := c.send(ctx, method, path, in)
 	if err != nil {
-		return err
+		return out, err
 	}
 	defer response.Body.Close()
-	return decode(response.Body, out)
+	err = decode(response.Body, &out)
+	return out, err
 }
 
 func decode(body io.Reader, out any) error {
@@ -207,6 +208,11 @@ func (f Filter) values() url.Values {
 	return values
 }
 
+type page[T any] struct {
+	Items      []T     `json:"items"`
+	NextCursor *string `json:"next_cursor"`
+}
+
 // list follows the pages of a collection until it has limit items; 0 means all.
 func list[T any](ctx context.Context, c *Client, name string, f Filter, limit int) ([]T, error) {
 	values := f.values()
@@ -215,17 +221,14 @@ func list[T any](ctx context.Context, c *Client, name string, f Filter, limit in
 		if values.Set("limit", strconv.Itoa(pageSize)); limit > 0 {
 			values.Set("limit", strconv.Itoa(min(pageSize, limit-len(all))))
 		}
-		var page struct {
-			Items      []T     `json:"items"`
-			NextCursor *string `json:"next_cursor"`
-		}
-		if err := c.call(ctx, http.MethodGet, c.collection(name)+"?"+values.Encode(), nil, &page); err != nil {
+		next, err := call[page[T]](ctx, c, http.MethodGet, c.collection(name)+"?"+values.Encode(), nil)
+		if err != nil {
 			return nil, err
 		}
-		all = append(all, page.Items...)
-		if page.NextCursor == nil || limit > 0 && len(all) >= limit {
+		all = append(all, next.Items...)
+		if next.NextCursor == nil || limit > 0 && len(all) >= limit {
 			return all, nil
 		}
-		values.Set("cursor", *page.NextCursor)
+		values.Set("cursor", *next.NextCursor)
 	}
 }

@@ -26,17 +26,14 @@ type CreatedWorkspace struct {
 }
 
 // CreateWorkspace makes a workspace. It needs the deployment's setup key.
-func (c *Client) CreateWorkspace(ctx context.Context, n NewWorkspace) (w CreatedWorkspace, err error) {
-	return w, c.call(ctx, http.MethodPost, "/api/v1/workspaces", n, &w)
+func (c *Client) CreateWorkspace(ctx context.Context, n NewWorkspace) (CreatedWorkspace, error) {
+	return call[CreatedWorkspace](ctx, c, http.MethodPost, "/api/v1/workspaces", n)
 }
 
 // Workspaces lists the workspaces that the key may see.
 func (c *Client) Workspaces(ctx context.Context) ([]authority.Workspace, error) {
-	var page struct {
-		Items []authority.Workspace `json:"items"`
-	}
-	err := c.call(ctx, http.MethodGet, "/api/v1/workspaces", nil, &page)
-	return page.Items, err
+	all, err := call[page[authority.Workspace]](ctx, c, http.MethodGet, "/api/v1/workspaces", nil)
+	return all.Items, err
 }
 
 // NewPrincipal asks for a principal.
@@ -54,8 +51,8 @@ type RegisteredPrincipal struct {
 }
 
 // RegisterPrincipal makes a principal.
-func (c *Client) RegisterPrincipal(ctx context.Context, n NewPrincipal) (p RegisteredPrincipal, err error) {
-	return p, c.call(ctx, http.MethodPost, c.collection("principals"), n, &p)
+func (c *Client) RegisterPrincipal(ctx context.Context, n NewPrincipal) (RegisteredPrincipal, error) {
+	return call[RegisteredPrincipal](ctx, c, http.MethodPost, c.collection("principals"), n)
 }
 
 // Principals lists principals, at most limit of them; 0 means all.
@@ -64,13 +61,13 @@ func (c *Client) Principals(ctx context.Context, f Filter, limit int) ([]authori
 }
 
 // SuspendPrincipal makes nothing hold that passes through the principal, until it is resumed.
-func (c *Client) SuspendPrincipal(ctx context.Context, id authority.PrincipalID) (p authority.Principal, err error) {
-	return p, c.call(ctx, http.MethodPost, single("principals", id, "suspend"), nil, &p)
+func (c *Client) SuspendPrincipal(ctx context.Context, id authority.PrincipalID) (authority.Principal, error) {
+	return call[authority.Principal](ctx, c, http.MethodPost, single("principals", id, "suspend"), nil)
 }
 
 // ResumePrincipal undoes a suspension.
-func (c *Client) ResumePrincipal(ctx context.Context, id authority.PrincipalID) (p authority.Principal, err error) {
-	return p, c.call(ctx, http.MethodPost, single("principals", id, "resume"), nil, &p)
+func (c *Client) ResumePrincipal(ctx context.Context, id authority.PrincipalID) (authority.Principal, error) {
+	return call[authority.Principal](ctx, c, http.MethodPost, single("principals", id, "resume"), nil)
 }
 
 // NewPolicy asks for an authority policy.
@@ -83,8 +80,8 @@ type NewPolicy struct {
 }
 
 // CreatePolicy makes an authority policy, whose first grantor is the caller.
-func (c *Client) CreatePolicy(ctx context.Context, n NewPolicy) (p authority.Policy, err error) {
-	return p, c.call(ctx, http.MethodPost, c.collection("policies"), n, &p)
+func (c *Client) CreatePolicy(ctx context.Context, n NewPolicy) (authority.Policy, error) {
+	return call[authority.Policy](ctx, c, http.MethodPost, c.collection("policies"), n)
 }
 
 // Policies lists policies, at most limit of them; 0 means all.
@@ -103,8 +100,8 @@ type MandateRequest struct {
 }
 
 // IssueMandate makes a mandate.
-func (c *Client) IssueMandate(ctx context.Context, r MandateRequest) (m authority.Mandate, err error) {
-	return m, c.call(ctx, http.MethodPost, c.collection("mandates"), r, &m)
+func (c *Client) IssueMandate(ctx context.Context, r MandateRequest) (authority.Mandate, error) {
+	return call[authority.Mandate](ctx, c, http.MethodPost, c.collection("mandates"), r)
 }
 
 // Mandates lists mandates, at most limit of them; 0 means all.
@@ -113,8 +110,8 @@ func (c *Client) Mandates(ctx context.Context, f Filter, limit int) ([]authority
 }
 
 // Mandate finds one mandate.
-func (c *Client) Mandate(ctx context.Context, id authority.MandateID) (m authority.Mandate, err error) {
-	return m, c.call(ctx, http.MethodGet, single("mandates", id, ""), nil, &m)
+func (c *Client) Mandate(ctx context.Context, id authority.MandateID) (authority.Mandate, error) {
+	return call[authority.Mandate](ctx, c, http.MethodGet, single("mandates", id, ""), nil)
 }
 
 // Delegation asks for a child of a mandate.
@@ -127,8 +124,8 @@ type Delegation struct {
 }
 
 // DelegateMandate cuts a child from a mandate.
-func (c *Client) DelegateMandate(ctx context.Context, d Delegation) (m authority.Mandate, err error) {
-	return m, c.call(ctx, http.MethodPost, single("mandates", d.ParentMandateID, "delegate"), d, &m)
+func (c *Client) DelegateMandate(ctx context.Context, d Delegation) (authority.Mandate, error) {
+	return call[authority.Mandate](ctx, c, http.MethodPost, single("mandates", d.ParentMandateID, "delegate"), d)
 }
 
 // Receipt tells what a revocation did: State is enforced once every gateway has acknowledged it, pending before.
@@ -149,8 +146,8 @@ type GatewayReceipt struct {
 }
 
 // RevokeMandate ends a mandate and all that was delegated from it, and waits for the gateways as long as it is told.
-func (c *Client) RevokeMandate(ctx context.Context, id authority.MandateID, wait time.Duration) (r Receipt, err error) {
-	return r, c.call(ctx, http.MethodPost, single("mandates", id, "revoke"), map[string]float64{"wait": wait.Seconds()}, &r)
+func (c *Client) RevokeMandate(ctx context.Context, id authority.MandateID, wait time.Duration) (Receipt, error) {
+	return call[Receipt](ctx, c, http.MethodPost, single("mandates", id, "revoke"), map[string]float64{"wait": wait.Seconds()})
 }
 
 // Validation asks whether a mandate covers one action on one literal resource.
@@ -175,18 +172,18 @@ type ValidationAnswer struct {
 }
 
 // ValidateMandate asks for a decision. A mandate that is unknown or revoked is an answer, not an error.
-func (c *Client) ValidateMandate(ctx context.Context, v Validation) (a ValidationAnswer, err error) {
-	return a, c.call(ctx, http.MethodPost, "/api/v1/mandates/validate", v, &a)
+func (c *Client) ValidateMandate(ctx context.Context, v Validation) (ValidationAnswer, error) {
+	return call[ValidationAnswer](ctx, c, http.MethodPost, "/api/v1/mandates/validate", v)
 }
 
 // CreateDestination makes a destination with its rules.
-func (c *Client) CreateDestination(ctx context.Context, d authority.Destination) (created authority.Destination, err error) {
-	return created, c.call(ctx, http.MethodPost, c.collection("destinations"), d, &created)
+func (c *Client) CreateDestination(ctx context.Context, d authority.Destination) (authority.Destination, error) {
+	return call[authority.Destination](ctx, c, http.MethodPost, c.collection("destinations"), d)
 }
 
 // ReplaceDestination puts a destination and its rules in the place of another.
-func (c *Client) ReplaceDestination(ctx context.Context, id authority.DestinationID, d authority.Destination) (replaced authority.Destination, err error) {
-	return replaced, c.call(ctx, http.MethodPut, single("destinations", id, ""), d, &replaced)
+func (c *Client) ReplaceDestination(ctx context.Context, id authority.DestinationID, d authority.Destination) (authority.Destination, error) {
+	return call[authority.Destination](ctx, c, http.MethodPut, single("destinations", id, ""), d)
 }
 
 // Destinations lists destinations, at most limit of them; 0 means all.
@@ -195,8 +192,8 @@ func (c *Client) Destinations(ctx context.Context, limit int) ([]authority.Desti
 }
 
 // DeleteDestination ends a destination.
-func (c *Client) DeleteDestination(ctx context.Context, id authority.DestinationID) (d authority.Destination, err error) {
-	return d, c.call(ctx, http.MethodDelete, single("destinations", id, ""), nil, &d)
+func (c *Client) DeleteDestination(ctx context.Context, id authority.DestinationID) (authority.Destination, error) {
+	return call[authority.Destination](ctx, c, http.MethodDelete, single("destinations", id, ""), nil)
 }
 
 // RegoPush is a new version of the Rego policy. Modules maps paths to texts, tests included.
@@ -208,8 +205,8 @@ type RegoPush struct {
 }
 
 // PushRego stores a version once it compiles and its tests pass; otherwise the *Error has the problems.
-func (c *Client) PushRego(ctx context.Context, p RegoPush) (v authority.RegoVersion, err error) {
-	return v, c.call(ctx, http.MethodPost, c.collection("rego-versions"), p, &v)
+func (c *Client) PushRego(ctx context.Context, p RegoPush) (authority.RegoVersion, error) {
+	return call[authority.RegoVersion](ctx, c, http.MethodPost, c.collection("rego-versions"), p)
 }
 
 // RegoVersions lists versions, newest first, at most limit of them; 0 means all.
@@ -218,8 +215,8 @@ func (c *Client) RegoVersions(ctx context.Context, limit int) ([]authority.RegoV
 }
 
 // ActivateRego makes a version the one that every decision evaluates.
-func (c *Client) ActivateRego(ctx context.Context, id authority.RegoVersionID) (v authority.RegoVersion, err error) {
-	return v, c.call(ctx, http.MethodPost, single("rego-versions", id, "activate"), nil, &v)
+func (c *Client) ActivateRego(ctx context.Context, id authority.RegoVersionID) (authority.RegoVersion, error) {
+	return call[authority.RegoVersion](ctx, c, http.MethodPost, single("rego-versions", id, "activate"), nil)
 }
 
 // NewKey asks for an API key.
@@ -237,8 +234,8 @@ type CreatedKey struct {
 }
 
 // CreateKey makes an API key.
-func (c *Client) CreateKey(ctx context.Context, n NewKey) (k CreatedKey, err error) {
-	return k, c.call(ctx, http.MethodPost, c.collection("keys"), n, &k)
+func (c *Client) CreateKey(ctx context.Context, n NewKey) (CreatedKey, error) {
+	return call[CreatedKey](ctx, c, http.MethodPost, c.collection("keys"), n)
 }
 
 // Keys lists API keys without their secrets, at most limit of them; 0 means all.
@@ -247,8 +244,8 @@ func (c *Client) Keys(ctx context.Context, f Filter, limit int) ([]authority.Key
 }
 
 // RevokeKey ends an API key.
-func (c *Client) RevokeKey(ctx context.Context, id authority.KeyID) (k authority.Key, err error) {
-	return k, c.call(ctx, http.MethodPost, single("keys", id, "revoke"), nil, &k)
+func (c *Client) RevokeKey(ctx context.Context, id authority.KeyID) (authority.Key, error) {
+	return call[authority.Key](ctx, c, http.MethodPost, single("keys", id, "revoke"), nil)
 }
 
 // AccessToken is a short-lived token; ExpiresIn is in seconds.
@@ -260,8 +257,8 @@ type AccessToken struct {
 }
 
 // Token exchanges the client's key for an access token.
-func (c *Client) Token(ctx context.Context) (t AccessToken, err error) {
-	return t, c.call(ctx, http.MethodPost, "/api/v1/token", nil, &t)
+func (c *Client) Token(ctx context.Context) (AccessToken, error) {
+	return call[AccessToken](ctx, c, http.MethodPost, "/api/v1/token", nil)
 }
 
 // Gateway is one enrolled process of a gateway.
@@ -281,11 +278,8 @@ type Gateway struct {
 
 // Gateways lists the enrolled gateway processes.
 func (c *Client) Gateways(ctx context.Context) ([]Gateway, error) {
-	var page struct {
-		Items []Gateway `json:"items"`
-	}
-	err := c.call(ctx, http.MethodGet, c.collection("gateways"), nil, &page)
-	return page.Items, err
+	all, err := call[page[Gateway]](ctx, c, http.MethodGet, c.collection("gateways"), nil)
+	return all.Items, err
 }
 
 // Events lists events, newest first, at most limit of them, which is at least 1.
@@ -294,11 +288,11 @@ func (c *Client) Events(ctx context.Context, f Filter, limit int) ([]authority.E
 	all := []authority.Event{}
 	for len(all) < limit {
 		values.Set("limit", strconv.Itoa(min(pageSize, limit-len(all))))
-		page, next, err := c.eventPage(ctx, c.collection("events")+"?"+values.Encode())
+		events, next, err := c.eventPage(ctx, c.collection("events")+"?"+values.Encode())
 		if err != nil {
 			return nil, err
 		}
-		all = append(all, page...)
+		all = append(all, events...)
 		if next == "" {
 			break
 		}
@@ -307,16 +301,16 @@ func (c *Client) Events(ctx context.Context, f Filter, limit int) ([]authority.E
 	return all, nil
 }
 
-func (c *Client) eventPage(ctx context.Context, path string) (page []authority.Event, next string, err error) {
+func (c *Client) eventPage(ctx context.Context, path string) (events []authority.Event, next string, err error) {
 	response, err := c.send(ctx, http.MethodGet, path, nil)
 	if err != nil {
 		return nil, "", err
 	}
 	defer response.Body.Close()
-	if err := decode(response.Body, &page); err != nil {
+	if err := decode(response.Body, &events); err != nil {
 		return nil, "", err
 	}
-	return page, response.Header.Get("X-Caracal-Next-Cursor"), nil
+	return events, response.Header.Get("X-Caracal-Next-Cursor"), nil
 }
 
 // ExportEvents copies all events that match to w; the format is jsonl or csv.
@@ -335,6 +329,6 @@ func (c *Client) ExportEvents(ctx context.Context, f Filter, format string, w io
 }
 
 // Event finds an event by its own id or by that of its decision.
-func (c *Client) Event(ctx context.Context, id string) (e authority.Event, err error) {
-	return e, c.call(ctx, http.MethodGet, single("events", id, ""), nil, &e)
+func (c *Client) Event(ctx context.Context, id string) (authority.Event, error) {
+	return call[authority.Event](ctx, c, http.MethodGet, single("events", id, ""), nil)
 }
