@@ -29,8 +29,8 @@ const (
 type Config struct {
 	// URL of the control plane. Plain http is for loopback addresses only, unless AllowPlain is set.
 	URL string
-	// APIKey goes along as the bearer.
-	APIKey string
+	// Key goes along as the bearer: an API key or an access token.
+	Key string
 	// Workspace is the slug of the workspace; empty for that of the key.
 	Workspace string
 	// CA holds PEM certificates that the control plane must chain to; empty for the system's roots.
@@ -72,7 +72,7 @@ func New(cfg Config) (*Client, error) {
 		transport.TLSClientConfig = &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12}
 	}
 	return &Client{
-		base: base, key: cfg.APIKey, workspace: cfg.Workspace,
+		base: base, key: cfg.Key, workspace: cfg.Workspace,
 		// A redirect would carry the key to wherever it points.
 		http: &http.Client{Transport: transport, Timeout: timeout, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }},
 	}, nil
@@ -132,14 +132,32 @@ func single[ID ~string](collection string, id ID, verb string) string {
 	return path
 }
 
-// call sends in as JSON, unless it is nil, and reads the answer.
-func call[T any](ctx context.Context, c *Client, method, path string, in any) (out T, err error) {
-	response, err := c.send(ctx, method, path, in)
+// Request is one call of an operation.
+type Request struct {
+	Method string
+	Path   string // with its query
+	// IdempotencyKey makes a write happen once however often it is sent; empty means that each is another.
+	IdempotencyKey string
+	In             any // sent as JSON; nil for no body
+	Out            any // what the JSON answer is read into; nil to ignore it
+}
+
+// Do makes one call. A refusal is an *Error.
+func (c *Client) Do(ctx context.Context, r Request) error {
+	response, err := c.send(ctx, r)
 	if err != nil {
-		return out, err
+		return err
 	}
 	defer response.Body.Close()
-	err = decode(response.Body, &out)
+	if r.Out == nil {
+		return nil
+	}
+	return decode(response.Body, r.Out)
+}
+
+// call sends in as JSON, unless it is nil, and reads the answer.
+func call[T any](ctx context.Context, c *Client, method, path string, in any) (out T, err error) {
+	err = c.Do(ctx, Request{Method: method, Path: path, In: in, Out: &out})
 	return out, err
 }
 
@@ -151,21 +169,24 @@ func decode(body io.Reader, out any) error {
 }
 
 // send returns a successful response, whose body the caller closes.
-func (c *Client) send(ctx context.Context, method, path string, in any) (*http.Response, error) {
+func (c *Client) send(ctx context.Context, r Request) (*http.Response, error) {
 	var body io.Reader = http.NoBody
-	if in != nil {
-		text, err := json.Marshal(in)
+	if r.In != nil {
+		text, err := json.Marshal(r.In)
 		if err != nil {
-			return nil, fmt.Errorf("encoding the request of %s: %w", path, err)
+			return nil, fmt.Errorf("encoding the request of %s: %w", r.Path, err)
 		}
 		body = bytes.NewReader(text)
 	}
-	request, err := http.NewRequestWithContext(ctx, method, strings.TrimSuffix(c.base.String(), "/")+path, body)
+	request, err := http.NewRequestWithContext(ctx, r.Method, strings.TrimSuffix(c.base.String(), "/")+r.Path, body)
 	if err != nil {
-		return nil, fmt.Errorf("making the request of %s: %w", path, err)
+		return nil, fmt.Errorf("making the request of %s: %w", r.Path, err)
 	}
-	if in != nil {
+	if r.In != nil {
 		request.Header.Set("Content-Type", "application/json")
+	}
+	if r.IdempotencyKey != "" {
+		request.Header.Set("Idempotency-Key", r.IdempotencyKey)
 	}
 	if c.key != "" {
 		request.Header.Set("Authorization", "Bearer "+c.key)

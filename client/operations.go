@@ -302,7 +302,7 @@ func (c *Client) Events(ctx context.Context, f Filter, limit int) ([]authority.E
 }
 
 func (c *Client) eventPage(ctx context.Context, path string) (events []authority.Event, next string, err error) {
-	response, err := c.send(ctx, http.MethodGet, path, nil)
+	response, err := c.send(ctx, Request{Method: http.MethodGet, Path: path})
 	if err != nil {
 		return nil, "", err
 	}
@@ -317,7 +317,7 @@ func (c *Client) eventPage(ctx context.Context, path string) (events []authority
 func (c *Client) ExportEvents(ctx context.Context, f Filter, format string, w io.Writer) error {
 	values := f.values()
 	values.Set("format", format)
-	response, err := c.send(ctx, http.MethodGet, c.collection("events")+"?"+values.Encode(), nil)
+	response, err := c.send(ctx, Request{Method: http.MethodGet, Path: c.collection("events") + "?" + values.Encode()})
 	if err != nil {
 		return err
 	}
