@@ -21,7 +21,7 @@ func (s *stack) live(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := s.startGateway(ctx, w.Slug, w.GatewayKey); err != nil {
+	if err := s.startGateway(ctx, w.GatewayKey); err != nil {
 		return err
 	}
 	if err := s.play(ctx, w); err != nil {
@@ -67,7 +67,7 @@ func (s *stack) writeEnvironment(ctx context.Context, w *workspace, m authority.
 		{"CARACAL_URL", s.controlURL()},
 		{"CARACAL_GATEWAY_URL", s.gatewayURL()},
 		{"CARACAL_API_KEY", w.OwnerKey},
-		{"CARACAL_WORKSPACE", w.Slug},
+		{"CARACAL_WORKSPACE", slug},
 		{"CARACAL_ISSUER_ID", string(w.OwnerID)},
 		{"CARACAL_AGENT_ID", string(w.AgentID)},
 		{"CARACAL_AGENT_API_KEY", w.AgentKey},

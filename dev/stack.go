@@ -167,7 +167,7 @@ func (s *stack) controlURL() string { return "http://" + loopback(s.ControlPort)
 func (s *stack) gatewayURL() string { return "http://" + loopback(s.GatewayPort) }
 
 // startGateway starts the gateway under its key and waits until it enforces the workspace.
-func (s *stack) startGateway(ctx context.Context, slug, key string) error {
+func (s *stack) startGateway(ctx context.Context, key string) error {
 	if err := s.keep("gateway", []string{"gateway"},
 		"ENTERPRISE_URL="+s.controlURL(),
 		"ENTERPRISE_API_KEY="+key,

@@ -1,8 +1,10 @@
 package dev
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -10,6 +12,7 @@ import (
 	"time"
 
 	"github.com/caracal-gateway/caracal/authority"
+	"github.com/caracal-gateway/caracal/client"
 )
 
 // step is one call of the story and what has to come of it.
@@ -140,19 +143,25 @@ func (p *performance) overreach(ctx context.Context) (result, error) {
 }
 
 func (p *performance) delegation(ctx context.Context, key string, parent authority.MandateID, resources []string, into *authority.Mandate) (result, error) {
-	body, err := json.Marshal(map[string]any{
-		"child_principal_id": p.w.HelperID, "resource_scope": resources, "action_scope": []string{"read"}, "validity_seconds": int64(storyValidity.Seconds()) / 2,
+	c, err := client.New(client.Config{URL: p.gatewayURL(), Key: key})
+	if err != nil {
+		return result{}, err
+	}
+	made, err := c.DelegateMandate(ctx, client.Delegation{
+		ParentMandateID: parent, ChildPrincipalID: p.w.HelperID, ResourceScope: resources, ActionScope: []string{string(authority.Read)},
+		ValiditySeconds: int64(storyValidity.Seconds()) / 2,
 	})
-	if err != nil {
-		return result{}, fmt.Errorf("encode delegation: %w", err)
+	var refusal *client.Error
+	if errors.As(err, &refusal) {
+		return result{status: refusal.Status, reason: cmp.Or(refusal.Reason, refusal.Code), detail: refusal.Detail}, nil
 	}
-	request, err := http.NewRequestWithContext(ctx, http.MethodPost, p.gatewayURL()+"/api/v1/mandates/"+string(parent)+"/delegate", strings.NewReader(string(body)))
 	if err != nil {
-		return result{}, fmt.Errorf("make request: %w", err)
+		return result{}, err
 	}
-	request.Header.Set("Authorization", "Bearer "+key)
-	request.Header.Set("Content-Type", "application/json")
-	return sendInto(request, "", into)
+	if into != nil {
+		*into = made
+	}
+	return result{status: http.StatusCreated}, nil
 }
 
 func (p *performance) revoke(ctx context.Context) (result, error) {
@@ -166,12 +175,10 @@ func (p *performance) revoke(ctx context.Context) (result, error) {
 	}, nil
 }
 
-func send(request *http.Request, title string) (result, error) { return sendInto(request, title, nil) }
-
-// sendInto sends a request; what is refused becomes the result's reason, what is answered may be decoded.
-func sendInto(request *http.Request, title string, into any) (result, error) {
-	client := &http.Client{Timeout: 15 * time.Second}
-	response, err := client.Do(request)
+// send calls the gateway; what is denied becomes the result's reason.
+func send(request *http.Request, title string) (result, error) {
+	c := &http.Client{Timeout: 15 * time.Second}
+	response, err := c.Do(request)
 	if err != nil {
 		return result{}, fmt.Errorf("call the gateway: %w", err)
 	}
@@ -182,29 +189,20 @@ func sendInto(request *http.Request, title string, into any) (result, error) {
 	}
 	got := result{request: title, status: response.StatusCode}
 	if response.StatusCode < http.StatusBadRequest {
-		if into != nil {
-			err = json.Unmarshal(body, into)
-		}
-		return got, err
+		return got, nil
 	}
-	// A denial of the gateway has `error`, a problem of the control plane `reason` or `code`.
-	var refusal struct {
-		Error, Message, Code, Detail, Reason string
-		DecisionID                           string `json:"decision_id"`
+	var denial struct {
+		Error      string `json:"error"`
+		Message    string `json:"message"`
+		Code       string `json:"code"`
+		DecisionID string `json:"decision_id"`
 	}
-	if err := json.Unmarshal(body, &refusal); err != nil {
+	if err := json.Unmarshal(body, &denial); err != nil {
 		return got, fmt.Errorf("the answer %d is no JSON: %.200s", response.StatusCode, body)
 	}
-	got.decisionID = refusal.DecisionID
-	switch {
-	case refusal.Error == string(authority.ReasonPolicyDenied):
-		got.reason, got.detail = refusal.Error, refusal.Code+": "+refusal.Message
-	case refusal.Error != "":
-		got.reason, got.detail = refusal.Error, refusal.Message
-	case refusal.Reason != "":
-		got.reason, got.detail = refusal.Reason, refusal.Detail
-	default:
-		got.reason, got.detail = refusal.Code, refusal.Detail
+	got.reason, got.detail, got.decisionID = denial.Error, denial.Message, denial.DecisionID
+	if denial.Code != "" {
+		got.detail = denial.Code + ": " + denial.Message
 	}
 	return got, nil
 }
