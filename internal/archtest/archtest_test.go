@@ -34,10 +34,9 @@ var layers = map[string][]string{
 	"controlplane/sync":     {"authority", "token", "bundle", "controlplane", "internal/syncpb"},
 	"dev":                   {"authority", "child", "client", "provision", "token", "internal/echo"},
 
-	"controlplane/postgres/internal/query": {},
+	"controlplane/postgres/internal/query": {"authority"},
 	"internal/archtest":                    {},
 	"internal/echo":                        {},
-	"internal/world":                       {"authority", "bundle", "token"},
 	"internal/pgtest":                      {"provision"},
 	"internal/syncpb":                      {},
 	"internal/world":                       {"authority", "token", "bundle"},
