@@ -9,13 +9,14 @@ import (
 	oparego "github.com/open-policy-agent/opa/v1/rego"
 	"github.com/open-policy-agent/opa/v1/tester"
 	"github.com/open-policy-agent/opa/v1/topdown"
+	"github.com/open-policy-agent/opa/v1/types"
 )
 
 // The deadline of an evaluation stops neither a single call of a built-in function nor the memory that it asks for, so
 // the functions whose results can outgrow their operands, and the ones that take long, are called through bounds.
 const (
-	maxValueBytes   = 64 << 10 // the operands of one call together, and its result
-	maxOutputBytes  = 4 << 20  // the results of all bounded calls of one evaluation
+	maxValueBytes   = 64 << 10 // one value that is made, and the operands of one call together
+	maxOutputBytes  = 4 << 20  // all that one evaluation makes
 	maxPatternBytes = 256      // a regular expression or a glob
 	maxSubjectBytes = 8 << 10  // what a pattern is matched against
 	maxFormatBytes  = 4 << 10  // the format of sprintf
@@ -53,22 +54,39 @@ func boundedBuiltins() map[string]precondition {
 // errTooLarge is what a policy hears when a value outgrows its bounds.
 var errTooLarge = fmt.Errorf("a value is larger than %d bytes", maxValueBytes)
 
-// boundedFunctions returns the bounded functions by the names that bindBounds gives them.
-func boundedFunctions() map[string]*topdown.Builtin {
-	functions := make(map[string]*topdown.Builtin)
+// boundedFunction is what a call of the compiled rules runs. It has a result or an error, never several.
+type boundedFunction struct {
+	name string // without the prefix
+	decl *types.Function
+	call func(topdown.BuiltinContext, []*ast.Term) (*ast.Term, error)
+}
+
+func boundedFunctions() []boundedFunction {
+	functions := []boundedFunction{{
+		name: admissionName,
+		decl: types.NewFunction(types.Args(types.A), types.B),
+		call: func(bctx topdown.BuiltinContext, operands []*ast.Term) (*ast.Term, error) {
+			return ast.InternedTerm(true), spend(bctx, operands[0])
+		},
+	}}
 	for name, check := range boundedBuiltins() {
-		decl := *ast.BuiltinMap[name]
-		decl.Name = boundedPrefix + name
-		decl.CanSkipBctx = false // the sum of the results is kept there
-		call := bounded(name, check)
-		functions[decl.Name] = &topdown.Builtin{
-			Decl: &decl,
+		functions = append(functions, boundedFunction{name, ast.BuiltinMap[name].Decl, bounded(name, check)})
+	}
+	return functions
+}
+
+// evaluatorBuiltins gives the bounded functions to OPA's evaluator.
+func evaluatorBuiltins() map[string]*topdown.Builtin {
+	builtins := make(map[string]*topdown.Builtin)
+	for _, f := range boundedFunctions() {
+		builtins[boundedPrefix+f.name] = &topdown.Builtin{
+			Decl: &ast.Builtin{Name: boundedPrefix + f.name, Decl: f.decl},
 			Func: func(bctx topdown.BuiltinContext, operands []*ast.Term, iter func(*ast.Term) error) error {
-				result, err := call(bctx, operands)
+				result, err := f.call(bctx, operands)
 				if err != nil {
 					return topdown.Halt{Err: &topdown.Error{
 						Code:     topdown.BuiltinErr,
-						Message:  name + ": " + err.Error(),
+						Message:  err.Error(),
 						Location: bctx.Location,
 					}}
 				}
@@ -79,42 +97,20 @@ func boundedFunctions() map[string]*topdown.Builtin {
 			},
 		}
 	}
-	return functions
-}
-
-// testerBuiltins gives the bounded functions to OPA's tester, which registers them in a form of its own.
-func testerBuiltins() []*tester.Builtin {
-	var builtins []*tester.Builtin
-	for name, check := range boundedBuiltins() {
-		decl := *ast.BuiltinMap[name]
-		function := &oparego.Function{Name: boundedPrefix + name, Decl: decl.Decl}
-		call := bounded(name, check)
-		builtins = append(builtins, &tester.Builtin{
-			Decl: &decl,
-			Func: oparego.FunctionDyn(function, call),
-		})
-	}
 	return builtins
 }
 
-// bindBounds makes the calls of the compiled rules go to the bounded functions. It runs after every check, so that
-// what authors read in messages are the names that they wrote.
-func bindBounds(c *ast.Compiler) *ast.Error {
-	checks := boundedBuiltins()
-	for _, module := range c.Modules {
-		ast.WalkExprs(module, func(e *ast.Expr) bool {
-			terms, ok := e.Terms.([]*ast.Term)
-			if !ok || !e.IsCall() {
-				return false
-			}
-			name := e.Operator().String()
-			if _, ok := checks[name]; ok {
-				terms[0] = ast.NewTerm((&ast.Builtin{Name: boundedPrefix + name}).Ref()).SetLocation(terms[0].Location)
-			}
-			return false
+// testerBuiltins gives the bounded functions to OPA's tester, which takes them in a form of its own.
+func testerBuiltins() []*tester.Builtin {
+	var builtins []*tester.Builtin
+	for _, f := range boundedFunctions() {
+		name := boundedPrefix + f.name
+		builtins = append(builtins, &tester.Builtin{
+			Decl: &ast.Builtin{Name: name, Decl: f.decl},
+			Func: oparego.FunctionDyn(&oparego.Function{Name: name, Decl: f.decl}, f.call),
 		})
 	}
-	return nil
+	return builtins
 }
 
 // bounded returns OPA's function with its operands, its result and the results of the whole evaluation measured.
@@ -125,40 +121,40 @@ func bounded(name string, check precondition) func(topdown.BuiltinContext, []*as
 		m := meter{left: maxValueBytes}
 		for _, operand := range operands {
 			if err := m.measure(operand.Value); err != nil {
-				return nil, err
+				return nil, fmt.Errorf("%s: %w", name, err)
 			}
 		}
 		if err := check(operands); err != nil {
-			return nil, err
+			return nil, fmt.Errorf("%s: %w", name, err)
 		}
 		var result *ast.Term
 		err := f(bctx, operands, func(t *ast.Term) error {
-			m := meter{left: maxValueBytes}
-			if err := m.measure(t.Value); err != nil {
-				return err
-			}
 			result = t
-			return spend(bctx, maxValueBytes-m.left)
+			return spend(bctx, t)
 		})
 		if err != nil {
-			return nil, err
+			return nil, fmt.Errorf("%s: %w", name, err)
 		}
 		return result, nil
 	}
 }
 
-// outputKey finds what the bounded calls of one evaluation have produced, in bytes, in OPA's cache of that evaluation.
+// outputKey finds what an evaluation has made, in bytes, in the cache that OPA keeps for that evaluation.
 type outputKey struct{}
 
-func spend(bctx topdown.BuiltinContext, bytes int) error {
+// spend measures a value and adds it to what the evaluation has made.
+func spend(bctx topdown.BuiltinContext, t *ast.Term) error {
+	m := meter{left: maxValueBytes}
+	if err := m.measure(t.Value); err != nil {
+		return err
+	}
 	output, ok := bctx.Cache.Get(outputKey{})
 	if !ok {
 		output = new(int)
 		bctx.Cache.Put(outputKey{}, output)
 	}
 	total := output.(*int)
-	*total += bytes
-	if *total > maxOutputBytes {
+	if *total += maxValueBytes - m.left; *total > maxOutputBytes {
 		return fmt.Errorf("the policy has made more than %d bytes of values", maxOutputBytes)
 	}
 	return nil

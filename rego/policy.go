@@ -40,6 +40,15 @@ const (
 // compileLimit bounds a compilation whose context does not.
 const compileLimit = 10 * time.Second
 
+// Evaluations do nothing but compute, so a few workers for each processor keep it busy.
+const (
+	workersPerCPU = 8
+	workerIdle    = 10 * time.Second
+)
+
+// deadlineGrace is how long past its deadline an evaluation may still end.
+const deadlineGrace = 5 * time.Millisecond
+
 // maxCachedPatterns bounds the compiled regular expressions and globs that a policy keeps.
 const maxCachedPatterns = 1000
 
@@ -56,9 +65,10 @@ type Policy struct {
 	builtins map[string]*topdown.Builtin
 	patterns cache.InterQueryValueCache
 	deadline time.Duration
-	// slots bounds the evaluations that run at a time. One that OPA cannot stop keeps its slot, so that a policy
-	// which hangs takes a bounded number of goroutines with it and then times out at once.
-	slots chan struct{}
+	// waiting hands evaluations to workers that are idle. workers holds one token for each worker: an evaluation that
+	// OPA cannot stop keeps its worker, so that a policy which hangs takes a bounded number of them with it.
+	waiting chan *evaluation
+	workers chan struct{}
 }
 
 // InputSchema returns the JSON schema of the input, against which policies are type-checked.
@@ -110,10 +120,11 @@ func compile(ctx context.Context, src Source) (*Policy, error) {
 		queries:  queries,
 		store:    store,
 		reading:  reading,
-		builtins: boundedFunctions(),
+		builtins: evaluatorBuiltins(),
 		patterns: cache.NewInterQueryValueCache(ctx, config),
 		deadline: src.Deadline,
-		slots:    make(chan struct{}, 8*runtime.GOMAXPROCS(0)),
+		waiting:  make(chan *evaluation),
+		workers:  make(chan struct{}, workersPerCPU*runtime.GOMAXPROCS(0)),
 	}
 	if p.deadline <= 0 {
 		p.deadline = DefaultDeadline
@@ -144,6 +155,11 @@ func newCompiler(caps *ast.Capabilities) (*ast.Compiler, error) {
 		WithStrict(true).
 		WithDefaultRegoVersion(ast.RegoV1).
 		SetErrorLimit(maxProblems).
+		WithStageAfterID(ast.StageCheckRecursion, ast.CompilerStageDefinition{
+			Name:       "CheckWeights",
+			MetricName: "check_weights",
+			Stage:      checkWeights,
+		}).
 		WithStageAfterID(ast.StageBuildComprehensionIndices, ast.CompilerStageDefinition{
 			Name:       "BindBounds",
 			MetricName: "bind_bounds",
@@ -195,47 +211,92 @@ func (p parsed) workspaceModule() string {
 // ErrTimeout; also when OPA cannot stop the evaluation. The verdict holds only if the error is nil: whatever the
 // error, the caller denies.
 func (p *Policy) Evaluate(ctx context.Context, in Input) (Verdict, error) {
+	v, err := p.await(ctx, &evaluation{
+		ctx:   ctx,
+		input: ast.NewTerm(in.value()),
+		facts: in.Facts,
+		halt:  topdown.NewCancel(),
+		ended: make(chan struct{}),
+	})
+	if err != nil {
+		return Verdict{}, fmt.Errorf("evaluate policy: %w", err)
+	}
+	return v, nil
+}
+
+// evaluation is one evaluation under way. Its verdict and error may be read when it has ended.
+type evaluation struct {
+	ctx     context.Context
+	input   *ast.Term
+	facts   Facts
+	halt    topdown.Cancel
+	ended   chan struct{}
+	verdict Verdict
+	err     error
+}
+
+func (p *Policy) await(ctx context.Context, e *evaluation) (Verdict, error) {
 	deadline := time.NewTimer(p.deadline)
 	defer deadline.Stop()
 	select {
-	case p.slots <- struct{}{}:
-	case <-deadline.C:
-		return Verdict{}, fmt.Errorf("evaluate policy: %w: too many evaluations are running", ErrTimeout)
-	case <-ctx.Done():
-		return Verdict{}, fmt.Errorf("evaluate policy: %w", interruption(ctx))
+	case p.waiting <- e:
+	default:
+		select {
+		case p.waiting <- e:
+		case p.workers <- struct{}{}:
+			go p.work(e)
+		case <-deadline.C:
+			return Verdict{}, fmt.Errorf("%w: earlier evaluations do not end", ErrTimeout)
+		case <-ctx.Done():
+			return Verdict{}, interruption(ctx)
+		}
 	}
-	type outcome struct {
-		verdict Verdict
-		err     error
-	}
-	input, facts := ast.NewTerm(in.value()), in.Facts
-	halt := topdown.NewCancel()
-	ended := make(chan outcome, 1)
-	go func() {
-		defer func() { <-p.slots }()
-		v, err := recovered(func() (Verdict, error) { return p.evaluate(ctx, input, facts, halt) })
-		ended <- outcome{v, err}
-	}()
-	var err error
 	select {
-	case o := <-ended:
-		if o.err == nil {
-			return o.verdict, nil
-		}
-		if err = o.err; topdown.IsCancel(err) {
-			err = ErrTimeout
-		}
+	case <-e.ended:
+		return e.outcome()
 	case <-deadline.C:
-		halt.Cancel()
-		err = ErrTimeout
 	case <-ctx.Done():
-		halt.Cancel()
-		err = interruption(ctx)
+		e.halt.Cancel()
+		return Verdict{}, interruption(ctx)
 	}
-	return Verdict{}, fmt.Errorf("evaluate policy: %w", err)
+	// A process that was not scheduled for a while finds its timers expired before the evaluation has had its turn.
+	deadline.Reset(deadlineGrace)
+	select {
+	case <-e.ended:
+		return e.outcome()
+	case <-deadline.C:
+	case <-ctx.Done():
+	}
+	e.halt.Cancel()
+	return Verdict{}, ErrTimeout
 }
 
-func (p *Policy) evaluate(ctx context.Context, input *ast.Term, facts Facts, halt topdown.Cancel) (Verdict, error) {
+func (e *evaluation) outcome() (Verdict, error) {
+	if topdown.IsCancel(e.err) {
+		return Verdict{}, ErrTimeout
+	}
+	return e.verdict, e.err
+}
+
+// work evaluates until it has been idle for a while. A worker is kept because OPA needs a deep stack, whose growth
+// costs a new goroutine more than the evaluation does.
+func (p *Policy) work(e *evaluation) {
+	defer func() { <-p.workers }()
+	idle := time.NewTimer(workerIdle)
+	defer idle.Stop()
+	for {
+		e.verdict, e.err = recovered(func() (Verdict, error) { return p.evaluate(e) })
+		close(e.ended)
+		idle.Reset(workerIdle)
+		select {
+		case e = <-p.waiting:
+		case <-idle.C:
+			return
+		}
+	}
+}
+
+func (p *Policy) evaluate(e *evaluation) (Verdict, error) {
 	var decision ast.Value
 	// An error of a built-in function would leave its rule undefined, and so a denial unsaid: it ends the evaluation.
 	err := topdown.NewQuery(p.query).
@@ -247,9 +308,9 @@ func (p *Policy) evaluate(ctx context.Context, input *ast.Term, facts Facts, hal
 		WithInterQueryBuiltinValueCache(p.patterns).
 		WithStrictBuiltinErrors(true).
 		WithMetrics(metrics.NoOp()).
-		WithCancel(halt).
-		WithInput(input).
-		Iter(ctx, func(result topdown.QueryResult) error {
+		WithCancel(e.halt).
+		WithInput(e.input).
+		Iter(e.ctx, func(result topdown.QueryResult) error {
 			if t, ok := result["decision"]; ok {
 				decision = t.Value
 			}
@@ -261,7 +322,7 @@ func (p *Policy) evaluate(ctx context.Context, input *ast.Term, facts Facts, hal
 	if decision == nil {
 		return Verdict{}, malformed("there is none")
 	}
-	return verdictOf(decision, facts)
+	return verdictOf(decision, e.facts)
 }
 
 // interruption says why the context ended.

@@ -43,6 +43,9 @@ const (
 	ProblemCompile ProblemCode = "compile_error"
 )
 
+// maxProblemBytes is how much of a compiler's message an author is shown.
+const maxProblemBytes = 400
+
 // Problem is one thing that is wrong with a source, for its author to read.
 type Problem struct {
 	File    string      `json:"file"` // the path of the module; empty when the source as a whole is meant
@@ -107,8 +110,11 @@ func problemsOf(err error) ([]Problem, error) {
 	problems := make([]Problem, 0, len(several))
 	for _, e := range several {
 		message := e.Message
-		if e.Details != nil {
-			message += ": " + strings.Join(e.Details.Lines(), " ")
+		if e.Details != nil && e.Code == ast.TypeErr { // those of the parser repeat the line
+			message += ": " + strings.Join(strings.Fields(strings.Join(e.Details.Lines(), " ")), " ")
+		}
+		if len(message) > maxProblemBytes {
+			message = strings.ToValidUTF8(message[:maxProblemBytes], "") + "…"
 		}
 		problems = append(problems, problemAt(e.Location, codeOf(e), "%s", message))
 	}
@@ -122,6 +128,8 @@ func codeOf(e *ast.Error) ProblemCode {
 			return ProblemLimit
 		}
 		return ProblemParse
+	case weightErr:
+		return ProblemLimit
 	case ast.TypeErr:
 		return ProblemType
 	case ast.UnsafeVarErr:

@@ -19,13 +19,14 @@ const (
 	maxSourceBytes = 256 << 10 // the texts of all modules
 	maxDataBytes   = 1 << 20   // the documents as JSON
 	maxModules     = 64
-	maxRules       = 2000
+	maxRules       = 1000
 	maxNodes       = 50000 // of the syntax trees of all modules
-	maxBodyExprs   = 128   // in one body
+	maxBodyExprs   = 64    // in one body
 	maxRefTerms    = 32    // in one reference
 	maxNesting     = 8     // of comprehensions, every and not, and of composite values
 	maxParserDepth = 300   // what the parser may descend to, with some ten for each level of what is written
 	maxDataDepth   = 16
+	maxDataNodes   = 50000
 	maxPathBytes   = 200
 	maxProblems    = 20
 )
@@ -149,7 +150,8 @@ func parseData(data map[string]any) (ast.Object, []Problem) {
 	if err := util.NewJSONDecoder(bytes.NewReader(text)).Decode(&plain); err != nil {
 		return refuse("the documents are not JSON: %v", err)
 	}
-	if err := boundedDocument(plain, maxDataDepth); err != nil {
+	nodes := 0
+	if err := boundedDocument(plain, maxDataDepth, &nodes); err != nil {
 		return refuse("%v", err)
 	}
 	value, err := ast.InterfaceToValue(plain)
@@ -159,10 +161,13 @@ func parseData(data map[string]any) (ast.Object, []Problem) {
 	return value.(ast.Object), nil
 }
 
-// boundedDocument refuses what is deeper than depth, and numbers that cannot be computed with.
-func boundedDocument(v any, depth int) error {
+// boundedDocument refuses what is deeper than depth or has too many parts, and numbers that cannot be computed with.
+func boundedDocument(v any, depth int, nodes *int) error {
 	if depth < 0 {
 		return fmt.Errorf("the documents are nested more than %d deep", maxDataDepth)
+	}
+	if *nodes++; *nodes > maxDataNodes {
+		return fmt.Errorf("the documents have more than %d parts", maxDataNodes)
 	}
 	switch v := v.(type) {
 	case json.Number:
@@ -171,13 +176,13 @@ func boundedDocument(v any, depth int) error {
 		}
 	case []any:
 		for _, element := range v {
-			if err := boundedDocument(element, depth-1); err != nil {
+			if err := boundedDocument(element, depth-1, nodes); err != nil {
 				return err
 			}
 		}
 	case map[string]any:
 		for _, element := range v {
-			if err := boundedDocument(element, depth-1); err != nil {
+			if err := boundedDocument(element, depth-1, nodes); err != nil {
 				return err
 			}
 		}

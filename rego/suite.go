@@ -67,7 +67,8 @@ func runTests(ctx context.Context, src Source) ([]TestResult, error) {
 		RaiseBuiltinErrors(true).
 		SetTimeout(testLimit).
 		SetParallel(1).
-		Run(ctx, modules)
+		SetModules(modules).
+		RunTests(ctx, nil)
 	if compiler.Failed() {
 		return nil, refused(compiler.Errors)
 	}

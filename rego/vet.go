@@ -38,6 +38,7 @@ type vetter struct {
 	rules        int
 	nodes        int
 	nesting      int
+	at           *ast.Location // of the last term
 }
 
 func (v *vetter) report(loc *ast.Location, code ProblemCode, format string, args ...any) {
@@ -156,7 +157,7 @@ func (v *vetter) enter(x any, test bool) {
 	v.nodes++
 	if nests(x) {
 		if v.nesting++; v.nesting == maxNesting+1 {
-			v.report(location(x), ProblemLimit, "nested more than %d deep", maxNesting)
+			v.report(v.at, ProblemLimit, "nested more than %d deep", maxNesting)
 		}
 	}
 	switch x := x.(type) {
@@ -175,14 +176,8 @@ func (v *vetter) enter(x any, test bool) {
 	}
 }
 
-func location(x any) *ast.Location {
-	if n, ok := x.(ast.Node); ok {
-		return n.Loc()
-	}
-	return nil
-}
-
 func (v *vetter) term(t *ast.Term, test bool) {
+	v.at = t.Location
 	switch x := t.Value.(type) {
 	case ast.Call:
 		if operator, ok := x[0].Value.(ast.Ref); ok {

@@ -18,10 +18,8 @@ required := [
 	"chain", # each mandate of its chain is contained in the one above it
 ]
 
-# A fact that is missing, or anything but true, is not established.
-established(fact) if input.facts[fact] == true
-
-unmet := [fact | some fact in required; not established(fact)]
+# A fact that is missing, or anything but true, is unmet.
+unmet := [fact | some fact in required; not input.facts[fact] == true]
 
 default allow := false
 
