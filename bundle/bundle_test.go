@@ -352,8 +352,9 @@ func TestEveryRegionOfABundleIsProtected(t *testing.T) {
 	w := newWorld()
 	sealed := w.seal(t, w.snapshot(8))
 	flip := func(text string) string {
-		middle := len(text) / 2
-		return text[:middle] + string(text[middle]^1) + text[middle+1:]
+		changed := []byte(text)
+		changed[len(changed)/2] ^= 1
+		return string(changed)
 	}
 	flipSegment := func(jws string, i int) string {
 		segments := strings.Split(jws, ".")

@@ -20,9 +20,8 @@ const (
 	// MaxSealed is the size of the largest sealed bundle, in bytes.
 	MaxSealed = 64 << 20
 
-	magic     = "CARACAL\x01"
-	maxKeySet = 256 << 10
-	encoding  = "zstd"
+	magic    = "CARACAL\x01"
+	encoding = "zstd"
 )
 
 // Sealed is a bundle on the wire and on disk: a magic number, the manifest (a JWS) and the sealed key set, each after
@@ -77,7 +76,7 @@ func seal(s Snapshot, key token.SigningKey, keySet string) (Sealed, error) {
 		return nil, err
 	}
 	sealed := join(signed, keySet, payload)
-	if len(content) > MaxPayload || len(keySet) > maxKeySet || len(sealed) > MaxSealed {
+	if len(content) > MaxPayload || len(keySet) > token.MaxKeySet || len(sealed) > MaxSealed {
 		return nil, fmt.Errorf("%d bytes, compressed to %d, exceed the limits of a bundle", len(content), len(sealed))
 	}
 	return sealed, nil
@@ -114,7 +113,7 @@ func (b Sealed) parts() (signed, keySet string, payload []byte, err error) {
 	if signed, rest, err = rest.part(token.MaxManifest); err != nil {
 		return "", "", nil, err
 	}
-	if keySet, rest, err = rest.part(maxKeySet); err != nil {
+	if keySet, rest, err = rest.part(token.MaxKeySet); err != nil {
 		return "", "", nil, err
 	}
 	return signed, keySet, rest, nil

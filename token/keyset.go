@@ -12,8 +12,8 @@ import (
 	"github.com/caracal-gateway/caracal/authority"
 )
 
-// maxKeySet is the size of the largest sealed key set that is read, in bytes.
-const maxKeySet = 256 << 10
+// MaxKeySet is the size of the largest sealed key set that is read, in bytes.
+const MaxKeySet = 256 << 10
 
 // Fingerprint is the SHA-256 of a root's public key, in 52 characters of lower-case base32.
 type Fingerprint string
@@ -82,7 +82,7 @@ func SealKeySet(root Root, set KeySet) (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("seal key set: %w", err)
 	}
-	if len(text) > maxKeySet {
+	if len(text) > MaxKeySet {
 		return "", fmt.Errorf("seal key set: %w", ErrTooLarge)
 	}
 	return text, nil
@@ -99,7 +99,7 @@ func OpenKeySet(sealed string, trusted Fingerprint) (KeySet, error) {
 }
 
 func openKeySet(sealed string, trusted Fingerprint) (KeySet, error) {
-	parsed, err := parseCompact(sealed, PurposeRoot, maxKeySet)
+	parsed, err := parseCompact(sealed, PurposeRoot, MaxKeySet)
 	if err != nil {
 		return KeySet{}, err
 	}

@@ -186,9 +186,10 @@ func TestPrivateKeysDoNotPrint(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, seed := range [][]byte{w.access.Seed(), w.root.Seed()} {
-		decimals := strings.Trim(fmt.Sprint(seed[:8]), "[]")
-		literal := strings.TrimSuffix(strings.TrimPrefix(fmt.Sprintf("%#v", seed[:8]), "[]byte{"), "}")
-		for _, form := range []string{hex.EncodeToString(seed), decimals, literal, segment(string(seed)), string(seed)} {
+		numbers := func(format string) string { // of its first bytes, without the brackets around them
+			return strings.TrimRight(strings.TrimLeft(fmt.Sprintf(format, seed[:8]), "[]byte{"), "]}")
+		}
+		for _, form := range []string{hex.EncodeToString(seed), numbers("%v"), numbers("%#v"), segment(string(seed)), string(seed)} {
 			if strings.Contains(printed, form) || bytes.Contains(encoded, []byte(form)) {
 				t.Errorf("the seed prints as %q", form)
 			}
