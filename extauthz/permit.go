@@ -65,8 +65,12 @@ func (p *Permit) put(name, value string) {
 }
 
 // takeAway removes every header of a name. Envoy removes after it sets, so what is set stays out of the list: setting
-// replaces all that the caller sent.
+// replaces all that the caller sent. Envoy finds no route for a request without x-forwarded-proto, which it makes
+// itself, so that one is left to its own configuration, which removes it after routing.
 func (p *Permit) takeAway(name string) {
+	if name == "x-forwarded-proto" {
+		return
+	}
 	isSet := func(option *corev3.HeaderValueOption) bool { return option.GetHeader().GetKey() == name }
 	if !slices.ContainsFunc(p.set, isSet) && !slices.Contains(p.remove, name) {
 		p.remove = append(p.remove, name)
@@ -95,10 +99,9 @@ func mayReachUpstream(h header) bool {
 	return !strings.HasPrefix(h.name, ours) && !strings.HasPrefix(h.name, "proxy-") && !isFromEdge(h.name) && !token.Recognise(h.value)
 }
 
-// isFromEdge reports whether a header is one that Envoy adds, or that stands for one. Envoy finds no route for a
-// request without x-forwarded-proto, so that one is left to its own configuration, which removes it after routing.
+// isFromEdge reports whether a header is one that Envoy adds, or that stands for one.
 func isFromEdge(name string) bool {
-	return strings.HasPrefix(name, "x-envoy-") || strings.HasPrefix(name, "x-forwarded-") && name != "x-forwarded-proto"
+	return strings.HasPrefix(name, "x-envoy-") || strings.HasPrefix(name, "x-forwarded-")
 }
 
 // bound is how long an exchange may last: until the first of its chain's mandates expires, and no longer than the
