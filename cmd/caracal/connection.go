@@ -1,0 +1,68 @@
+package main
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/spf13/cobra"
+
+	"github.com/caracal-gateway/caracal/client"
+)
+
+// action is what a command does with a control plane, and what it prints.
+type action func(ctx context.Context, c *client.Client, o *output, args []string) error
+
+// calling makes a command that calls the control plane. The usage names its arguments, as cobra writes it.
+func (p *program) calling(usage, short string, args cobra.PositionalArgs, do action) *cobra.Command {
+	command := &cobra.Command{Use: usage, Short: short, Args: args}
+	settings, out := p.bind(command, clientSettings()), p.output(command)
+	command.RunE = func(cmd *cobra.Command, args []string) error {
+		if err := out.check(); err != nil {
+			return err
+		}
+		c, err := connect(settings)
+		if err != nil {
+			return err
+		}
+		return do(cmd.Context(), c, out, args)
+	}
+	return command
+}
+
+func connect(v *values) (*client.Client, error) {
+	key, err := v.required("api-key")
+	if err != nil {
+		return nil, err
+	}
+	ca, err := v.file("ca-file")
+	if err != nil {
+		return nil, err
+	}
+	plain, err := v.boolean("allow-plain")
+	if err != nil {
+		return nil, err
+	}
+	c, err := client.New(client.Config{URL: v.text("url"), Key: key, Workspace: v.text("workspace"), CA: ca, AllowPlain: plain})
+	if err != nil {
+		return nil, fmt.Errorf("CARACAL_URL: %w", err)
+	}
+	return c, nil
+}
+
+// must marks flags that a command cannot do without.
+func must(c *cobra.Command, flags ...string) *cobra.Command {
+	for _, name := range flags {
+		if err := c.MarkFlagRequired(name); err != nil {
+			panic(err) // the flag is not defined: a mistake of the program's
+		}
+	}
+	return c
+}
+
+// limited gives a list its --limit.
+func limited(c *cobra.Command, limit *int) {
+	c.Flags().IntVar(limit, "limit", 50, "how many at most; 0 for all")
+}
+
+// seconds is how flags for durations are read: 90s, 15m, 24h.
+const seconds = "such as 90s, 15m or 24h"

@@ -1,0 +1,133 @@
+package main
+
+import (
+	"fmt"
+	"os"
+	"strconv"
+	"strings"
+
+	"github.com/spf13/cobra"
+)
+
+// setting is something that the environment of a command decides. Its flag wins over its variable, and that over its
+// fallback.
+type setting struct {
+	flag     string
+	variable string
+	fallback string
+	meaning  string
+}
+
+// The settings of the commands that call a control plane.
+func clientSettings() []setting {
+	return []setting{
+		{"url", "CARACAL_URL", "http://127.0.0.1:8080", "the control plane"},
+		{"api-key", "CARACAL_API_KEY", "", "the key to call it with; the variable keeps it out of the list of processes"},
+		{"workspace", "CARACAL_WORKSPACE", "", "slug of the workspace; the key's own unless told"},
+		{"ca-file", "CARACAL_CA_FILE", "", "PEM certificates that the control plane must chain to, beside the system's"},
+		{"allow-plain", "CARACAL_ALLOW_PLAIN", "false", "send the key without TLS to an address that is not loopback, in a closed network"},
+	}
+}
+
+// The settings of `caracal controlplane`.
+func controlPlaneSettings() []setting {
+	return []setting{
+		{"database-url", "CARACAL_DATABASE_URL", "", "PostgreSQL, as the role caracal_app"},
+		{"listen", "CARACAL_LISTEN", "127.0.0.1:8080", "address of the one port, for REST and gRPC"},
+		{"tls-cert", "CARACAL_TLS_CERT", "", "PEM file of the port's certificate chain; plain HTTP without it"},
+		{"tls-key", "CARACAL_TLS_KEY", "", "PEM file of the certificate's private key"},
+		{"allow-plain", "CARACAL_ALLOW_PLAIN", "false", "listen without TLS on an address that is not loopback, behind a proxy that ends TLS"},
+		{"master-key-file", "CARACAL_MASTER_KEY_FILE", "", "file with 32 random bytes in base64, which encrypt the private keys in the database"},
+		{"setup-key-file", "CARACAL_SETUP_KEY_FILE", "", "file with the key that may create workspaces; nobody can without it"},
+		logLevel(),
+	}
+}
+
+// The settings of `caracal migrate`.
+func migrateSettings() []setting {
+	return []setting{
+		{"database-url", "CARACAL_MIGRATE_DATABASE_URL", "", "PostgreSQL, as the role that owns the tables"},
+	}
+}
+
+func logLevel() setting {
+	return setting{"log-level", "CARACAL_LOG_LEVEL", "info", "debug, info, warn or error"}
+}
+
+// values answers what the settings of a command are.
+type values struct {
+	command  *cobra.Command
+	getenv   func(string) string
+	settings []setting
+}
+
+// bind gives a command the flags of its settings, and its help their table.
+func (p *program) bind(c *cobra.Command, settings []setting) *values {
+	for _, s := range settings {
+		meaning := s.meaning + " [" + s.variable + "]"
+		if s.fallback == "false" {
+			c.PersistentFlags().Bool(s.flag, false, meaning)
+			continue
+		}
+		c.PersistentFlags().String(s.flag, s.fallback, meaning)
+	}
+	return &values{c, p.getenv, settings}
+}
+
+func (v *values) of(flag string) setting {
+	for _, s := range v.settings {
+		if s.flag == flag {
+			return s
+		}
+	}
+	panic("no setting --" + flag)
+}
+
+// text is the value of a setting.
+func (v *values) text(flag string) string {
+	s := v.of(flag)
+	if f := v.command.PersistentFlags().Lookup(flag); f.Changed {
+		return f.Value.String()
+	}
+	if value := v.getenv(s.variable); value != "" {
+		return value
+	}
+	return s.fallback
+}
+
+// required is the value of a setting that has to be there.
+func (v *values) required(flag string) (string, error) {
+	if value := v.text(flag); value != "" {
+		return value, nil
+	}
+	s := v.of(flag)
+	return "", &usageError{fmt.Sprintf("set %s or --%s: %s", s.variable, s.flag, s.meaning)}
+}
+
+func (v *values) boolean(flag string) (bool, error) {
+	value, err := strconv.ParseBool(v.text(flag))
+	if err != nil {
+		s := v.of(flag)
+		return false, &usageError{fmt.Sprintf("%s must be true or false", s.variable)}
+	}
+	return value, nil
+}
+
+// file is the content of the file that a setting names; nil where it names none.
+func (v *values) file(flag string) ([]byte, error) {
+	path := v.text(flag)
+	if path == "" {
+		return nil, nil
+	}
+	content, err := os.ReadFile(path)
+	if err != nil {
+		return nil, fmt.Errorf("reading %s: %w", v.of(flag).variable, err)
+	}
+	return content, nil
+}
+
+// secret is the one line of the file that a setting names; empty where it names none.
+func (v *values) secret(flag string) (string, error) {
+	content, err := v.file(flag)
+	return strings.TrimSpace(string(content)), err
+}
