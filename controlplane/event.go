@@ -1,9 +1,11 @@
 package controlplane
 
 import (
+	"context"
 	"time"
 
 	"github.com/caracal-gateway/caracal/authority"
+	"github.com/caracal-gateway/caracal/controlplane/postgres"
 )
 
 // EventFilter narrows a list of events; a zero field does not. An agent's list holds its own only.
@@ -34,4 +36,59 @@ func (f *EventFilter) Days(start, end string) error {
 		f.Until = day.AddDate(0, 0, 1)
 	}
 	return nil
+}
+
+// endOfTime is after every event.
+func endOfTime() time.Time { return time.Date(9999, 1, 1, 0, 0, 0, 0, time.UTC) }
+
+// Events lists events, the newest first.
+func (s *Service) Events(ctx context.Context, c Caller, f EventFilter, p Page) (List[authority.Event], error) {
+	op := operation{name: "list_events", right: takePart}
+	if c.isGateway() {
+		op.right = observe
+	}
+	filter := postgres.EventFilter{
+		Type: f.Type, From: f.From, Until: f.Until, PrincipalID: f.PrincipalID, Own: c.ownEvents(),
+		MandateID: f.MandateID, DecisionID: f.DecisionID, Resource: f.Resource,
+	}
+	if filter.Until.IsZero() {
+		filter.Until = endOfTime()
+	}
+	return list(ctx, s, c, op, p, func(ctx context.Context, tx *postgres.Tx, page postgres.Page) ([]authority.Event, error) {
+		return tx.Events(ctx, filter, page)
+	}, func(e authority.Event) place { return at(e.Time, e.Sequence, string(e.ID)) })
+}
+
+// ownEvents is the principal whose events alone the caller may see; empty for those who may see all.
+func (c Caller) ownEvents() authority.PrincipalID {
+	if c.isAgent() {
+		return c.principal.ID
+	}
+	return ""
+}
+
+// Event finds an event by its own id or by the id of its decision.
+func (s *Service) Event(ctx context.Context, c Caller, id string) (authority.Event, error) {
+	op := operation{name: "read_event", right: takePart}
+	if c.isGateway() {
+		op.right = observe
+	}
+	filter := postgres.EventFilter{Until: endOfTime(), Own: c.ownEvents()}
+	if decision, err := authority.ParseID[authority.DecisionID](id); err == nil {
+		filter.DecisionID = decision
+	} else if event, err := authority.ParseID[authority.EventID](id); err == nil {
+		filter.ID = event
+	} else {
+		return authority.Event{}, authority.NotFound("event")
+	}
+	return read(ctx, s, c, op, func(ctx context.Context, tx *postgres.Tx) (authority.Event, error) {
+		found, err := tx.Events(ctx, filter, postgres.Page{Size: 1})
+		if err != nil {
+			return authority.Event{}, err
+		}
+		if len(found) == 0 {
+			return authority.Event{}, authority.NotFound("event")
+		}
+		return found[0], nil
+	})
 }

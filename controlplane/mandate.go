@@ -1,9 +1,12 @@
 package controlplane
 
 import (
+	"context"
 	"time"
 
 	"github.com/caracal-gateway/caracal/authority"
+	"github.com/caracal-gateway/caracal/controlplane/postgres"
+	"github.com/caracal-gateway/caracal/token"
 )
 
 // MandateRequest asks for a mandate.
@@ -17,6 +20,41 @@ type MandateRequest struct {
 	ValidFrom *time.Time `json:"valid_from"`
 }
 
+// RequestMandate issues a mandate by the rules of authority.Issue. An agent asks for itself.
+func (s *Service) RequestMandate(ctx context.Context, c Caller, r MandateRequest) (Written[authority.Mandate], error) {
+	op := operation{name: "request_mandate", right: takePart}
+	return write(ctx, s, c, op, func(ctx context.Context, tx *postgres.Tx, ch *change) (authority.Mandate, error) {
+		scope, err := authority.ParseScope(r.ResourceScope, r.ActionScope)
+		if err != nil {
+			return authority.Mandate{}, err
+		}
+		if c.isAgent() && r.SubjectID != c.principal.ID {
+			return authority.Mandate{}, authority.Forbidden("an agent asks for mandates for itself only")
+		}
+		known, err := tx.PrincipalsAmong(ctx, []authority.PrincipalID{r.IssuerID, r.SubjectID})
+		if err != nil {
+			return authority.Mandate{}, err
+		}
+		grounds := authority.IssueGrounds{
+			Caller: ch.caller.principal, Issuer: known[r.IssuerID], Subject: known[r.SubjectID], Now: ch.at,
+		}
+		if grounds.IssuerPolicies, err = tx.ActivePoliciesOf(ctx, r.IssuerID); err != nil {
+			return authority.Mandate{}, err
+		}
+		if grounds.SubjectPolicies, err = tx.ActivePoliciesOf(ctx, r.SubjectID); err != nil {
+			return authority.Mandate{}, err
+		}
+		m, err := authority.Issue(grounds, authority.IssueRequest{
+			IssuerID: r.IssuerID, SubjectID: r.SubjectID, Scope: scope,
+			ValiditySeconds: r.ValiditySeconds, ValidFrom: r.ValidFrom,
+		})
+		if err != nil {
+			return m, err
+		}
+		return s.seal(ctx, tx, ch, m, authority.EventIssued)
+	})
+}
+
 // Delegation asks for a child of a mandate.
 type Delegation struct {
 	ParentMandateID  authority.MandateID   `json:"parent_mandate_id"`
@@ -26,10 +64,163 @@ type Delegation struct {
 	ValiditySeconds  int64                 `json:"validity_seconds"`
 }
 
+// DelegateMandate cuts a child from a mandate by the rules of authority.Delegate. The chain is held until the child is
+// committed: a revocation of any of it comes before, and there is no child, or after, and covers it.
+func (s *Service) DelegateMandate(ctx context.Context, c Caller, d Delegation) (Written[authority.Mandate], error) {
+	op := operation{name: "delegate_mandate", right: takePart}
+	return write(ctx, s, c, op, func(ctx context.Context, tx *postgres.Tx, ch *change) (authority.Mandate, error) {
+		scope, err := authority.ParseScope(d.ResourceScope, d.ActionScope)
+		if err != nil {
+			return authority.Mandate{}, err
+		}
+		chain, err := tx.HoldChain(ctx, d.ParentMandateID)
+		if err != nil {
+			return authority.Mandate{}, err
+		}
+		if !c.knows(chain) {
+			return authority.Mandate{}, authority.NotFound("mandate")
+		}
+		grounds := authority.DelegateGrounds{Caller: ch.caller.principal, Chain: chain, Now: ch.at}
+		grounds.Principals, err = tx.PrincipalsAmong(ctx, append(parties(chain), d.ChildPrincipalID))
+		if err != nil {
+			return authority.Mandate{}, err
+		}
+		grounds.Child = grounds.Principals[d.ChildPrincipalID]
+		if grounds.ChildPolicies, err = tx.ActivePoliciesOf(ctx, d.ChildPrincipalID); err != nil {
+			return authority.Mandate{}, err
+		}
+		if grounds.Children, err = tx.CountChildren(ctx, d.ParentMandateID); err != nil {
+			return authority.Mandate{}, err
+		}
+		m, err := authority.Delegate(grounds, authority.DelegateRequest{
+			ParentID: d.ParentMandateID, ChildID: d.ChildPrincipalID, Scope: scope, ValiditySeconds: d.ValiditySeconds,
+		})
+		if err != nil {
+			return m, err
+		}
+		return s.seal(ctx, tx, ch, m, authority.EventDelegated)
+	})
+}
+
+// seal signs a mandate and writes it.
+func (s *Service) seal(ctx context.Context, tx *postgres.Tx, ch *change, m authority.Mandate, event authority.EventType) (authority.Mandate, error) {
+	keys, err := s.openKeys(ctx, tx, m.WorkspaceID)
+	if err != nil {
+		return m, err
+	}
+	signer, err := keys.signer(token.PurposeMandate, ch.at)
+	if err != nil {
+		return m, err
+	}
+	if m.Signature, err = token.SignMandate(signer, keys.set.Deployment, m); err != nil {
+		return m, err
+	}
+	if err := tx.InsertMandate(ctx, m); err != nil {
+		return m, err
+	}
+	terms := m
+	terms.Signature = ""
+	ch.tell(authority.Event{
+		Type: event, PrincipalID: m.SubjectID, MandateID: m.ID, PolicyID: m.PolicyID,
+		Detail: map[string]any{"mandate": terms},
+	})
+	return m, nil
+}
+
+// parties are the principals that a chain rests on.
+func parties(chain []authority.Mandate) []authority.PrincipalID {
+	var ids []authority.PrincipalID
+	for _, m := range chain {
+		ids = append(ids, m.SubjectID, m.IssuerID)
+	}
+	return ids
+}
+
+// knows reports whether a mandate, with its chain, exists for the caller: for an agent its own and those below them.
+func (c Caller) knows(chain []authority.Mandate) bool {
+	if len(chain) == 0 {
+		return false
+	}
+	if !c.isAgent() || chain[0].IssuerID == c.principal.ID {
+		return true
+	}
+	for _, m := range chain {
+		if m.SubjectID == c.principal.ID {
+			return true
+		}
+	}
+	return false
+}
+
 // MandateFilter narrows a list of mandates; a zero field does not. An agent's list holds its own only.
 type MandateFilter struct {
 	IssuerID  authority.PrincipalID
 	SubjectID authority.PrincipalID
 	ParentID  authority.MandateID
 	Revoked   *bool
+}
+
+// Mandates lists mandates.
+func (s *Service) Mandates(ctx context.Context, c Caller, f MandateFilter, p Page) (List[authority.Mandate], error) {
+	op := operation{name: "list_mandates", right: takePart}
+	if c.isGateway() {
+		op.right = observe
+	}
+	filter := postgres.MandateFilter{IssuerID: f.IssuerID, SubjectID: f.SubjectID, ParentID: f.ParentID, Revoked: f.Revoked}
+	if c.isAgent() {
+		filter.Party = c.principal.ID
+	}
+	return list(ctx, s, c, op, p, func(ctx context.Context, tx *postgres.Tx, page postgres.Page) ([]authority.Mandate, error) {
+		return tx.Mandates(ctx, filter, page)
+	}, func(m authority.Mandate) place { return at(m.CreatedAt, 0, string(m.ID)) })
+}
+
+// Mandate finds a mandate.
+func (s *Service) Mandate(ctx context.Context, c Caller, id authority.MandateID) (authority.Mandate, error) {
+	op := operation{name: "read_mandate", right: takePart}
+	if c.isGateway() {
+		op.right = observe
+	}
+	return read(ctx, s, c, op, func(ctx context.Context, tx *postgres.Tx) (authority.Mandate, error) {
+		chain, err := tx.Chain(ctx, id)
+		if err != nil {
+			return authority.Mandate{}, err
+		}
+		if !c.knows(chain) {
+			return authority.Mandate{}, authority.NotFound("mandate")
+		}
+		return chain[0], nil
+	})
+}
+
+// mandateRegistry answers authority.Validate about one chain.
+type mandateRegistry struct {
+	mandates   map[authority.MandateID]authority.Mandate
+	principals map[authority.PrincipalID]authority.Principal
+}
+
+// registry reads what judging a mandate needs to know.
+func registry(ctx context.Context, tx *postgres.Tx, id authority.MandateID) (mandateRegistry, error) {
+	chain, err := tx.Chain(ctx, id)
+	if err != nil {
+		return mandateRegistry{}, err
+	}
+	r := mandateRegistry{mandates: make(map[authority.MandateID]authority.Mandate, len(chain))}
+	for _, m := range chain {
+		r.mandates[m.ID] = m
+	}
+	r.principals, err = tx.PrincipalsAmong(ctx, parties(chain))
+	return r, err
+}
+
+// Mandate finds a mandate of the chain.
+func (r mandateRegistry) Mandate(id authority.MandateID) (authority.Mandate, bool) {
+	m, ok := r.mandates[id]
+	return m, ok
+}
+
+// Principal finds a party of the chain.
+func (r mandateRegistry) Principal(id authority.PrincipalID) (authority.Principal, bool) {
+	p, ok := r.principals[id]
+	return p, ok
 }

@@ -1,6 +1,22 @@
 package controlplane
 
-import "github.com/caracal-gateway/caracal/authority"
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/caracal-gateway/caracal/authority"
+	"github.com/caracal-gateway/caracal/controlplane/postgres"
+	"github.com/caracal-gateway/caracal/rego"
+)
+
+const (
+	pushTimeout       = 10 * time.Second // for compiling and testing a version
+	maxRegoMessage    = 1000             // bytes
+	maxCachedPolicies = 64
+)
 
 // RegoPush is a new version of the workspace's Rego policy. Modules maps paths to texts, tests included.
 type RegoPush struct {
@@ -12,25 +28,162 @@ type RegoPush struct {
 
 // InvalidRego says why a version of a Rego policy was not stored.
 type InvalidRego struct {
-	Problems []RegoProblem
+	Problems []rego.Problem
 }
 
-// RegoProblem is one thing that is wrong, at a place of a module or, for a failing test, under the test's name.
-type RegoProblem struct {
-	File    string `json:"file,omitempty"`
-	Row     int    `json:"row,omitempty"`
-	Column  int    `json:"column,omitempty"`
-	Code    string `json:"code"`
-	Message string `json:"message"`
-}
+// problemTest is the code of a test that fails.
+const problemTest rego.ProblemCode = "test_failed"
 
 func (e *InvalidRego) Error() string { return e.Unwrap().Error() }
 
 // Unwrap is the invalid_request that the problems amount to.
 func (e *InvalidRego) Unwrap() error {
-	if len(e.Problems) == 0 {
-		return authority.Invalid("modules", "the policy is not valid")
+	return authority.Invalid("modules", "%s (%d problems in all)", e.Problems[0], len(e.Problems))
+}
+
+// PushRego compiles and tests a version and stores it. A version that does not compile or whose tests fail is an
+// *InvalidRego, which is an invalid_request too.
+func (s *Service) PushRego(ctx context.Context, c Caller, p RegoPush) (Written[authority.RegoVersion], error) {
+	op := operation{name: "push_rego", right: administer}
+	none := Written[authority.RegoVersion]{}
+	if err := s.permit(ctx, c, op); err != nil {
+		return none, err
 	}
-	p := e.Problems[0]
-	return authority.Invalid("modules", "%s:%d: %s (%d problems in all)", p.File, p.Row, p.Message, len(e.Problems))
+	if len(p.Message) > maxRegoMessage {
+		return none, authority.Invalid("message", "has at most %d bytes", maxRegoMessage)
+	}
+	if p.Modules == nil {
+		p.Modules = map[string]string{}
+	}
+	if p.Data == nil {
+		p.Data = map[string]any{}
+	}
+	if err := vet(ctx, rego.Source{Modules: p.Modules, Data: p.Data}); err != nil {
+		return none, err
+	}
+	return write(ctx, s, c, op, func(ctx context.Context, tx *postgres.Tx, ch *change) (authority.RegoVersion, error) {
+		number, err := tx.NextRegoNumber(ctx)
+		if err != nil {
+			return authority.RegoVersion{}, err
+		}
+		v := authority.RegoVersion{
+			ID: authority.NewID[authority.RegoVersionID](), WorkspaceID: c.workspace, Number: number, Modules: p.Modules,
+			Data: p.Data, Message: p.Message, Active: p.Activate, CreatedBy: c.principal.ID, CreatedAt: ch.at,
+		}
+		ch.tell(regoEvent(authority.EventRegoPushed, v))
+		if p.Activate {
+			if err := tx.DeactivateRego(ctx); err != nil {
+				return v, err
+			}
+			ch.tell(regoEvent(authority.EventRegoActivated, v))
+		}
+		return v, tx.InsertRegoVersion(ctx, v)
+	})
+}
+
+// vet compiles a source and runs its tests.
+func vet(ctx context.Context, source rego.Source) error {
+	ctx, cancel := context.WithTimeout(ctx, pushTimeout)
+	defer cancel()
+	_, err := rego.Compile(ctx, source)
+	var results []rego.TestResult
+	if err == nil {
+		results, err = rego.Test(ctx, source)
+	}
+	var invalid *rego.InvalidError
+	switch {
+	case errors.As(err, &invalid):
+		return &InvalidRego{Problems: invalid.Problems}
+	case errors.Is(err, context.DeadlineExceeded):
+		return authority.Invalid("modules", "compiling and testing takes longer than %s", pushTimeout)
+	case err != nil:
+		return fmt.Errorf("vet Rego policy: %w", err)
+	}
+	var failed []rego.Problem
+	for _, r := range results {
+		if !r.Passed && !r.Skipped {
+			message := fmt.Sprintf("the test %s fails", r.Name)
+			if r.Error != "" {
+				message += ": " + r.Error
+			}
+			failed = append(failed, rego.Problem{File: r.File, Row: r.Row, Code: problemTest, Message: message})
+		}
+	}
+	if len(failed) > 0 {
+		return &InvalidRego{Problems: failed}
+	}
+	return nil
+}
+
+func regoEvent(t authority.EventType, v authority.RegoVersion) authority.Event {
+	return authority.Event{Type: t, RegoVersion: v.ID, Message: v.Message, Detail: map[string]any{"number": v.Number}}
+}
+
+// RegoVersions lists the versions.
+func (s *Service) RegoVersions(ctx context.Context, c Caller, p Page) (List[authority.RegoVersion], error) {
+	op := operation{name: "list_rego_versions", right: observe}
+	return list(ctx, s, c, op, p, func(ctx context.Context, tx *postgres.Tx, page postgres.Page) ([]authority.RegoVersion, error) {
+		return tx.RegoVersions(ctx, page)
+	}, func(v authority.RegoVersion) place { return at(v.CreatedAt, 0, string(v.ID)) })
+}
+
+// RegoVersion finds a version.
+func (s *Service) RegoVersion(ctx context.Context, c Caller, id authority.RegoVersionID) (authority.RegoVersion, error) {
+	op := operation{name: "read_rego_version", right: observe}
+	return read(ctx, s, c, op, func(ctx context.Context, tx *postgres.Tx) (authority.RegoVersion, error) {
+		v, err := tx.RegoVersion(ctx, id)
+		return v, orNotFound("Rego version", err)
+	})
+}
+
+// ActivateRego makes a version, older ones included, the one that gateways evaluate.
+func (s *Service) ActivateRego(ctx context.Context, c Caller, id authority.RegoVersionID) (Written[authority.RegoVersion], error) {
+	op := operation{name: "activate_rego", right: administer}
+	return write(ctx, s, c, op, func(ctx context.Context, tx *postgres.Tx, ch *change) (authority.RegoVersion, error) {
+		v, err := tx.RegoVersion(ctx, id)
+		if err != nil {
+			return v, orNotFound("Rego version", err)
+		}
+		if v.Active {
+			ch.unchanged = true
+			return v, nil
+		}
+		v.Active = true
+		ch.tell(regoEvent(authority.EventRegoActivated, v))
+		return v, tx.ActivateRego(ctx, id)
+	})
+}
+
+// policyCache keeps compiled versions, which never change. The zero cache is ready.
+type policyCache struct {
+	mu       sync.Mutex // guards compiled
+	compiled map[authority.RegoVersionID]*rego.Policy
+}
+
+// of compiles a version, or the base policy alone when there is none.
+func (p *policyCache) of(ctx context.Context, v *authority.RegoVersion) (*rego.Policy, error) {
+	var (
+		id     authority.RegoVersionID
+		source rego.Source
+	)
+	if v != nil {
+		id, source = v.ID, rego.Source{Modules: v.Modules, Data: v.Data}
+	}
+	p.mu.Lock()
+	policy := p.compiled[id]
+	p.mu.Unlock()
+	if policy != nil {
+		return policy, nil
+	}
+	policy, err := rego.Compile(ctx, source)
+	if err != nil {
+		return nil, err
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.compiled == nil || len(p.compiled) >= maxCachedPolicies {
+		p.compiled = map[authority.RegoVersionID]*rego.Policy{}
+	}
+	p.compiled[id] = policy
+	return policy, nil
 }

@@ -6,22 +6,108 @@
 package controlplane
 
 import (
+	"context"
+	"crypto/hmac"
+	"crypto/sha256"
+	"errors"
+	"fmt"
 	"log/slog"
+	"sync/atomic"
 	"time"
 
+	"github.com/caracal-gateway/caracal/authority"
 	"github.com/caracal-gateway/caracal/controlplane/postgres"
+	"github.com/caracal-gateway/caracal/token"
 )
+
+// minSetupKey is the length of the shortest setup key, in bytes.
+const minSetupKey = 24
 
 // Config is what a Service needs.
 type Config struct {
 	Store *postgres.Store
 	// MasterKey encrypts the private keys and the repeatable answers that the database holds; 32 bytes.
 	MasterKey []byte
-	// SetupKey lets its bearer create workspaces and list all of them. Empty means that nobody can.
+	// SetupKey lets its bearer create workspaces and list all of them; at least 24 characters. Empty means that nobody
+	// can.
 	SetupKey string
 	Log      *slog.Logger
 	// Now is the control plane's clock.
 	Now func() time.Time
+}
+
+// Service is the control plane of one deployment. Its methods are safe for concurrent use.
+//
+// Errors that the caller may be told are *authority.Error; unavailable means that the database is away.
+type Service struct {
+	store      *postgres.Store
+	vault      token.Vault
+	setup      *[sha256.Size]byte // digest of the setup key; nil when there is none
+	cursorKey  []byte
+	log        *slog.Logger
+	clock      func() time.Time
+	deployment atomic.Pointer[postgres.Deployment] // read once, never changes
+	policies   policyCache
+	changes    topic // wakes who waits for a change of a workspace
+	acks       topic // wakes who waits for a gateway's acknowledgement
+	connected  connections
+}
+
+// New makes the service of a deployment. The database may be away; it must have been migrated by the time that the
+// service is asked something.
+func New(c Config) (*Service, error) {
+	vault, err := token.NewVault(c.MasterKey)
+	if err != nil {
+		return nil, fmt.Errorf("open master key: %w", err)
+	}
+	mac := hmac.New(sha256.New, c.MasterKey)
+	mac.Write([]byte("caracal-cursor"))
+	s := &Service{store: c.Store, vault: vault, cursorKey: mac.Sum(nil), log: c.Log, clock: c.Now}
+	if c.SetupKey != "" {
+		if len(c.SetupKey) < minSetupKey {
+			return nil, fmt.Errorf("the setup key has fewer than %d characters", minSetupKey)
+		}
+		digest := sha256.Sum256([]byte(c.SetupKey))
+		s.setup = &digest
+	}
+	return s, nil
+}
+
+// Ping reports whether the database answers and is migrated; the error is unavailable.
+func (s *Service) Ping(ctx context.Context) error {
+	return s.tell(ctx, s.store.Ping(ctx))
+}
+
+// now is the instant of an operation, as precise as the database keeps it.
+func (s *Service) now() time.Time { return s.clock().UTC().Truncate(time.Microsecond) }
+
+func (s *Service) deploymentOf(ctx context.Context, tx *postgres.Tx) (postgres.Deployment, error) {
+	if d := s.deployment.Load(); d != nil {
+		return *d, nil
+	}
+	d, err := tx.Deployment(ctx)
+	if err != nil {
+		return d, err
+	}
+	s.deployment.Store(&d)
+	return d, nil
+}
+
+// tell turns an error of the store into one that the caller may be told. A defect stays as it is.
+func (s *Service) tell(ctx context.Context, err error) error {
+	var told *authority.Error
+	switch {
+	case err == nil || errors.As(err, &told):
+		return err
+	case errors.Is(err, postgres.ErrUnavailable):
+		if ctx.Err() == nil {
+			s.log.Warn("database unavailable", "cause", err)
+		}
+		return &authority.Error{Code: authority.CodeUnavailable, Message: "the database is not available; try again"}
+	case errors.Is(err, postgres.ErrDuplicate):
+		return &authority.Error{Code: authority.CodeConflict, Message: "something with this name or id is there already"}
+	}
+	return err
 }
 
 // Written is the result of a change together with the revision of the workspace that holds it.
@@ -30,8 +116,8 @@ type Written[T any] struct {
 	Revision uint64
 }
 
-// Page asks for one page of a list. Limit is at most MaxPage; 0 means DefaultPage. Cursor is the NextCursor of the
-// page before, empty for the first.
+// Page asks for one page of a list, newest first. Limit is at most MaxPage; 0 means DefaultPage. Cursor is the
+// NextCursor of the page before, empty for the first.
 type Page struct {
 	Limit  int
 	Cursor string

@@ -1,6 +1,18 @@
 package controlplane
 
-import "github.com/caracal-gateway/caracal/authority"
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/caracal-gateway/caracal/authority"
+	"github.com/caracal-gateway/caracal/controlplane/postgres"
+	"github.com/caracal-gateway/caracal/token"
+)
 
 // NewWorkspace asks for a workspace.
 type NewWorkspace struct {
@@ -14,4 +26,181 @@ type CreatedWorkspace struct {
 	authority.Workspace
 	Owner  authority.Principal `json:"owner"`
 	APIKey string              `json:"api_key"`
+}
+
+// ownerName is what the first member of a workspace is called.
+const ownerName = "owner"
+
+// CreateWorkspace makes a workspace with its keys, its owner and the ready destinations, for the deployment's setup key.
+func (s *Service) CreateWorkspace(ctx context.Context, c Caller, n NewWorkspace) (Written[CreatedWorkspace], error) {
+	op := operation{name: "create_workspace", right: setUp}
+	none := Written[CreatedWorkspace]{}
+	if err := c.may(op); err != nil {
+		return none, err
+	}
+	at := s.now()
+	w := authority.Workspace{
+		ID: authority.NewID[authority.WorkspaceID](), Slug: n.Slug, Name: n.Name, Description: n.Description,
+		Settings: authority.DefaultSettings(), Revision: 1, CreatedAt: at,
+	}
+	if err := w.Validate(); err != nil {
+		return none, err
+	}
+	if replay, err := s.recallWorkspace(ctx, c, op, n.Slug); err != nil || replay != nil {
+		return *orEmpty(replay), s.tell(ctx, err)
+	}
+	founder, err := newFounder(w, at)
+	if err != nil {
+		return none, err
+	}
+	// The setup key belongs to no workspace; what it does here is told in the one that it makes.
+	c.workspace = w.ID
+	created := CreatedWorkspace{Workspace: w, Owner: founder.owner, APIKey: founder.secret.Reveal()}
+	err = s.store.Write(ctx, w.ID, func(ctx context.Context, tx *postgres.Tx) error {
+		ch := &change{caller: c, at: at, revision: w.Revision}
+		if err := s.found(ctx, tx, ch, w, founder); err != nil {
+			return err
+		}
+		if err := tx.AppendEvents(ctx, ch.events); err != nil {
+			return err
+		}
+		return remember(ctx, s, tx, ch, op, created)
+	})
+	if errors.Is(err, postgres.ErrDuplicate) {
+		err = slugTaken(n.Slug)
+	}
+	if err != nil {
+		return none, s.tell(ctx, err)
+	}
+	return Written[CreatedWorkspace]{Value: created, Revision: w.Revision}, nil
+}
+
+// founder is the first member of a workspace.
+type founder struct {
+	owner  authority.Principal
+	key    authority.Key
+	secret token.APIKey
+}
+
+func newFounder(w authority.Workspace, at time.Time) (founder, error) {
+	secret, err := token.NewAPIKey(authority.KeyOwner, "")
+	if err != nil {
+		return founder{}, fmt.Errorf("make owner key: %w", err)
+	}
+	owner := authority.Principal{
+		ID: authority.NewID[authority.PrincipalID](), WorkspaceID: w.ID, Name: ownerName, Type: authority.User,
+		Role: authority.RoleOwner, Metadata: map[string]string{}, CreatedAt: at,
+	}
+	key := authority.Key{
+		ID: secret.ID, WorkspaceID: w.ID, Kind: authority.KeyOwner, Name: ownerName, PrincipalID: owner.ID, CreatedAt: at,
+	}
+	return founder{owner, key, secret}, nil
+}
+
+// found writes a new workspace and what it begins with.
+func (s *Service) found(ctx context.Context, tx *postgres.Tx, ch *change, w authority.Workspace, f founder) error {
+	if err := tx.InsertWorkspace(ctx, w); err != nil {
+		return err
+	}
+	ch.tell(authority.Event{Type: authority.EventWorkspaceCreated, Detail: map[string]any{"slug": w.Slug, "name": w.Name}})
+	for _, key := range s.newKeys(w.ID, ch.at) {
+		if err := tx.InsertSigningKey(ctx, key); err != nil {
+			return err
+		}
+	}
+	if err := tx.InsertPrincipal(ctx, f.owner); err != nil {
+		return err
+	}
+	ch.tell(registered(f.owner))
+	hash := f.secret.Hash()
+	if err := tx.InsertKey(ctx, f.key, hash[:]); err != nil {
+		return err
+	}
+	ch.tell(keyCreated(f.key))
+	for _, d := range authority.ReadyDestinations() {
+		d.ID, d.WorkspaceID, d.CreatedAt = authority.NewID[authority.DestinationID](), w.ID, ch.at
+		d = storable(d.WithDefaults(), nil)
+		if err := tx.InsertDestination(ctx, d); err != nil {
+			return err
+		}
+		ch.tell(destinationEvent(authority.EventDestinationCreated, d))
+	}
+	return nil
+}
+
+// recallWorkspace answers a repeated creation as the first time. It looks in the workspace that has the slug now.
+func (s *Service) recallWorkspace(ctx context.Context, c Caller, op operation, slug string) (*Written[CreatedWorkspace], error) {
+	all, err := s.store.LookUpWorkspaces(ctx)
+	if err != nil {
+		return nil, err
+	}
+	i := slices.IndexFunc(all, func(w authority.Workspace) bool { return w.Slug == slug })
+	if i < 0 {
+		return nil, nil
+	}
+	if c.once.key == "" {
+		return nil, slugTaken(slug)
+	}
+	c.workspace = all[i].ID
+	var replay *Written[CreatedWorkspace]
+	err = s.store.Read(ctx, c.workspace, func(ctx context.Context, tx *postgres.Tx) error {
+		replay, err = recall[CreatedWorkspace](ctx, s, tx, &change{caller: c, at: s.now()}, op)
+		return err
+	})
+	if err == nil && replay == nil {
+		err = slugTaken(slug)
+	}
+	return replay, err
+}
+
+func slugTaken(slug string) error {
+	return &authority.Error{Code: authority.CodeConflict, Field: "slug", Message: fmt.Sprintf("the slug %q is taken", slug)}
+}
+
+func orEmpty[T any](p *T) *T {
+	if p == nil {
+		p = new(T)
+	}
+	return p
+}
+
+// Workspaces lists the caller's workspace; for the deployment's setup key, every one.
+func (s *Service) Workspaces(ctx context.Context, c Caller) ([]authority.Workspace, error) {
+	if c.kind == KeySetup {
+		all, err := s.store.LookUpWorkspaces(ctx)
+		return all, s.tell(ctx, err)
+	}
+	return read(ctx, s, c, operation{name: "list_workspaces", right: observe}, func(ctx context.Context, tx *postgres.Tx) ([]authority.Workspace, error) {
+		w, err := tx.Workspace(ctx)
+		return []authority.Workspace{w}, err
+	})
+}
+
+// Workspace finds a workspace by its slug.
+func (s *Service) Workspace(ctx context.Context, c Caller, slug string) (authority.Workspace, error) {
+	all, err := s.Workspaces(ctx, c)
+	if err != nil {
+		return authority.Workspace{}, err
+	}
+	for _, w := range all {
+		if w.Slug == slug {
+			return w, nil
+		}
+	}
+	return authority.Workspace{}, authority.NotFound("workspace")
+}
+
+// Revision is the workspace's present revision.
+func (s *Service) Revision(ctx context.Context, c Caller) (uint64, error) {
+	return read(ctx, s, c, operation{name: "read_revision", right: observe}, func(ctx context.Context, tx *postgres.Tx) (uint64, error) {
+		w, err := tx.Workspace(ctx)
+		return w.Revision, err
+	})
+}
+
+// equalJSON reports whether two values are written alike.
+func equalJSON(a, b any) bool {
+	x, errX := json.Marshal(a)
+	y, errY := json.Marshal(b)
+	return errX == nil && errY == nil && bytes.Equal(x, y)
 }

@@ -1,0 +1,152 @@
+package controlplane
+
+import (
+	"context"
+	"fmt"
+	"net/netip"
+	"slices"
+
+	"github.com/caracal-gateway/caracal/authority"
+	"github.com/caracal-gateway/caracal/controlplane/postgres"
+	"github.com/caracal-gateway/caracal/envoy"
+)
+
+// maxDestinations bounds a workspace's catalog.
+const maxDestinations = 1000
+
+// CreateDestination adds a destination to the catalog. Its ids, workspace and time of creation are made here; what is
+// given of them does not count.
+func (s *Service) CreateDestination(ctx context.Context, c Caller, d authority.Destination) (Written[authority.Destination], error) {
+	op := operation{name: "create_destination", right: administer}
+	return write(ctx, s, c, op, func(ctx context.Context, tx *postgres.Tx, ch *change) (authority.Destination, error) {
+		d.ID, d.WorkspaceID, d.CreatedAt = authority.NewID[authority.DestinationID](), c.workspace, ch.at
+		d := storable(d.WithDefaults(), nil)
+		all, err := tx.AllDestinations(ctx)
+		if err != nil {
+			return d, err
+		}
+		if len(all) >= maxDestinations {
+			return d, &authority.Error{Code: authority.CodeConflict, Message: fmt.Sprintf("a workspace has at most %d destinations", maxDestinations)}
+		}
+		if err := checkCatalog(all, d); err != nil {
+			return d, err
+		}
+		ch.tell(destinationEvent(authority.EventDestinationCreated, d))
+		return d, tx.InsertDestination(ctx, d)
+	})
+}
+
+// storable gives every rule an id, keeping those that the destination had, and writes nothing as empty.
+func storable(d authority.Destination, before []authority.Rule) authority.Destination {
+	d.Rules = append([]authority.Rule{}, d.Rules...)
+	d.Addresses = append([]netip.Prefix{}, d.Addresses...)
+	d.Ports = append([]uint16{}, d.Ports...)
+	taken := map[authority.RuleID]bool{}
+	for i := range d.Rules {
+		r := &d.Rules[i]
+		had := slices.ContainsFunc(before, func(b authority.Rule) bool { return b.ID == r.ID })
+		if !had || taken[r.ID] {
+			r.ID = authority.NewID[authority.RuleID]()
+		}
+		taken[r.ID] = true
+	}
+	return d
+}
+
+// checkCatalog judges the whole catalog with a destination in it: what each is alone, that no two serve the same, and
+// that Envoy can be configured for it.
+func checkCatalog(others []authority.Destination, d authority.Destination) error {
+	for _, other := range others {
+		if other.Name == d.Name {
+			return &authority.Error{Code: authority.CodeConflict, Field: "name", Message: fmt.Sprintf("a destination is named %q already", d.Name)}
+		}
+	}
+	if err := d.Validate(); err != nil {
+		return err
+	}
+	if _, err := authority.NewCatalog(append(slices.Clone(others), d)); err != nil {
+		return err
+	}
+	for _, u := range upstreams(d) {
+		if err := u.Check(); err != nil {
+			return authority.Invalid("", "%s", err)
+		}
+	}
+	return nil
+}
+
+// upstreams describe a destination to Envoy's configuration, one for each port. The decision service of a gateway
+// describes it alike.
+func upstreams(d authority.Destination) []envoy.Upstream {
+	list := make([]envoy.Upstream, len(d.Ports))
+	for i, port := range d.Ports {
+		list[i] = envoy.Upstream{
+			Host: d.Host, Port: port, TLS: d.TLS == authority.TLSRequired, CA: d.CA,
+			ConnectTo: d.ConnectTo, Addresses: d.Addresses,
+		}
+	}
+	return list
+}
+
+func destinationEvent(t authority.EventType, d authority.Destination) authority.Event {
+	return authority.Event{Type: t, Detail: map[string]any{"destination": d}}
+}
+
+// Destinations lists the catalog.
+func (s *Service) Destinations(ctx context.Context, c Caller, p Page) (List[authority.Destination], error) {
+	op := operation{name: "list_destinations", right: observe}
+	return list(ctx, s, c, op, p, func(ctx context.Context, tx *postgres.Tx, page postgres.Page) ([]authority.Destination, error) {
+		return tx.Destinations(ctx, page)
+	}, func(d authority.Destination) place { return at(d.CreatedAt, 0, string(d.ID)) })
+}
+
+// Destination finds a destination.
+func (s *Service) Destination(ctx context.Context, c Caller, id authority.DestinationID) (authority.Destination, error) {
+	op := operation{name: "read_destination", right: observe}
+	return read(ctx, s, c, op, func(ctx context.Context, tx *postgres.Tx) (authority.Destination, error) {
+		d, err := tx.Destination(ctx, id)
+		return d, orNotFound("destination", err)
+	})
+}
+
+// UpdateDestination replaces a destination. A rule that names the id of one of its present rules keeps it.
+func (s *Service) UpdateDestination(ctx context.Context, c Caller, id authority.DestinationID, d authority.Destination) (Written[authority.Destination], error) {
+	op := operation{name: "update_destination", right: administer}
+	return write(ctx, s, c, op, func(ctx context.Context, tx *postgres.Tx, ch *change) (authority.Destination, error) {
+		before, err := tx.Destination(ctx, id)
+		if err != nil {
+			return d, orNotFound("destination", err)
+		}
+		d.ID, d.WorkspaceID, d.CreatedAt = id, c.workspace, before.CreatedAt
+		d := storable(d.WithDefaults(), before.Rules)
+		all, err := tx.AllDestinations(ctx)
+		if err != nil {
+			return d, err
+		}
+		others := slices.DeleteFunc(all, func(o authority.Destination) bool { return o.ID == id })
+		if err := checkCatalog(others, d); err != nil {
+			return d, err
+		}
+		if equalJSON(before, d) {
+			ch.unchanged = true
+			return before, nil
+		}
+		ch.tell(authority.Event{
+			Type: authority.EventDestinationUpdated, Detail: map[string]any{"before": before, "after": d},
+		})
+		return d, tx.UpdateDestination(ctx, d)
+	})
+}
+
+// DeleteDestination removes a destination and tells what it was.
+func (s *Service) DeleteDestination(ctx context.Context, c Caller, id authority.DestinationID) (Written[authority.Destination], error) {
+	op := operation{name: "delete_destination", right: administer}
+	return write(ctx, s, c, op, func(ctx context.Context, tx *postgres.Tx, ch *change) (authority.Destination, error) {
+		d, err := tx.Destination(ctx, id)
+		if err != nil {
+			return d, orNotFound("destination", err)
+		}
+		ch.tell(destinationEvent(authority.EventDestinationDeleted, d))
+		return d, tx.DeleteDestination(ctx, id)
+	})
+}

@@ -1,0 +1,125 @@
+package postgres
+
+import (
+	"context"
+	"time"
+
+	"github.com/caracal-gateway/caracal/authority"
+	"github.com/caracal-gateway/caracal/controlplane/postgres/internal/query"
+)
+
+// InsertMandate adds a mandate. The database itself refuses a child that exceeds its parent or whose parent is revoked.
+func (t *Tx) InsertMandate(ctx context.Context, m authority.Mandate) error {
+	return translate("insert mandate", t.q.InsertMandate(ctx, query.InsertMandateParams(m)))
+}
+
+// Mandate reads a mandate.
+func (t *Tx) Mandate(ctx context.Context, id authority.MandateID) (authority.Mandate, error) {
+	row, err := t.q.Mandate(ctx, query.MandateParams{WorkspaceID: t.workspace, ID: id})
+	return authority.Mandate(row), translate("read mandate", err)
+}
+
+// Chain reads a mandate and its ancestors, the root last; empty when there is no such mandate.
+func (t *Tx) Chain(ctx context.Context, id authority.MandateID) ([]authority.Mandate, error) {
+	rows, err := t.q.Chain(ctx, query.ChainParams{WorkspaceID: t.workspace, ID: id})
+	chain := make([]authority.Mandate, len(rows))
+	for i, row := range rows {
+		chain[i] = authority.Mandate(row)
+	}
+	return chain, translate("read chain", err)
+}
+
+// HoldChain is Chain that keeps every mandate of it from being revoked until the transaction ends.
+func (t *Tx) HoldChain(ctx context.Context, id authority.MandateID) ([]authority.Mandate, error) {
+	chain, err := t.Chain(ctx, id)
+	if err != nil {
+		return nil, err
+	}
+	ids := make([]authority.MandateID, len(chain))
+	for i, m := range chain {
+		ids[i] = m.ID
+	}
+	if _, err := t.q.HoldMandates(ctx, query.HoldMandatesParams{WorkspaceID: t.workspace, Ids: texts(ids)}); err != nil {
+		return nil, translate("hold chain", err)
+	}
+	return t.Chain(ctx, id)
+}
+
+// MandateFilter narrows Mandates; a zero field does not. Party is the issuer or the subject.
+type MandateFilter struct {
+	Party     authority.PrincipalID
+	IssuerID  authority.PrincipalID
+	SubjectID authority.PrincipalID
+	ParentID  authority.MandateID
+	Revoked   *bool
+}
+
+// Mandates lists mandates.
+func (t *Tx) Mandates(ctx context.Context, f MandateFilter, p Page) ([]authority.Mandate, error) {
+	rows, err := t.q.Mandates(ctx, query.MandatesParams{
+		WorkspaceID: t.workspace, WithParty: string(f.Party), WithIssuer: string(f.IssuerID),
+		WithSubject: string(f.SubjectID), WithParent: string(f.ParentID), WithRevoked: f.Revoked,
+		AfterID: p.AfterID, AfterTime: p.AfterTime, Size: p.Size,
+	})
+	list := make([]authority.Mandate, len(rows))
+	for i, row := range rows {
+		list[i] = authority.Mandate(row)
+	}
+	return list, translate("list mandates", err)
+}
+
+// CountChildren counts the children of a mandate, revoked ones included.
+func (t *Tx) CountChildren(ctx context.Context, id authority.MandateID) (int, error) {
+	n, err := t.q.CountChildren(ctx, query.CountChildrenParams{WorkspaceID: t.workspace, ParentID: string(id)})
+	return int(n), translate("count children", err)
+}
+
+// LockMandate keeps everyone else from delegating or revoking a mandate until the transaction ends, and reads the
+// revision that ended it; nil while it lives.
+func (t *Tx) LockMandate(ctx context.Context, id authority.MandateID) (*uint64, error) {
+	revision, err := t.q.LockMandate(ctx, query.LockMandateParams{WorkspaceID: t.workspace, ID: id})
+	return revision, translate("lock mandate", err)
+}
+
+// Revocation ends a mandate and all that was cut from it.
+type Revocation struct {
+	MandateID authority.MandateID
+	By        authority.PrincipalID
+	At        time.Time
+	Revision  uint64
+}
+
+// RevokedMandate is one mandate that a revocation ended.
+type RevokedMandate struct {
+	ID        authority.MandateID
+	SubjectID authority.PrincipalID
+	Level     int
+}
+
+// Revoke ends a mandate, which the transaction has locked, with its descendants, and tells which of them still lived.
+func (t *Tx) Revoke(ctx context.Context, r Revocation) ([]RevokedMandate, error) {
+	rows, err := t.q.RevokeTree(ctx, query.RevokeTreeParams{
+		WorkspaceID: t.workspace, ID: r.MandateID, RevokedAt: r.At, RevokedBy: r.By, RevokedRevision: &r.Revision,
+	})
+	ended := make([]RevokedMandate, len(rows))
+	for i, row := range rows {
+		ended[i] = RevokedMandate(row)
+	}
+	return ended, translate("revoke", err)
+}
+
+// RevokedWith lists the mandate and those of its descendants that the revocation of a revision ended, from the top.
+func (t *Tx) RevokedWith(ctx context.Context, id authority.MandateID, revision uint64) ([]authority.MandateID, error) {
+	ids, err := t.q.RevokedWith(ctx, query.RevokedWithParams{WorkspaceID: t.workspace, ID: id, RevokedRevision: &revision})
+	return ids, translate("read revocation", err)
+}
+
+// MandatesEndingAfter reads the mandates that hold, will hold, or ended after an instant; parents before children.
+func (t *Tx) MandatesEndingAfter(ctx context.Context, at time.Time) ([]authority.Mandate, error) {
+	rows, err := t.q.MandatesEndingAfter(ctx, query.MandatesEndingAfterParams{WorkspaceID: t.workspace, Ending: at})
+	list := make([]authority.Mandate, len(rows))
+	for i, row := range rows {
+		list[i] = authority.Mandate(row)
+	}
+	return list, translate("read mandates", err)
+}

@@ -1,0 +1,98 @@
+package postgres
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"net"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/caracal-gateway/caracal/authority"
+	"github.com/caracal-gateway/caracal/controlplane/postgres/internal/query"
+)
+
+const (
+	transactionTimeout = 15 * time.Second
+	maxAttempts        = 5
+	firstPause         = 5 * time.Millisecond
+)
+
+// Tx is a transaction in one workspace. It is for one goroutine, and only while the function that was given it runs.
+type Tx struct {
+	tx        pgx.Tx
+	q         *query.Queries
+	workspace authority.WorkspaceID
+}
+
+// Write runs a function in a transaction of a workspace and commits it when the function returns nil. A transaction
+// that the database gives up for the sake of another is run again, so that the function must have no effect beyond it.
+// An error of the commit itself is ErrUnavailable: it may have been committed.
+func (s *Store) Write(ctx context.Context, w authority.WorkspaceID, change func(context.Context, *Tx) error) error {
+	pause := firstPause
+	for attempt := 1; ; attempt++ {
+		err := s.run(ctx, w, pgx.TxOptions{}, change)
+		if err == nil || !isRepeatable(err) || attempt == maxAttempts {
+			return translate("write", err)
+		}
+		select {
+		case <-ctx.Done():
+			return translate("write", ctx.Err())
+		case <-time.After(pause/2 + rand.N(pause)):
+		}
+		pause *= 2
+	}
+}
+
+// Read runs a function that changes nothing. All that it reads is of one revision.
+func (s *Store) Read(ctx context.Context, w authority.WorkspaceID, look func(context.Context, *Tx) error) error {
+	options := pgx.TxOptions{IsoLevel: pgx.RepeatableRead, AccessMode: pgx.ReadOnly}
+	return translate("read", s.run(ctx, w, options, look))
+}
+
+func (s *Store) run(ctx context.Context, w authority.WorkspaceID, options pgx.TxOptions, do func(context.Context, *Tx) error) (err error) {
+	ctx, cancel := context.WithTimeout(ctx, transactionTimeout)
+	defer cancel()
+	conn, err := s.acquire(ctx)
+	if err != nil {
+		return err
+	}
+	defer conn.Release()
+	tx, err := conn.BeginTx(ctx, options)
+	if err != nil {
+		return err
+	}
+	// Rolls back after an error and after a panic; after a commit it does nothing. Should it fail, the pool drops the
+	// connection, which ends the transaction too.
+	defer func() { _ = tx.Rollback(context.WithoutCancel(ctx)) }()
+	if _, err := tx.Exec(ctx, "SELECT set_config('caracal.workspace', $1, true)", w); err != nil {
+		return err
+	}
+	if err := do(ctx, &Tx{tx: tx, q: query.New(tx), workspace: w}); err != nil {
+		return err
+	}
+	if err := tx.Commit(ctx); err != nil {
+		if isRepeatable(err) {
+			return err
+		}
+		return fmt.Errorf("commit: %w: %w", ErrUnavailable, err)
+	}
+	return nil
+}
+
+// isClosed reports whether the server went away in the middle.
+func isClosed(err error) bool {
+	var network net.Error
+	return errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, net.ErrClosed) || errors.As(err, &network)
+}
+
+// Page is a part of a list, newest first. The first part has no AfterID.
+type Page struct {
+	Size          int32
+	AfterTime     time.Time
+	AfterSequence int64 // for events
+	AfterID       string
+}

@@ -1,0 +1,92 @@
+package postgres
+
+import (
+	"context"
+	"time"
+
+	"github.com/caracal-gateway/caracal/authority"
+	"github.com/caracal-gateway/caracal/controlplane/postgres/internal/query"
+)
+
+// Deployment names the deployment that the database belongs to and the timeline of its revisions.
+type Deployment struct {
+	ID       string
+	Timeline string
+}
+
+// Deployment reads the deployment's one row.
+func (t *Tx) Deployment(ctx context.Context) (Deployment, error) {
+	row, err := t.q.Deployment(ctx)
+	return Deployment(row), translate("read deployment", err)
+}
+
+// InsertWorkspace adds the transaction's own workspace.
+func (t *Tx) InsertWorkspace(ctx context.Context, w authority.Workspace) error {
+	return translate("insert workspace", t.q.InsertWorkspace(ctx, query.InsertWorkspaceParams(w)))
+}
+
+// Workspace reads the transaction's workspace.
+func (t *Tx) Workspace(ctx context.Context) (authority.Workspace, error) {
+	row, err := t.q.Workspace(ctx, query.WorkspaceParams{WorkspaceID: t.workspace})
+	return authority.Workspace(row), translate("read workspace", err)
+}
+
+// AdvanceRevision gives the transaction the workspace's next revision. Until it ends no other transaction of the
+// workspace gets one, so that revisions are in the order of commits and what is read after this call stays true.
+func (t *Tx) AdvanceRevision(ctx context.Context) (uint64, error) {
+	revision, err := t.q.AdvanceRevision(ctx, query.AdvanceRevisionParams{WorkspaceID: t.workspace})
+	return revision, translate("advance revision", err)
+}
+
+// SealedKey is a private key of the workspace, encrypted.
+type SealedKey struct {
+	ID        string
+	Purpose   string
+	Sealed    []byte
+	NotBefore time.Time
+	RetireAt  time.Time
+}
+
+// InsertSigningKey adds a private key.
+func (t *Tx) InsertSigningKey(ctx context.Context, k SealedKey) error {
+	err := t.q.InsertSigningKey(ctx, query.InsertSigningKeyParams{
+		WorkspaceID: t.workspace, ID: k.ID, Purpose: k.Purpose, Sealed: k.Sealed, NotBefore: k.NotBefore, RetireAt: k.RetireAt,
+	})
+	return translate("insert signing key", err)
+}
+
+// SigningKeys reads the private keys, the newest first.
+func (t *Tx) SigningKeys(ctx context.Context) ([]SealedKey, error) {
+	rows, err := t.q.SigningKeys(ctx, query.SigningKeysParams{WorkspaceID: t.workspace})
+	keys := make([]SealedKey, len(rows))
+	for i, row := range rows {
+		keys[i] = SealedKey(row)
+	}
+	return keys, translate("read signing keys", err)
+}
+
+// Answer is what a write with an Idempotency-Key answered.
+type Answer struct {
+	Operation string
+	Digest    []byte // of the request
+	Revision  uint64
+	Sealed    []byte // the answer, encrypted
+}
+
+// Answered finds the answer that a caller got for a key since an instant, or ErrNotFound.
+func (t *Tx) Answered(ctx context.Context, caller, key string, since time.Time) (Answer, error) {
+	row, err := t.q.Idempotent(ctx, query.IdempotentParams{WorkspaceID: t.workspace, Caller: caller, Key: key, Oldest: since})
+	return Answer(row), translate("read answer", err)
+}
+
+// RememberAnswer keeps an answer, and forgets those from before an instant.
+func (t *Tx) RememberAnswer(ctx context.Context, caller, key string, a Answer, at, oldest time.Time) error {
+	if err := t.q.DeleteIdempotentBefore(ctx, query.DeleteIdempotentBeforeParams{WorkspaceID: t.workspace, Oldest: oldest}); err != nil {
+		return translate("forget answers", err)
+	}
+	err := t.q.InsertIdempotent(ctx, query.InsertIdempotentParams{
+		WorkspaceID: t.workspace, Caller: caller, Key: key,
+		Operation: a.Operation, Digest: a.Digest, Revision: a.Revision, Sealed: a.Sealed, CreatedAt: at,
+	})
+	return translate("remember answer", err)
+}

@@ -1,0 +1,100 @@
+package controlplane
+
+import (
+	"context"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/caracal-gateway/caracal/authority"
+	"github.com/caracal-gateway/caracal/controlplane/postgres"
+)
+
+const (
+	revisionPoll = time.Second
+	upkeepEvery  = time.Hour
+	upkeepRetry  = 30 * time.Second
+)
+
+// Run keeps what must be kept while the service lives, until ctx ends: event partitions made ahead, retention, which
+// gateways are connected, and wake-ups for changes that other replicas commit. What fails is tried again.
+func (s *Service) Run(ctx context.Context) error {
+	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() error { return s.follow(ctx) })
+	g.Go(func() error { return s.beat(ctx) })
+	g.Go(func() error { return s.upkeep(ctx) })
+	if err := g.Wait(); ctx.Err() == nil {
+		return err
+	}
+	return nil
+}
+
+// follow wakes subscribers for changes of other replicas.
+func (s *Service) follow(ctx context.Context) error {
+	known := map[authority.WorkspaceID]uint64{}
+	return every(ctx, revisionPoll, func() {
+		ids := s.changes.workspaces()
+		if len(ids) == 0 {
+			clear(known)
+			return
+		}
+		revisions, err := s.store.LookUpRevisions(ctx, ids)
+		if err != nil {
+			s.log.Debug("revisions not read", "cause", err)
+			return
+		}
+		for id, revision := range revisions {
+			if known[id] != revision {
+				s.changes.wake(id)
+			}
+		}
+		known = revisions
+	})
+}
+
+// beat notes that the gateways of this replica are still connected.
+func (s *Service) beat(ctx context.Context) error {
+	return every(ctx, heartbeat, func() {
+		for c := range s.connected.all() {
+			err := s.store.Write(ctx, c.workspace, func(ctx context.Context, tx *postgres.Tx) error {
+				return tx.SeeGateway(ctx, c.gateway, s.now())
+			})
+			if err != nil {
+				s.log.Debug("heartbeat not written", "gateway", c.gateway, "cause", err)
+			}
+		}
+	})
+}
+
+// upkeep makes event partitions ahead of time and removes events whose time is over.
+func (s *Service) upkeep(ctx context.Context) error {
+	var next time.Time
+	return every(ctx, upkeepRetry, func() {
+		if time.Now().Before(next) {
+			return
+		}
+		err := s.store.EnsureEventPartitions(ctx, s.now())
+		if err == nil {
+			err = s.store.ExpireEvents(ctx)
+		}
+		if err != nil {
+			s.log.Warn("upkeep of events failed; it is tried again", "cause", err)
+			return
+		}
+		next = time.Now().Add(upkeepEvery)
+	})
+}
+
+// every runs a function now and at each tick until ctx ends.
+func every(ctx context.Context, interval time.Duration, do func()) error {
+	tick := time.NewTicker(interval)
+	defer tick.Stop()
+	for {
+		do()
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-tick.C:
+		}
+	}
+}
