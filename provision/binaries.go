@@ -10,14 +10,12 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"os/exec"
 	"path"
 	"path/filepath"
 	"regexp"
 	"runtime"
 	"slices"
 	"strconv"
-	"strings"
 	"time"
 
 	"github.com/ulikunitz/xz"
@@ -263,15 +261,15 @@ var postgresVersion = regexp.MustCompile(`\(PostgreSQL\) (\d+)`)
 func inspectPostgres(ctx context.Context, dir string) (Binaries, error) {
 	b := Binaries{Dir: dir}
 	for _, name := range []string{"initdb", "postgres"} {
-		out, err := exec.CommandContext(ctx, b.program(name), "--version").CombinedOutput()
+		out, err := tellVersion(ctx, b.program(name))
 		if err != nil {
-			return Binaries{}, fmt.Errorf("run %s: %w: %s", b.program(name), err, strings.TrimSpace(string(out)))
+			return Binaries{}, err
 		}
-		match := postgresVersion.FindSubmatch(out)
+		match := postgresVersion.FindStringSubmatch(out)
 		if match == nil {
 			return Binaries{}, fmt.Errorf("run %s: it does not tell a version: %q", b.program(name), out)
 		}
-		if b.Major, err = strconv.Atoi(string(match[1])); err != nil || b.Major < oldestPostgres {
+		if b.Major, err = strconv.Atoi(match[1]); err != nil || b.Major < oldestPostgres {
 			return Binaries{}, fmt.Errorf("%s is of version %s, older than %d", b.program(name), match[1], oldestPostgres)
 		}
 	}

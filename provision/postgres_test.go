@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -30,13 +31,18 @@ func openTempDir(t *testing.T) string {
 	return dir
 }
 
-func binaries(t *testing.T) provision.Binaries {
-	t.Helper()
+// ofThisMachine are the programs that most tests run.
+var ofThisMachine = sync.OnceValues(func() (provision.Binaries, error) {
 	cache, err := provision.CacheDir(os.Getenv, os.Geteuid())
 	if err != nil {
-		t.Fatal(err)
+		return provision.Binaries{}, err
 	}
-	b, err := provision.PostgresBinaries(t.Context(), provision.Config{Getenv: os.Getenv, CacheDir: cache})
+	return provision.PostgresBinaries(context.Background(), provision.Config{Getenv: os.Getenv, CacheDir: cache})
+})
+
+func binaries(t *testing.T) provision.Binaries {
+	t.Helper()
+	b, err := ofThisMachine()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -73,7 +79,7 @@ func ask(t *testing.T, url, statement string) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer session.Close(context.Background())
+	defer func() { _ = session.Close(context.Background()) }()
 	rows, err := session.Query(t.Context(), statement)
 	if err != nil {
 		t.Fatal(err)
@@ -103,7 +109,7 @@ func write(t *testing.T, url string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer session.Close(context.Background())
+	defer func() { _ = session.Close(context.Background()) }()
 	if _, err := session.Exec(t.Context(), writeRow); err != nil {
 		t.Fatal(err)
 	}

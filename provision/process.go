@@ -1,6 +1,7 @@
 package provision
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -12,6 +13,7 @@ import (
 	"strconv"
 	"strings"
 	"syscall"
+	"time"
 )
 
 // account is who a PostgreSQL server runs as: PostgreSQL refuses to be root.
@@ -47,11 +49,34 @@ func serverAccount() (account, error) {
 // its own so that Ctrl-C reaches us alone, and that gets the given signal when
 // we die, however we die. Its working directory is one that it may read.
 func (a account) command(dir string, ifWeDie syscall.Signal, program string, args ...string) *exec.Cmd {
-	cmd := exec.Command(program, args...)
-	cmd.Dir = dir
-	cmd.Env = []string{"LC_ALL=C", "TZ=UTC", "PATH=/usr/local/bin:/usr/bin:/bin"}
-	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: a.credential, Setpgid: true, Pdeathsig: ifWeDie}
-	return cmd
+	return &exec.Cmd{
+		Path:        program,
+		Args:        append([]string{program}, args...),
+		Dir:         dir,
+		Env:         []string{"LC_ALL=C", "TZ=UTC", "PATH=/usr/local/bin:/usr/bin:/bin"},
+		SysProcAttr: &syscall.SysProcAttr{Credential: a.credential, Setpgid: true, Pdeathsig: ifWeDie},
+	}
+}
+
+// tellVersion returns what a program says of its version: that it runs here at
+// all is known only then. A program that was just written may be busy, because
+// a child that another goroutine forks holds the file until it runs its own.
+func tellVersion(ctx context.Context, program string) (string, error) {
+	const attempts = 50
+	for attempt := 1; ; attempt++ {
+		out, err := exec.CommandContext(ctx, program, "--version").CombinedOutput()
+		if err == nil {
+			return string(out), nil
+		}
+		if !errors.Is(err, syscall.ETXTBSY) || attempt == attempts {
+			return "", fmt.Errorf("run %s: %w: %s", program, err, strings.TrimSpace(string(out)))
+		}
+		select {
+		case <-ctx.Done():
+			return "", ctx.Err()
+		case <-time.After(20 * time.Millisecond):
+		}
+	}
 }
 
 // launch starts a command and returns a channel that gets what its Wait returns.
@@ -83,11 +108,10 @@ func postmaster(dataDir string) (int, error) {
 		return 0, fmt.Errorf("read the server's pid file: %w", err)
 	}
 	first, _, _ := strings.Cut(string(text), "\n")
-	pid, err := strconv.Atoi(strings.TrimSpace(first))
-	if err != nil || pid <= 1 || !isPostmaster(pid, dataDir) {
-		return 0, nil
+	if pid, err := strconv.Atoi(strings.TrimSpace(first)); err == nil && pid > 1 && isPostmaster(pid, dataDir) {
+		return pid, nil
 	}
-	return pid, nil
+	return 0, nil
 }
 
 // isPostmaster reports whether a process is PostgreSQL on a data directory. A

@@ -13,6 +13,7 @@ package provision
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -67,7 +68,7 @@ func (c Config) keep(ctx context.Context, name string, fill func(dir string) err
 	if err := os.RemoveAll(part); err != nil {
 		return "", fmt.Errorf("clear an unfinished download: %w", err)
 	}
-	defer os.RemoveAll(part)
+	defer func() { _ = os.RemoveAll(part) }() // what is left is cleared by the next
 	if err := makeReachable(part); err != nil {
 		return "", err
 	}
@@ -110,10 +111,8 @@ func tryLock(path string) (*os.File, error) {
 	case nil:
 		return lock, nil
 	case unix.EWOULDBLOCK:
-		lock.Close()
-		return nil, nil
+		return nil, lock.Close()
 	default:
-		lock.Close()
-		return nil, fmt.Errorf("lock %s: %w", path, err)
+		return nil, fmt.Errorf("lock %s: %w", path, errors.Join(err, lock.Close()))
 	}
 }

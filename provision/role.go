@@ -35,15 +35,8 @@ func EnsureRole(ctx context.Context, adminURL, name, password string) error {
 		if exists {
 			verb = "ALTER"
 		}
-		// Utility statements take no parameters, so the server itself quotes.
-		var statement string
-		err := session.QueryRow(ctx, `SELECT format('%s ROLE %I LOGIN NOSUPERUSER NOBYPASSRLS NOCREATEDB NOCREATEROLE NOREPLICATION PASSWORD %L', $1::text, $2::text, $3::text)`,
-			verb, name, password).Scan(&statement)
-		if err != nil {
-			return err
-		}
-		_, err = session.Exec(ctx, statement)
-		return err
+		return quoteAndRun(ctx, session, `SELECT format('%s ROLE %I LOGIN NOSUPERUSER NOBYPASSRLS NOCREATEDB NOCREATEROLE
+			NOREPLICATION PASSWORD %L', $1::text, $2::text, $3::text)`, verb, name, password)
 	})
 	if err != nil {
 		return fmt.Errorf("make the role %s: %w", name, err)
@@ -60,13 +53,23 @@ func EnsureDatabase(ctx context.Context, adminURL, name, owner string) error {
 		if err := session.QueryRow(ctx, `SELECT EXISTS (SELECT FROM pg_database WHERE datname = $1)`, name).Scan(&exists); err != nil || exists {
 			return err
 		}
-		_, err := session.Exec(ctx, "CREATE DATABASE "+pgx.Identifier{name}.Sanitize()+" OWNER "+pgx.Identifier{owner}.Sanitize())
-		return err
+		return quoteAndRun(ctx, session, `SELECT format('CREATE DATABASE %I OWNER %I', $1::text, $2::text)`, name, owner)
 	})
 	if err != nil {
 		return fmt.Errorf("make the database %s: %w", name, err)
 	}
 	return nil
+}
+
+// quoteAndRun runs the statement that a query returns: utility statements take
+// no parameters, so the server quotes what goes into them.
+func quoteAndRun(ctx context.Context, session *pgx.Conn, query string, args ...any) error {
+	var statement string
+	if err := session.QueryRow(ctx, query, args...).Scan(&statement); err != nil {
+		return err
+	}
+	_, err := session.Exec(ctx, statement)
+	return err
 }
 
 func asAdmin(ctx context.Context, adminURL string, do func(*pgx.Conn) error) (err error) {

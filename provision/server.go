@@ -52,7 +52,7 @@ func newServer(c PostgresConfig) (*server, error) {
 
 func (s *server) close() {
 	if s.lock != nil {
-		s.lock.Close()
+		_ = s.lock.Close() // nothing was written to it
 	}
 }
 
@@ -169,8 +169,8 @@ func (s *server) runInitdb(ctx context.Context, dir string) error {
 	case <-ctx.Done():
 		// The whole group: initdb has a server of its own under it.
 		killErr := syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL)
-		<-exited
-		return fmt.Errorf("run initdb: %w", errors.Join(ctx.Err(), killErr))
+		killed := <-exited
+		return fmt.Errorf("run initdb: %w", errors.Join(ctx.Err(), killErr, killed))
 	}
 	if err != nil {
 		return fmt.Errorf("run initdb: %w: %s", err, logTail(out.Name()))
@@ -226,7 +226,7 @@ func stopOrphan(ctx context.Context, pid int, data string) error {
 func (s *server) start(ctx context.Context) (p *Postgres, retry bool, err error) {
 	port := s.Port
 	if port == 0 {
-		if port, err = freePort(); err != nil {
+		if port, err = freePort(ctx); err != nil {
 			return nil, false, err
 		}
 	}

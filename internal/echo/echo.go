@@ -84,13 +84,19 @@ func Handler(rec *Recorder) http.Handler {
 		case len(segments) > 1 && segments[len(segments)-2] == "status":
 			err = serveStatus(w, last, request)
 		default:
-			answer(w, http.StatusOK, request)
+			err = answer(w, http.StatusOK, request)
 		}
-		if err != nil {
-			http.Error(w, err.Error(), http.StatusBadRequest)
+		// Any other error means that the client has gone.
+		if wrong, ok := errors.AsType[badRequest](err); ok {
+			http.Error(w, wrong.Error(), http.StatusBadRequest)
 		}
 	})
 }
+
+// badRequest says what is wrong with the parameters of a request.
+type badRequest string
+
+func (b badRequest) Error() string { return string(b) }
 
 func received(r *http.Request) Request {
 	request := Request{Method: r.Method, Scheme: "http", Host: r.Host, Path: r.RequestURI, Protocol: r.Proto, Header: r.Header.Clone()}
@@ -111,11 +117,10 @@ func readBody(r *http.Request) (Request, error) {
 	return request, nil
 }
 
-// answer ignores the error of writing: the client has gone then.
-func answer(w http.ResponseWriter, status int, request Request) {
+func answer(w http.ResponseWriter, status int, request Request) error {
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(status)
-	_ = json.NewEncoder(w).Encode(request)
+	return json.NewEncoder(w).Encode(request)
 }
 
 func serveStream(w http.ResponseWriter, r *http.Request) error {
@@ -131,14 +136,16 @@ func serveStream(w http.ResponseWriter, r *http.Request) error {
 	w.Header().Set("Cache-Control", "no-store")
 	stream := http.NewResponseController(w)
 	for i := 1; i <= n; i++ {
-		if i > 1 && !pause(r.Context(), ms) {
-			return nil
+		if i > 1 {
+			if err := pause(r.Context(), ms); err != nil {
+				return err
+			}
 		}
 		if _, err := fmt.Fprintf(w, "id: %d\ndata: {\"n\":%d,\"of\":%d}\n\n", i, i, n); err != nil {
-			return nil // the client has gone
+			return err
 		}
 		if err := stream.Flush(); err != nil {
-			return nil // the client has gone
+			return err
 		}
 	}
 	return nil
@@ -155,7 +162,7 @@ func serveBytes(w http.ResponseWriter, r *http.Request) error {
 	for n > 0 {
 		written, err := w.Write(chunk[:min(n, len(chunk))])
 		if err != nil {
-			return nil // the client has gone
+			return err
 		}
 		n -= written
 	}
@@ -167,23 +174,22 @@ func serveSlowly(w http.ResponseWriter, r *http.Request, request Request) error 
 	if err != nil {
 		return err
 	}
-	if pause(r.Context(), ms) {
-		answer(w, http.StatusOK, request)
+	if err := pause(r.Context(), ms); err != nil {
+		return err
 	}
-	return nil
+	return answer(w, http.StatusOK, request)
 }
 
 func serveStatus(w http.ResponseWriter, text string, request Request) error {
 	status, err := strconv.Atoi(text)
 	if err != nil || status < 200 || status > 599 {
-		return errors.New("the status is not a number from 200 to 599")
+		return badRequest("the status is not a number from 200 to 599")
 	}
 	if status == http.StatusNoContent || status == http.StatusNotModified {
 		w.WriteHeader(status)
 		return nil
 	}
-	answer(w, status, request)
-	return nil
+	return answer(w, status, request)
 }
 
 // serveWebSocket ends with the client, or with the server's context.
@@ -194,7 +200,7 @@ func serveWebSocket(w http.ResponseWriter, r *http.Request) {
 	if err != nil {
 		return // Accept has answered
 	}
-	defer socket.CloseNow()
+	defer func() { _ = socket.CloseNow() }() // the client may have closed it
 	socket.SetReadLimit(maxMessage)
 	for {
 		kind, message, err := socket.Read(r.Context())
@@ -207,13 +213,13 @@ func serveWebSocket(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// pause reports whether the client is still there afterwards.
-func pause(ctx context.Context, ms int) bool {
+// pause fails when the client goes meanwhile.
+func pause(ctx context.Context, ms int) error {
 	select {
 	case <-ctx.Done():
-		return false
+		return ctx.Err()
 	case <-time.After(time.Duration(ms) * time.Millisecond):
-		return true
+		return nil
 	}
 }
 
@@ -224,7 +230,7 @@ func number(r *http.Request, name string, missing, most int) (int, error) {
 	}
 	value, err := strconv.Atoi(text)
 	if err != nil || value < 0 || value > most {
-		return 0, fmt.Errorf("%s is not a number from 0 to %d", name, most)
+		return 0, badRequest(fmt.Sprintf("%s is not a number from 0 to %d", name, most))
 	}
 	return value, nil
 }
