@@ -323,7 +323,8 @@ SELECT isolate_workspaces('idempotency', 'workspace_id');
 GRANT SELECT, INSERT, DELETE ON idempotency TO caracal_app;
 
 -- Three look-ups cannot name a workspace, since it is what they find. Each is a function of the owner, for whom a policy
--- opens the rows only while the function runs; caracal_app can call the functions and nothing else.
+-- opens the rows only while the function runs; caracal_app can call the functions and nothing else. (A function cannot
+-- carry a setting of ours as a clause: only a superuser may make one that does.)
 CREATE POLICY look_up ON workspaces FOR SELECT TO CURRENT_USER
     USING (current_setting('caracal.look_up', true) = 'on');
 CREATE POLICY look_up ON api_keys FOR SELECT TO CURRENT_USER
@@ -331,41 +332,62 @@ CREATE POLICY look_up ON api_keys FOR SELECT TO CURRENT_USER
 
 -- Which workspace does a key belong to, and what proves it? The bearer of an API key names the key only. It finds one
 -- key at a time by 128 random bits: nothing can be listed.
+-- +goose StatementBegin
 CREATE FUNCTION look_up_key(key_id text)
     RETURNS TABLE (workspace_id text, kind text, principal_id text, hash bytea, expires_at timestamptz, revoked_at timestamptz)
-    LANGUAGE sql STABLE SECURITY DEFINER
+    LANGUAGE plpgsql SECURITY DEFINER
     SET search_path = pg_catalog
-    SET caracal.look_up = 'on'
 AS $$
+#variable_conflict use_column
+BEGIN
+    PERFORM set_config('caracal.look_up', 'on', true);
+    RETURN QUERY
     SELECT k.workspace_id, k.kind, k.principal_id, k.hash, k.expires_at, k.revoked_at
-    FROM public.api_keys k WHERE k.id = key_id
+    FROM public.api_keys k WHERE k.id = key_id;
+    PERFORM set_config('caracal.look_up', 'off', true);
+END
 $$;
+-- +goose StatementEnd
 REVOKE ALL ON FUNCTION look_up_key(text) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION look_up_key(text) TO caracal_app;
 
 -- Which workspaces are there? For the deployment's setup key, and to find the workspace of a slug when that key
 -- repeats a creation. There is no look-up from other ids to their workspace: a key belongs to one workspace, and what
 -- is elsewhere does not exist for it.
+-- +goose StatementBegin
 CREATE FUNCTION look_up_workspaces()
     RETURNS TABLE (id text, slug text, name text, description text, settings jsonb, revision bigint, created_at timestamptz)
-    LANGUAGE sql STABLE SECURITY DEFINER
+    LANGUAGE plpgsql SECURITY DEFINER
     SET search_path = pg_catalog
-    SET caracal.look_up = 'on'
 AS $$
+#variable_conflict use_column
+BEGIN
+    PERFORM set_config('caracal.look_up', 'on', true);
+    RETURN QUERY
     SELECT w.id, w.slug, w.name, w.description, w.settings, w.revision, w.created_at
-    FROM public.workspaces w ORDER BY w.created_at, w.id
+    FROM public.workspaces w ORDER BY w.created_at, w.id;
+    PERFORM set_config('caracal.look_up', 'off', true);
+END
 $$;
+-- +goose StatementEnd
 REVOKE ALL ON FUNCTION look_up_workspaces() FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION look_up_workspaces() TO caracal_app;
 
 -- How far are the workspaces whose gateways hang on this replica? One cheap question a second for all of them.
+-- +goose StatementBegin
 CREATE FUNCTION look_up_revisions(workspaces text[])
     RETURNS TABLE (id text, revision bigint)
-    LANGUAGE sql STABLE SECURITY DEFINER
+    LANGUAGE plpgsql SECURITY DEFINER
     SET search_path = pg_catalog
-    SET caracal.look_up = 'on'
 AS $$
-    SELECT w.id, w.revision FROM public.workspaces w WHERE w.id = ANY (workspaces)
+#variable_conflict use_column
+BEGIN
+    PERFORM set_config('caracal.look_up', 'on', true);
+    RETURN QUERY
+    SELECT w.id, w.revision FROM public.workspaces w WHERE w.id = ANY (workspaces);
+    PERFORM set_config('caracal.look_up', 'off', true);
+END
 $$;
+-- +goose StatementEnd
 REVOKE ALL ON FUNCTION look_up_revisions(text[]) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION look_up_revisions(text[]) TO caracal_app;

@@ -95,14 +95,13 @@ CREATE FUNCTION expire_events() RETURNS bigint
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path = pg_catalog
     SET timezone = 'UTC'
-    SET caracal.look_up = 'on'
-    SET caracal.expire = 'on'
 AS $$
 DECLARE
     kept      timestamptz;
     partition record;
     removed   bigint;
 BEGIN
+    PERFORM set_config('caracal.look_up', 'on', true), set_config('caracal.expire', 'on', true);
     SELECT min(now() - make_interval(days => (w.settings ->> 'event_retention_days')::int)) INTO kept
     FROM public.workspaces w;
     FOR partition IN
@@ -121,6 +120,7 @@ BEGIN
     WHERE e.workspace_id = w.id
         AND e.time < now() - make_interval(days => (w.settings ->> 'event_retention_days')::int);
     GET DIAGNOSTICS removed = ROW_COUNT;
+    PERFORM set_config('caracal.look_up', 'off', true), set_config('caracal.expire', 'off', true);
     RETURN removed;
 END
 $$;
