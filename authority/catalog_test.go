@@ -262,6 +262,9 @@ func TestACatalogDoesNotChangeWithWhatItWasMadeOf(t *testing.T) {
 		t.Fatal(err)
 	}
 	list[0].Name, list[0].Rules[0].Resource = "changed", "api:changed"
+	if m, err := c.Resolve("GET", target("https", "a.test", 443, "/", "")); err != nil || m.Rule.Resource != "api:a" {
+		t.Errorf("%+v, %v", m.Rule, err)
+	}
 	got := resolve(t, c, "GET", "https://a.test/")
 	if diff := cmp.Diff(resolved{Destination: "a", Resource: "api:a", Action: "read"}, got); diff != "" {
 		t.Error(diff)

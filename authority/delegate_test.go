@@ -234,3 +234,14 @@ func TestAMandateIsRevokedByWhoHoldsItsChain(t *testing.T) {
 	}
 	assertCode(t, authority.MayRevoke(authority.Principal{}, nil), authority.CodeNotFound)
 }
+
+func TestAnIssuerRevokesWhatItIssued(t *testing.T) {
+	w := newWorld()
+	m, err := w.issue("bob", authority.IssueRequest{IssuerID: "bob", SubjectID: "alice", Scope: scope("api:external/x").of("read"), ValiditySeconds: 60})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := authority.MayRevoke(*w.principals["bob"], w.chain(m.ID)); err != nil {
+		t.Error(err)
+	}
+}

@@ -57,7 +57,7 @@ func TestWithinBuildsThePathOfAField(t *testing.T) {
 	if inner.Field != "" {
 		t.Errorf("the inner error was changed: %+v", inner)
 	}
-	if got := authority.Within("x", io.EOF); got != io.EOF {
+	if got := authority.Within("x", io.EOF); !errors.Is(got, io.EOF) {
 		t.Errorf("another error became %v", got)
 	}
 	refused := authority.Refused(authority.ReasonExpired, "over")

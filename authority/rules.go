@@ -147,7 +147,7 @@ func isMethod(s string) bool {
 		return false
 	}
 	for i := range len(s) {
-		if c := s[i]; !(c >= 'A' && c <= 'Z' || c == '-') {
+		if c := s[i]; (c < 'A' || c > 'Z') && c != '-' {
 			return false
 		}
 	}

@@ -187,7 +187,7 @@ func isLabel(label string) bool {
 		return false
 	}
 	for i := range len(label) {
-		if c := label[i]; !(c >= 'a' && c <= 'z' || isDigit(c) || c == '-') {
+		if c := label[i]; (c < 'a' || c > 'z') && !isDigit(c) && c != '-' {
 			return false
 		}
 	}

@@ -99,7 +99,9 @@ func TestTheFirstCheckThatFailsNamesTheReason(t *testing.T) {
 		"a level without a bound":                    {func(p *presented) { p.own.Level = 1 << 40 }, authority.ReasonChainInvalid, 7},
 		"a negative level":                           {func(p *presented) { p.own.Level = -1 }, authority.ReasonChainInvalid, 7},
 		"an issuer that is not the parent's subject": {func(p *presented) { p.own.IssuerID = "dave" }, authority.ReasonChainInvalid, 7},
-		"a parent of another workspace":              {parentElsewhere, authority.ReasonSuspended, 3},
+		"a mandate whose parent is elsewhere":        {func(p *presented) { p.own.WorkspaceID, p.principals["carol"].WorkspaceID = "other", "other" }, authority.ReasonChainInvalid, 7},
+		"a parent that goes by another id":           {func(p *presented) { p.parent.ID = "mdt_other" }, authority.ReasonChainInvalid, 7},
+		"a parent of another workspace":              {func(p *presented) { p.parent.WorkspaceID = "other" }, authority.ReasonSuspended, 3},
 	}
 	for sentence, c := range cases {
 		t.Run(sentence, func(t *testing.T) {
@@ -115,8 +117,6 @@ func TestTheFirstCheckThatFailsNamesTheReason(t *testing.T) {
 		})
 	}
 }
-
-func parentElsewhere(p *presented) { p.parent.WorkspaceID = "other" }
 
 func TestOfSeveralFailuresTheFirstInTheOrderCounts(t *testing.T) {
 	p := present(t)
