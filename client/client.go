@@ -99,7 +99,7 @@ type Error struct {
 type Problem struct {
 	File    string `json:"file"`
 	Row     int    `json:"row"`
-	Column  int    `json:"column"`
+	Column  int    `json:"col"`
 	Code    string `json:"code"`
 	Message string `json:"message"`
 }

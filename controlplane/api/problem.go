@@ -13,15 +13,15 @@ import (
 
 // problem is the answer to a request that was not carried out, as RFC 9457 describes it.
 type problem struct {
-	Type      string                     `json:"type"`
-	Title     string                     `json:"title"`
-	Status    int                        `json:"status"`
-	Code      authority.Code             `json:"code"`
-	Detail    string                     `json:"detail,omitempty"`
-	Field     string                     `json:"field,omitempty"`
-	Reason    authority.Reason           `json:"reason,omitempty"`
-	Problems  []controlplane.RegoProblem `json:"problems,omitempty"`
-	RequestID string                     `json:"request_id"`
+	Type      string           `json:"type"`
+	Title     string           `json:"title"`
+	Status    int              `json:"status"`
+	Code      authority.Code   `json:"code"`
+	Detail    string           `json:"detail,omitempty"`
+	Field     string           `json:"field,omitempty"`
+	Reason    authority.Reason `json:"reason,omitempty"`
+	Problems  any              `json:"problems,omitempty"` // of a Rego policy, each with its place
+	RequestID string           `json:"request_id"`
 }
 
 // protocolError is a refusal by HTTP's own rules, before the service is asked.
