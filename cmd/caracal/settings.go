@@ -7,6 +7,8 @@ import (
 	"strings"
 
 	"github.com/spf13/cobra"
+
+	"github.com/caracal-gateway/caracal/dev"
 )
 
 // setting is something that the environment of a command decides. Its flag wins over its variable, and that over its
@@ -47,6 +49,39 @@ func controlPlaneSettings() []setting {
 func migrateSettings() []setting {
 	return []setting{
 		{"database-url", "CARACAL_MIGRATE_DATABASE_URL", "", "PostgreSQL, as the role that owns the tables"},
+	}
+}
+
+// The settings of `caracal gateway`. The first four are all that it needs.
+func gatewaySettings() []setting {
+	return []setting{
+		{"url", "ENTERPRISE_URL", "", "the control plane"},
+		{"api-key", "ENTERPRISE_API_KEY", "", "the gateway's key; the variable keeps it out of the list of processes"},
+		{"workspace", "ENTERPRISE_WORKSPACE", "", "slug of the workspace, which has to be the key's own"},
+		{"sync-interval", "ENTERPRISE_SYNC_INTERVAL", "30", "seconds between the looks for a newer state, beside what is pushed"},
+		{"ca-file", "ENTERPRISE_CA_FILE", "", "PEM certificates that the control plane must chain to; the host's roots without it"},
+		{"listen", "CARACAL_LISTEN", "", "address of the gateway port; 127.0.0.1:8443, or with a certificate 0.0.0.0:8443"},
+		{"tls-cert", "CARACAL_TLS_CERT", "", "PEM file of the gateway port's certificate chain; plain HTTP without it"},
+		{"tls-key", "CARACAL_TLS_KEY", "", "PEM file of the certificate's private key"},
+		{"allow-plain", "CARACAL_ALLOW_PLAIN", "false", "carry keys and tokens without TLS beyond loopback, in a closed network"},
+		{"state-dir", "CARACAL_STATE_DIR", "", "directory of the kept bundle; /var/lib/caracal/gateway, or for a plain user below XDG_STATE_HOME"},
+		{"credentials-dir", "CARACAL_CREDENTIALS_DIR", "", "directory of the secrets that destinations name, a file each"},
+		{"roots-file", "CARACAL_ROOTS_FILE", "", "PEM certificates that public upstreams must chain to; the host's without it"},
+		{"dns-resolvers", "CARACAL_DNS_RESOLVERS", "", "DNS servers for upstream names, as address[:port], separated by commas; the host's without it"},
+		{"envoy", "CARACAL_ENVOY", "", "Envoy binary to run; the pinned one, fetched when needed, without it"},
+		{"own-envoy", "CARACAL_OWN_ENVOY", "false", "start no Envoy: you run it with the bootstrap file that the gateway writes"},
+		logLevel(),
+	}
+}
+
+// The settings of `caracal dev`.
+func devSettings() []setting {
+	return []setting{
+		{"control-port", dev.ControlPortSetting, "8080", "port of the control plane on 127.0.0.1"},
+		{"gateway-port", dev.GatewayPortSetting, "8443", "port of the gateway on 127.0.0.1"},
+		{"upstream-port", dev.UpstreamPortSetting, "9443", "port of the echo upstream on 127.0.0.1"},
+		{"state-dir", "CARACAL_STATE_DIR", "", "directory of the database, keys and logs; .caracal in the project without it"},
+		{"database-url", "CARACAL_DATABASE_URL", "", "PostgreSQL from version 15, as a superuser; a private one without it"},
 	}
 }
 
