@@ -28,8 +28,11 @@ type RegoPush struct {
 
 // InvalidRego says why a version of a Rego policy was not stored.
 type InvalidRego struct {
-	Problems []rego.Problem
+	Problems []RegoProblem // at least one
 }
+
+// RegoProblem is one thing that is wrong with a version, for its author to read.
+type RegoProblem = rego.Problem
 
 // problemTest is the code of a test that fails.
 const problemTest rego.ProblemCode = "test_failed"
@@ -99,14 +102,14 @@ func vet(ctx context.Context, source rego.Source) error {
 	case err != nil:
 		return fmt.Errorf("vet Rego policy: %w", err)
 	}
-	var failed []rego.Problem
+	var failed []RegoProblem
 	for _, r := range results {
 		if !r.Passed && !r.Skipped {
 			message := fmt.Sprintf("the test %s fails", r.Name)
 			if r.Error != "" {
 				message += ": " + r.Error
 			}
-			failed = append(failed, rego.Problem{File: r.File, Row: r.Row, Code: problemTest, Message: message})
+			failed = append(failed, RegoProblem{File: r.File, Row: r.Row, Code: problemTest, Message: message})
 		}
 	}
 	if len(failed) > 0 {

@@ -341,8 +341,7 @@ AS $$
 #variable_conflict use_column
 BEGIN
     PERFORM set_config('caracal.look_up', 'on', true);
-    RETURN QUERY
-    SELECT k.workspace_id, k.kind, k.principal_id, k.hash, k.expires_at, k.revoked_at
+    RETURN QUERY SELECT k.workspace_id, k.kind, k.principal_id, k.hash, k.expires_at, k.revoked_at
     FROM public.api_keys k WHERE k.id = key_id;
     PERFORM set_config('caracal.look_up', 'off', true);
 END
@@ -363,8 +362,7 @@ AS $$
 #variable_conflict use_column
 BEGIN
     PERFORM set_config('caracal.look_up', 'on', true);
-    RETURN QUERY
-    SELECT w.id, w.slug, w.name, w.description, w.settings, w.revision, w.created_at
+    RETURN QUERY SELECT w.id, w.slug, w.name, w.description, w.settings, w.revision, w.created_at
     FROM public.workspaces w ORDER BY w.created_at, w.id;
     PERFORM set_config('caracal.look_up', 'off', true);
 END
@@ -383,8 +381,7 @@ AS $$
 #variable_conflict use_column
 BEGIN
     PERFORM set_config('caracal.look_up', 'on', true);
-    RETURN QUERY
-    SELECT w.id, w.revision FROM public.workspaces w WHERE w.id = ANY (workspaces);
+    RETURN QUERY SELECT w.id, w.revision FROM public.workspaces w WHERE w.id = ANY (workspaces);
     PERFORM set_config('caracal.look_up', 'off', true);
 END
 $$;
