@@ -16,7 +16,10 @@ type binder struct {
 // wrote, and after the rules have been indexed.
 func bindBounds(c *ast.Compiler) *ast.Error {
 	b := &binder{checks: boundedBuiltins()}
-	for _, module := range c.Modules {
+	for path, module := range c.Modules {
+		if path == basePath || path == workspacePath {
+			continue // they put together what the workspace's modules have made
+		}
 		for _, rule := range module.Rules {
 			for r := rule; r != nil; r = r.Else {
 				b.rule(r)

@@ -92,7 +92,7 @@ func invalid(problems []Problem) error {
 
 func problemAt(loc *ast.Location, code ProblemCode, format string, args ...any) Problem {
 	p := Problem{Code: code, Message: fmt.Sprintf(format, args...)}
-	if loc != nil {
+	if loc != nil && loc.File != basePath && loc.File != workspacePath { // which no author can look into
 		p.File, p.Row, p.Col = loc.File, loc.Row, loc.Col
 	}
 	return p
