@@ -353,6 +353,20 @@ func TestACheckThatIsOutOfTimeDenies(t *testing.T) {
 	}
 }
 
+func TestACheckThatNobodyWaitsForAnyMoreDenies(t *testing.T) {
+	b := newBench(t)
+	b.enforce(t)
+	ctx, cancel := context.WithCancel(context.Background())
+	b.routes = func(string) bool { cancel(); return true }
+	answer, err := b.service.Check(ctx, b.proxied().check())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if d := wantDenial(t, answer); d.Error != "decision_unavailable" {
+		t.Errorf("got %+v", d)
+	}
+}
+
 // A snapshot that comes into force while a check runs is the one that the check is answered from.
 func TestARevocationReachesACheckThatIsRunning(t *testing.T) {
 	b := newBench(t)

@@ -2,10 +2,8 @@ package extauthz
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"net"
-	"os"
 	"runtime/debug"
 	"time"
 
@@ -26,24 +24,9 @@ const (
 	stopTime = 2 * time.Second
 )
 
-// Listen makes the Unix socket that Envoy asks on. Only the user that runs the gateway can connect to it. A socket that
-// an earlier process left behind is replaced.
-func Listen(path string) (net.Listener, error) {
-	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
-		return nil, fmt.Errorf("listen for checks: %w", err)
-	}
-	listener, err := net.Listen("unix", path)
-	if err != nil {
-		return nil, fmt.Errorf("listen for checks: %w", err)
-	}
-	if err := os.Chmod(path, 0o600); err != nil {
-		return nil, fmt.Errorf("listen for checks: %w", errors.Join(err, listener.Close()))
-	}
-	return listener, nil
-}
-
 // Serve answers Envoy's checks and takes its access log until ctx ends, and closes the listener. It serves these two
-// methods and nothing else.
+// methods and nothing else. Whoever can connect is believed to be Envoy: the listener is a Unix socket that only the
+// gateway's own user can open.
 func (s *Service) Serve(ctx context.Context, listener net.Listener) error {
 	server := grpc.NewServer(
 		grpc.NumStreamWorkers(checkWorkers),
@@ -75,7 +58,9 @@ func (s *Service) Serve(ctx context.Context, listener net.Listener) error {
 	case <-time.After(stopTime):
 		server.Stop()
 	}
-	<-served
+	if err := <-served; err != nil {
+		return fmt.Errorf("serve checks: %w", err)
+	}
 	return nil
 }
 

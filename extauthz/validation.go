@@ -61,7 +61,7 @@ func (s *Service) Validate(ctx context.Context, caller authority.Principal, q Qu
 			return err
 		})
 		if s.current.Load() == j.snapshot {
-			return s.answerQuestion(j, caller, err)
+			return s.answerQuestion(j, caller, s.explain(j, err)), nil
 		}
 	}
 	return Validation{}, deny(authority.ReasonNoDecision, "The gateway's state changed faster than it could decide.")
@@ -103,8 +103,7 @@ func (j *judgement) presenter(caller authority.Principal, q Question) (presenter
 	return caller.ID, false, nil
 }
 
-func (s *Service) answerQuestion(j *judgement, caller authority.Principal, err error) (Validation, error) {
-	denial := s.explain(j, err)
+func (s *Service) answerQuestion(j *judgement, caller authority.Principal, denial *Denial) Validation {
 	event := j.event(authority.EventValidated, denial)
 	event.ActorID = caller.ID
 	if failed := s.guard(func() error { s.Recorder.Record(event); return nil }); failed != nil {
@@ -116,8 +115,8 @@ func (s *Service) answerQuestion(j *judgement, caller authority.Principal, err e
 	}
 	if denial != nil {
 		answer.DenialReason, answer.Message, answer.PolicyCode = &denial.Reason, denial.Message, denial.Code
-		return answer, nil
+		return answer
 	}
 	answer.Allowed, answer.Decision = true, "allowed"
-	return answer, nil
+	return answer
 }
