@@ -31,7 +31,8 @@ type bench struct {
 	elapsed time.Duration
 }
 
-func newBench(t testing.TB) *bench {
+// newBench makes one; edits change what the service is made from.
+func newBench(t testing.TB, edits ...func(*extauthz.Config)) *bench {
 	b := &bench{
 		World:   world.New(t, start),
 		events:  &recorder{},
@@ -39,7 +40,7 @@ func newBench(t testing.TB) *bench {
 		secrets: map[string]string{"CARACAL_CREDENTIAL_MODEL": "s3cret"},
 	}
 	clock := extauthz.NewClock(func() time.Duration { return b.elapsed }, func() time.Time { return start })
-	b.service = extauthz.New(extauthz.Config{
+	config := extauthz.Config{
 		Clock:    clock,
 		Recorder: b.events,
 		Credentials: extauthz.NewCredentials("", func(name string) (string, bool) {
@@ -48,7 +49,11 @@ func newBench(t testing.TB) *bench {
 		}),
 		Routes: func(key string) bool { return b.routes(key) },
 		Log:    slog.New(slog.DiscardHandler),
-	})
+	}
+	for _, edit := range edits {
+		edit(&config)
+	}
+	b.service = extauthz.New(config)
 	clock.Anchor(start, 0)
 	return b
 }

@@ -70,7 +70,7 @@ func (s *Service) resolve(j *judgement) (authority.Target, authority.Match, erro
 		return fail(err)
 	}
 	j.resource, j.action = match.Resource, match.Action
-	if dials(match.Destination, target, s.Listeners) {
+	if dials(match.Destination, target, s.listeners) {
 		return fail(deny(authority.ReasonTargetNotAllowed, "The destination leads back to this gateway."))
 	}
 	return target, match, nil
@@ -136,7 +136,7 @@ func (s *Service) consult(ctx context.Context, j *judgement, f authority.Finding
 	case errors.Is(err, rego.ErrTimeout):
 		return verdict, because(authority.ReasonPolicyTimeout)
 	case err != nil:
-		s.Log.Warn("policy failed", "decision_id", j.id, "rego_version_id", j.snapshot.regoVersion, "error", err)
+		s.log.Warn("policy failed", "decision_id", j.id, "rego_version_id", j.snapshot.regoVersion, "error", err)
 		return verdict, because(authority.ReasonPolicyError)
 	case len(verdict.Denials) > 0:
 		first := verdict.Denials[0]
@@ -145,7 +145,7 @@ func (s *Service) consult(ctx context.Context, j *judgement, f authority.Finding
 		first := verdict.Approvals[0]
 		return verdict, &Denial{Reason: authority.ReasonApprovalRequired, Message: first.Message, Code: first.Code}
 	case !verdict.Allow:
-		s.Log.Warn("policy disagrees with the facts", "decision_id", j.id, "rego_version_id", j.snapshot.regoVersion, "unmet", verdict.Unmet)
+		s.log.Warn("policy disagrees with the facts", "decision_id", j.id, "rego_version_id", j.snapshot.regoVersion, "unmet", verdict.Unmet)
 		return verdict, because(authority.ReasonPolicyError)
 	}
 	return verdict, nil
@@ -164,14 +164,14 @@ func (s *Service) oblige(j *judgement, target authority.Target, match authority.
 	if o.route, err = j.snapshot.route(match, target); err != nil {
 		return o, err
 	}
-	if !s.Routes(o.route) {
+	if !s.routes(o.route) {
 		return o, because(authority.ReasonRouteNotReady)
 	}
 	limits := []time.Duration{seconds(j.snapshot.workspace.Settings.MaxStreamSeconds), policy.MaxDuration}
 	if d := match.Destination; d != nil {
 		limits = append(limits, seconds(d.MaxDurationSeconds))
-		if o.credential, err = s.credential(d); err != nil {
-			s.Log.Warn("credential unavailable", "decision_id", j.id, "destination_id", d.ID, "error", err)
+		if o.credential, err = s.credentialOf(d); err != nil {
+			s.log.Warn("credential unavailable", "decision_id", j.id, "destination_id", d.ID, "error", err)
 			return o, because(authority.ReasonMissingCredential)
 		}
 	}
@@ -183,12 +183,12 @@ func (s *Service) oblige(j *judgement, target authority.Target, match authority.
 
 func seconds(n int64) time.Duration { return time.Duration(n) * time.Second }
 
-// credential is the header that carries a destination's secret.
-func (s *Service) credential(d *authority.Destination) (header, error) {
+// credentialOf is the header that carries a destination's secret.
+func (s *Service) credentialOf(d *authority.Destination) (header, error) {
 	if d.Credential == nil {
 		return header{}, nil
 	}
-	secret, err := s.Credentials.secret(d.Credential.Name)
+	secret, err := s.credentials.secret(d.Credential.Name)
 	if err != nil {
 		return header{}, fmt.Errorf("destination %s: %w", d.ID, err)
 	}

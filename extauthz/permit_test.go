@@ -75,10 +75,10 @@ func TestADestinationsCredentialReplacesWhatTheCallerSends(t *testing.T) {
 	}
 	for name, c := range cases {
 		t.Run(name, func(t *testing.T) {
-			b := newBench(t)
-			b.service.Credentials = extauthz.NewCredentials(directory, func(name string) (string, bool) {
-				value, ok := b.secrets[name]
-				return value, ok
+			b := newBench(t, func(config *extauthz.Config) {
+				config.Credentials = extauthz.NewCredentials(directory, func(name string) (string, bool) {
+					return "s3cret", name == extauthz.CredentialVariable+"MODEL"
+				})
 			})
 			b.State.Destinations[1].Credential = &c.credential
 			b.enforce(t)
@@ -190,8 +190,9 @@ func TestNoRequestIsSentBackToTheGateway(t *testing.T) {
 	for name, c := range cases {
 		for _, how := range []string{"connect_to", "addresses"} {
 			t.Run(name+" by "+how, func(t *testing.T) {
-				b := newBench(t)
-				b.service.Listeners = []netip.AddrPort{netip.MustParseAddrPort(c.listener)}
+				b := newBench(t, func(config *extauthz.Config) {
+					config.Listeners = []netip.AddrPort{netip.MustParseAddrPort(c.listener)}
+				})
 				if how == "addresses" {
 					b.State.Destinations[0].ConnectTo = ""
 				}

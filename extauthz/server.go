@@ -39,7 +39,7 @@ func (s *Service) Serve(ctx context.Context, listener net.Listener) error {
 		grpc.StreamInterceptor(s.onlyAccessLog),
 	)
 	authv3.RegisterAuthorizationServer(server, s)
-	accesslogv3.RegisterAccessLogServiceServer(server, accessLog{recorder: s.Recorder})
+	accesslogv3.RegisterAccessLogServiceServer(server, accessLog{recorder: s.recorder})
 	served := make(chan error, 1)
 	go func() { served <- server.Serve(listener) }()
 	select {
@@ -79,7 +79,7 @@ func (s *Service) onlyAccessLog(service any, stream grpc.ServerStream, info *grp
 	}
 	defer func() {
 		if cause := recover(); cause != nil {
-			s.Log.Error("access log panicked", "cause", cause, "stack", string(debug.Stack()))
+			s.log.Error("access log panicked", "cause", cause, "stack", string(debug.Stack()))
 			err = status.Error(codes.Internal, "the access log failed")
 		}
 	}()

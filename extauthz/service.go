@@ -33,12 +33,22 @@ type Config struct {
 // are safe for concurrent use.
 type Service struct {
 	authv3.UnimplementedAuthorizationServer
-	Config
+	clock       *Clock
+	recorder    Recorder
+	credentials *Credentials
+	routes      func(key string) bool
+	listeners   []netip.AddrPort
+	log         *slog.Logger
+
 	current atomic.Pointer[Snapshot]
 }
 
 // New makes a Service without a snapshot.
-func New(c Config) *Service { return &Service{Config: c} }
+func New(c Config) *Service {
+	return &Service{
+		clock: c.Clock, recorder: c.Recorder, credentials: c.Credentials, routes: c.Routes, listeners: c.Listeners, log: c.Log,
+	}
+}
 
 // Enforce makes a snapshot the one that decisions are made from. When it returns, no decision that is yet to be
 // answered is made from an older one.
@@ -60,7 +70,7 @@ var errPanic = errors.New("panic")
 func (s *Service) Check(ctx context.Context, check *authv3.CheckRequest) (*authv3.CheckResponse, error) {
 	ctx, cancel := context.WithTimeout(ctx, checkTime)
 	defer cancel()
-	j := &judgement{id: authority.NewID[authority.DecisionID](), at: s.Clock.Now()}
+	j := &judgement{id: authority.NewID[authority.DecisionID](), at: s.clock.Now()}
 	var permit Permit
 	var asked endpoint
 	err := s.guard(func() (err error) {
@@ -117,7 +127,7 @@ func (s *Service) conclude(j *judgement, permit Permit, err error) *authv3.Check
 	}
 	denial := s.explain(j, err)
 	if failed := s.guard(func() error {
-		s.Recorder.Record(j.event(authority.EventAllowed, denial))
+		s.recorder.Record(j.event(authority.EventAllowed, denial))
 		return nil
 	}); failed != nil {
 		denial = denialOf(failed)
@@ -148,7 +158,7 @@ func (s *Service) explain(j *judgement, err error) *Denial {
 	}
 	denial := denialOf(err)
 	if denial.Reason == authority.ReasonInternal && !errors.Is(err, errPanic) {
-		s.Log.Error("decision failed", "decision_id", j.id, "error", err)
+		s.log.Error("decision failed", "decision_id", j.id, "error", err)
 	}
 	return denial
 }
@@ -157,7 +167,7 @@ func (s *Service) explain(j *judgement, err error) *Denial {
 func (s *Service) guard(step func() error) (err error) {
 	defer func() {
 		if cause := recover(); cause != nil {
-			s.Log.Error("decision panicked", "cause", cause, "stack", string(debug.Stack()))
+			s.log.Error("decision panicked", "cause", cause, "stack", string(debug.Stack()))
 			err = errPanic
 		}
 	}()
@@ -176,7 +186,7 @@ func (s *Service) classify(r *request) (endpoint, error) {
 
 // Identify finds the principal that bears an agent's API key or an access token. The error is a *Denial.
 func (s *Service) Identify(bearer string) (authority.Principal, error) {
-	snapshot, now := s.current.Load(), s.Clock.Now()
+	snapshot, now := s.current.Load(), s.clock.Now()
 	if snapshot == nil {
 		return authority.Principal{}, deny(authority.ReasonNoDecision, "The gateway has no state to decide from yet.")
 	}

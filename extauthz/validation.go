@@ -41,7 +41,7 @@ func (s *Service) Validate(ctx context.Context, caller authority.Principal, q Qu
 	if err := q.check(); err != nil {
 		return Validation{}, err
 	}
-	j := &judgement{id: authority.NewID[authority.DecisionID](), at: s.Clock.Now()}
+	j := &judgement{id: authority.NewID[authority.DecisionID](), at: s.clock.Now()}
 	var err error
 	for range restarts {
 		j.snapshot = s.current.Load()
@@ -106,7 +106,7 @@ func (j *judgement) presenter(caller authority.Principal, q Question) (presenter
 func (s *Service) answerQuestion(j *judgement, caller authority.Principal, denial *Denial) Validation {
 	event := j.event(authority.EventValidated, denial)
 	event.ActorID = caller.ID
-	if failed := s.guard(func() error { s.Recorder.Record(event); return nil }); failed != nil {
+	if failed := s.guard(func() error { s.recorder.Record(event); return nil }); failed != nil {
 		denial = denialOf(failed)
 	}
 	answer := Validation{MandateID: j.mandate, DecisionID: j.id, Inquiry: j.inquiry, Decision: "denied"}
