@@ -50,9 +50,9 @@ func (s *stack) play(ctx context.Context, w *workspace) error {
 		if got.reason != "" {
 			verdict = got.reason
 		}
-		s.say("  %d. %-34s %-58s → %d %s", i+1, st.title, got.request, got.status, verdict)
+		s.say("  %d. %-37s %-54s → %d %s", i+1, st.title, got.request, got.status, verdict)
 		if got.detail != "" {
-			s.say("     %-34s %s", "", got.detail)
+			s.say("     %-37s %s", "", got.detail)
 		}
 		if got.reason == string(authority.ReasonPolicyDenied) && st.reason != got.reason {
 			s.say("     (denied by the Rego policy that is active in this workspace now, not by the demo's)")
@@ -102,7 +102,7 @@ func (p *performance) steps() []step {
 		{"denied by the Rego policy", p.proxy("agent", http.MethodPost, "/v1/embeddings", &p.parent), rego, regoReason},
 		{"the agent delegates to its helper", p.delegate, http.StatusCreated, ""},
 		{"the helper under its own mandate", p.proxy("helper", http.MethodGet, "/v1/models", &p.child), http.StatusOK, ""},
-		{"the helper asks for more than it has", p.overreach, authority.CodeRefused.Status(), string(authority.ReasonScopeExceedsParent)},
+		{"a child that would exceed its parent", p.overreach, authority.CodeRefused.Status(), string(authority.ReasonScopeExceedsParent)},
 		{"the owner revokes the agent's mandate", p.revoke, http.StatusOK, ""},
 		{"the agent again", p.proxy("agent", http.MethodPost, "/v1/chat/completions", &p.parent), revoked, revokedReason},
 		{"the helper again", p.proxy("helper", http.MethodGet, "/v1/models", &p.child), revoked, revokedReason},
@@ -130,25 +130,26 @@ func (p *performance) proxy(who, method, path string, m *authority.Mandate) func
 // delegate cuts the helper's mandate from the agent's: the same resources, reading only. It goes through the gateway,
 // like an agent's own call.
 func (p *performance) delegate(ctx context.Context) (result, error) {
-	got, err := p.delegation(ctx, p.w.AgentKey, p.parent.ID, []string{publicResource}, &p.child)
+	got, err := p.delegation(ctx, []string{publicResource}, &p.child)
 	got.request = "agent: delegate read on " + publicResource
 	return got, err
 }
 
-// overreach asks for a child of the helper's mandate that may do more than the helper.
+// overreach asks for a child that may do more than its parent.
 func (p *performance) overreach(ctx context.Context) (result, error) {
-	got, err := p.delegation(ctx, p.w.HelperKey, p.child.ID, []string{adminResource}, nil)
-	got.request = "helper: delegate read on " + adminResource
+	got, err := p.delegation(ctx, []string{publicResource, adminResource}, nil)
+	got.request = "agent: delegate read on " + adminResource + " too"
 	return got, err
 }
 
-func (p *performance) delegation(ctx context.Context, key string, parent authority.MandateID, resources []string, into *authority.Mandate) (result, error) {
-	c, err := client.New(client.Config{URL: p.gatewayURL(), Key: key})
+// delegation cuts a mandate for the helper from the agent's.
+func (p *performance) delegation(ctx context.Context, resources []string, into *authority.Mandate) (result, error) {
+	c, err := client.New(client.Config{URL: p.gatewayURL(), Key: p.w.AgentKey})
 	if err != nil {
 		return result{}, err
 	}
 	made, err := c.DelegateMandate(ctx, client.Delegation{
-		ParentMandateID: parent, ChildPrincipalID: p.w.HelperID, ResourceScope: resources, ActionScope: []string{string(authority.Read)},
+		ParentMandateID: p.parent.ID, ChildPrincipalID: p.w.HelperID, ResourceScope: resources, ActionScope: []string{string(authority.Read)},
 		ValiditySeconds: int64(storyValidity.Seconds()) / 2,
 	})
 	var refusal *client.Error

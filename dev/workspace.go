@@ -213,9 +213,10 @@ func (w *workspace) createGatewayKey(ctx context.Context) error {
 	return err
 }
 
-// issue makes a mandate for the agent: all of the upstream but /admin, for all actions.
+// issue makes a mandate for the agent: all of the upstream but /admin, for all actions. It goes through the gateway,
+// which answers when it enforces the mandate, so that it can be used at once.
 func (w *workspace) issue(ctx context.Context, validity time.Duration) (authority.Mandate, error) {
-	c, err := w.as(w.OwnerKey)
+	c, err := client.New(client.Config{URL: w.stack.gatewayURL(), Key: w.OwnerKey})
 	if err != nil {
 		return authority.Mandate{}, err
 	}
