@@ -12,6 +12,7 @@ import (
 	"google.golang.org/protobuf/reflect/protoreflect"
 
 	"github.com/caracal-gateway/caracal/envoy"
+	"github.com/caracal-gateway/caracal/internal/nameserver"
 )
 
 // withoutAddressFilter removes the filter on what names resolve to.
@@ -41,7 +42,7 @@ func unchanged(r envoy.Resources) envoy.Resources { return r }
 func TestNoAddressOfThisMachineOrItsNetworkIsReached(t *testing.T) {
 	four := startUpstream(t, "127.0.0.1:0", nil)
 	six := startUpstream(t, net.JoinHostPort("::1", portText(four.port)), nil)
-	dns := startDNS(t, map[string][]string{
+	dns := nameserver.Start(t, map[string][]string{
 		"loopback.test": {"127.0.0.1"}, "loopback6.test": {"::1"}, "mapped.test": {"::ffff:127.0.0.1"}, "zero.test": {"0.0.0.0"}, "zero6.test": {"::"},
 		"ten.test": {"10.0.0.1"}, "metadata.test": {"169.254.169.254"}, "metadata6.test": {"fd00:ec2::254"}, "shared.test": {"100.64.0.1"},
 		"platform.test": {"168.63.129.16"}, "unique.test": {"fc00::1"}, "link.test": {"fe80::1"}, "nat64.test": {"64:ff9b::7f00:1"},
@@ -110,7 +111,7 @@ func TestNoAddressOfThisMachineOrItsNetworkIsReached(t *testing.T) {
 // TestAPrivateUpstreamIsReachedAtItsAddressesOnly gives a name an address that its destination does not list.
 func TestAPrivateUpstreamIsReachedAtItsAddressesOnly(t *testing.T) {
 	up := startUpstream(t, "127.0.0.1:0", nil)
-	dns := startDNS(t, map[string][]string{"here.test": {"127.0.0.1"}, "moved.test": {"127.0.0.1"}})
+	dns := nameserver.Start(t, map[string][]string{"here.test": {"127.0.0.1"}, "moved.test": {"127.0.0.1"}})
 	listed := envoy.Upstream{Host: "here.test", Port: up.port, Addresses: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}}
 	elsewhere := envoy.Upstream{Host: "here.test", Port: up.port, Addresses: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")}}
 	public := envoy.Upstream{Host: "moved.test", Port: 80, ConnectTo: "here.test:" + portText(up.port)}

@@ -19,6 +19,7 @@ import (
 	typev3 "github.com/envoyproxy/go-control-plane/envoy/type/v3"
 
 	"github.com/caracal-gateway/caracal/envoy"
+	"github.com/caracal-gateway/caracal/internal/nameserver"
 )
 
 var loopback = []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}
@@ -83,7 +84,7 @@ func TestEveryReplyOfEnvoysOwnIsTheContractsJSON(t *testing.T) {
 	plain := startUpstream(t, "127.0.0.1:0", nil)
 	reset := startBroken(t, readRequest)
 	garbage := startBroken(t, func(c net.Conn) { readRequest(c); io.WriteString(c, "what is this\r\n\r\n") })
-	dns := startDNS(t, map[string][]string{"private.test": {"10.0.0.1"}, "nowhere.test": {}})
+	dns := nameserver.Start(t, map[string][]string{"private.test": {"10.0.0.1"}, "nowhere.test": {}})
 
 	upstreams := map[string]envoy.Upstream{
 		"patient":  local("patient.test", patient.port),
@@ -236,8 +237,10 @@ func TestWithoutADecisionNothingPasses(t *testing.T) {
 		}
 	})
 	t.Run("the service is silent", func(t *testing.T) {
-		r.authz.answerWith(func(ctx context.Context, _ *authv3.CheckRequest) (*authv3.CheckResponse, error) {
-			<-ctx.Done()
+		over := make(chan struct{})
+		defer close(over)
+		r.authz.answerWith(func(context.Context, *authv3.CheckRequest) (*authv3.CheckResponse, error) {
+			<-over
 			return permit(envoy.RouteSelf, nil), nil
 		})
 		check(t)

@@ -16,10 +16,8 @@ import (
 	"math/big"
 	"net"
 	"net/http"
-	"net/netip"
 	"slices"
 	"strconv"
-	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -27,7 +25,6 @@ import (
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	authv3 "github.com/envoyproxy/go-control-plane/envoy/service/auth/v3"
 	typev3 "github.com/envoyproxy/go-control-plane/envoy/type/v3"
-	"golang.org/x/net/dns/dnsmessage"
 	rpcstatus "google.golang.org/genproto/googleapis/rpc/status"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/protobuf/types/known/structpb"
@@ -174,53 +171,6 @@ func (u *upstream) connected() int {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	return u.connections
-}
-
-// startDNS answers for the names in the table and denies that any other exists.
-func startDNS(t *testing.T, table map[string][]string) netip.AddrPort {
-	t.Helper()
-	socket, err := net.ListenPacket("udp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { socket.Close() })
-	go func() {
-		buffer := make([]byte, 1500)
-		for {
-			n, from, err := socket.ReadFrom(buffer)
-			if err != nil {
-				return // the test is over
-			}
-			if answer, err := answerDNS(buffer[:n], table); err == nil {
-				socket.WriteTo(answer, from)
-			}
-		}
-	}()
-	return socket.LocalAddr().(*net.UDPAddr).AddrPort()
-}
-
-func answerDNS(query []byte, table map[string][]string) ([]byte, error) {
-	var message dnsmessage.Message
-	if err := message.Unpack(query); err != nil {
-		return nil, err
-	}
-	question := message.Questions[0]
-	addresses, known := table[strings.ToLower(strings.TrimSuffix(question.Name.String(), "."))]
-	message.Header.Response, message.Additionals = true, nil
-	if !known {
-		message.Header.RCode = dnsmessage.RCodeNameError
-	}
-	for _, text := range addresses {
-		address := netip.MustParseAddr(text)
-		header := dnsmessage.ResourceHeader{Name: question.Name, Type: question.Type, Class: dnsmessage.ClassINET, TTL: 60}
-		switch {
-		case address.Is4() && question.Type == dnsmessage.TypeA:
-			message.Answers = append(message.Answers, dnsmessage.Resource{Header: header, Body: &dnsmessage.AResource{A: address.As4()}})
-		case address.Is6() && question.Type == dnsmessage.TypeAAAA:
-			message.Answers = append(message.Answers, dnsmessage.Resource{Header: header, Body: &dnsmessage.AAAAResource{AAAA: address.As16()}})
-		}
-	}
-	return message.Pack()
 }
 
 // permit is an answer of the decision service: forward on this route, with these headers.

@@ -35,8 +35,10 @@ var layers = map[string][]string{
 	"dev":                   {"authority", "child", "client", "provision", "token", "internal/echo"},
 
 	"controlplane/postgres/internal/query": {"authority"},
+	"internal/abuse":                       {},
 	"internal/archtest":                    {},
 	"internal/echo":                        {},
+	"internal/nameserver":                  {},
 	"internal/pgtest":                      {"provision"},
 	"internal/syncpb":                      {},
 	"internal/world":                       {"authority", "token", "bundle"},
