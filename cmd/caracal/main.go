@@ -57,6 +57,7 @@ func (p *program) root() *cobra.Command {
 	root.SetOut(p.stdout)
 	root.SetErr(p.stderr)
 	root.CompletionOptions.HiddenDefaultCmd = true
+	root.AddCommand(p.reference())
 	root.AddGroup(&cobra.Group{ID: servers, Title: "Servers:"}, &cobra.Group{ID: nouns, Title: "A workspace and what is in it:"})
 	for _, c := range []*cobra.Command{p.dev(), p.controlPlane(), p.gateway(), p.migrate()} {
 		c.GroupID = servers

@@ -1,0 +1,98 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/caracal-gateway/caracal/authority"
+)
+
+//go:generate go run . reference ../../docs/reference
+
+// reference writes the parts of docs/ that follow from the code.
+func (p *program) reference() *cobra.Command {
+	return &cobra.Command{
+		Use: "reference DIRECTORY", Short: "Write the reference of reasons, settings and commands", Hidden: true, Args: cobra.ExactArgs(1),
+		RunE: func(_ *cobra.Command, args []string) error {
+			for name, write := range p.references() {
+				if err := writeReference(filepath.Join(args[0], name), write); err != nil {
+					return err
+				}
+			}
+			return nil
+		},
+	}
+}
+
+func (p *program) references() map[string]func(io.Writer) {
+	return map[string]func(io.Writer){"reasons.md": reasonsReference, "settings.md": settingsReference, "commands.md": p.commandsReference}
+}
+
+func writeReference(path string, write func(io.Writer)) error {
+	var text strings.Builder
+	write(&text)
+	if err := os.WriteFile(path, []byte(text.String()), 0o644); err != nil {
+		return fmt.Errorf("writing a reference: %w", err)
+	}
+	return nil
+}
+
+func reasonsReference(w io.Writer) {
+	fmt.Fprint(w, `# Reasons
+
+Why a request was denied at a gateway, or a change refused by the control plane. A gateway answers the status and
+`+"`{\"error\": \"<reason>\", \"message\": \"…\", \"decision_id\": \"…\"}`"+`; with `+"`policy_denied`"+` also the policy's own `+"`code`"+`. The control
+plane answers a problem with the reason as its `+"`reason`"+`.
+
+| reason | status at a gateway | meaning |
+|---|---|---|
+`)
+	for _, reason := range authority.Reasons() {
+		fmt.Fprintf(w, "| `%s` | %d | %s |\n", reason, reason.Status(), reason.Message())
+	}
+}
+
+func settingsReference(w io.Writer) {
+	fmt.Fprint(w, "# Settings\n\nEach is a flag or a variable; the flag wins.\n")
+	for _, table := range []struct {
+		command  string
+		settings []setting
+	}{
+		{"caracal dev", devSettings()},
+		{"caracal controlplane", controlPlaneSettings()},
+		{"caracal migrate", migrateSettings()},
+		{"caracal gateway", gatewaySettings()},
+		{"The commands that call a control plane", clientSettings()},
+	} {
+		fmt.Fprintf(w, "\n## %s\n\n| variable | flag | default | meaning |\n|---|---|---|---|\n", table.command)
+		for _, s := range table.settings {
+			fallback := s.fallback
+			if fallback != "" {
+				fallback = "`" + fallback + "`"
+			}
+			fmt.Fprintf(w, "| `%s` | `--%s` | %s | %s |\n", s.variable, s.flag, fallback, s.meaning)
+		}
+	}
+}
+
+func (p *program) commandsReference(w io.Writer) {
+	fmt.Fprint(w, "# Commands\n\n`--help` of each says more.\n\n| command | does |\n|---|---|\n")
+	var list func(*cobra.Command)
+	list = func(c *cobra.Command) {
+		for _, sub := range c.Commands() {
+			if sub.Hidden || sub.Name() == "help" {
+				continue
+			}
+			if !sub.HasSubCommands() {
+				fmt.Fprintf(w, "| `%s` | %s |\n", strings.TrimSuffix(sub.UseLine(), " [flags]"), sub.Short)
+			}
+			list(sub)
+		}
+	}
+	list(p.root())
+}
