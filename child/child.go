@@ -47,7 +47,7 @@ func (p Program) Run(ctx context.Context) error {
 		started := time.Now()
 		err := p.once(ctx)
 		if ctx.Err() != nil {
-			return nil
+			return nil //nolint:nilerr // it was told to end, however it did
 		}
 		if errors.Is(err, os.ErrNotExist) || errors.Is(err, os.ErrPermission) {
 			return fmt.Errorf("start %s: %w", p.Name, err)

@@ -18,7 +18,9 @@ import (
 // TestMain lets the test binary be the parent that is killed.
 func TestMain(m *testing.M) {
 	if pidFile := os.Getenv("CHILD_TEST_PARENT"); pidFile != "" {
-		keep("echo $$ > "+pidFile+"; exec sleep 600", func(string) {}).Run(context.Background())
+		if err := keep("echo $$ > "+pidFile+"; exec sleep 600", func(string) {}).Run(context.Background()); err != nil {
+			os.Exit(1)
+		}
 		return
 	}
 	os.Exit(m.Run())

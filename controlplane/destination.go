@@ -7,8 +7,8 @@ import (
 	"slices"
 
 	"github.com/caracal-gateway/caracal/authority"
+	"github.com/caracal-gateway/caracal/bundle"
 	"github.com/caracal-gateway/caracal/controlplane/postgres"
-	"github.com/caracal-gateway/caracal/envoy"
 )
 
 // maxDestinations bounds a workspace's catalog.
@@ -67,25 +67,12 @@ func checkCatalog(others []authority.Destination, d authority.Destination) error
 	if _, err := authority.NewCatalog(append(slices.Clone(others), d)); err != nil {
 		return err
 	}
-	for _, u := range upstreams(d) {
-		if err := u.Check(); err != nil {
+	for _, port := range d.Ports {
+		if err := bundle.Upstream(d, port).Check(); err != nil {
 			return authority.Invalid("", "%s", err)
 		}
 	}
 	return nil
-}
-
-// upstreams describe a destination to Envoy's configuration, one for each port. The decision service of a gateway
-// describes it alike.
-func upstreams(d authority.Destination) []envoy.Upstream {
-	list := make([]envoy.Upstream, len(d.Ports))
-	for i, port := range d.Ports {
-		list[i] = envoy.Upstream{
-			Host: d.Host, Port: port, TLS: d.TLS == authority.TLSRequired, CA: d.CA,
-			ConnectTo: d.ConnectTo, Addresses: d.Addresses,
-		}
-	}
-	return list
 }
 
 func destinationEvent(t authority.EventType, d authority.Destination) authority.Event {

@@ -5,10 +5,8 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/caracal-gateway/caracal/authority"
 	"github.com/caracal-gateway/caracal/bundle"
 	"github.com/caracal-gateway/caracal/controlplane/postgres"
-	"github.com/caracal-gateway/caracal/envoy"
 	"github.com/caracal-gateway/caracal/token"
 )
 
@@ -77,7 +75,7 @@ func (s *Service) state(ctx context.Context, tx *postgres.Tx) (bundle.Snapshot, 
 // sealBundle completes a state with what follows from it, and signs it.
 func (s *Service) sealBundle(b bundle.Snapshot, keys workspaceKeys) (Bundle, error) {
 	var err error
-	if b.Envoy, err = envoyCatalog(b.Destinations); err != nil {
+	if b.Envoy, err = bundle.EnvoyConfiguration(b.Destinations); err != nil {
 		return Bundle{}, fmt.Errorf("configure Envoy: %w", err)
 	}
 	b.Deployment, b.Timeline = keys.set.Deployment, keys.set.Timeline
@@ -94,19 +92,6 @@ func (s *Service) sealBundle(b bundle.Snapshot, keys workspaceKeys) (Bundle, err
 		return Bundle{}, err
 	}
 	return Bundle{Revision: b.Revision, Sealed: sealed}, nil
-}
-
-// envoyCatalog builds the part of Envoy's configuration that follows from the catalog.
-func envoyCatalog(destinations []authority.Destination) ([]byte, error) {
-	var all []envoy.Upstream
-	for _, d := range destinations {
-		all = append(all, upstreams(d)...)
-	}
-	resources, err := envoy.Catalog(all)
-	if err != nil {
-		return nil, err
-	}
-	return resources.Marshal()
 }
 
 // Subscribe wakes its receiver after each committed change of the caller's workspace, within a second for changes of

@@ -55,7 +55,7 @@ func Run(ctx context.Context, c Config) error {
 		return err
 	}
 	defer unlock()
-	if err := c.checkPorts(); err != nil {
+	if err := c.checkPorts(ctx); err != nil {
 		return err
 	}
 	s, err := c.start(ctx, state)
@@ -104,7 +104,7 @@ func lock(state string) (unlock func(), err error) {
 }
 
 // checkPorts names each port that is taken with the setting that changes it, before anything is fetched or started.
-func (c Config) checkPorts() error {
+func (c Config) checkPorts(ctx context.Context) error {
 	var taken []error
 	for _, p := range []struct {
 		port         int
@@ -114,7 +114,7 @@ func (c Config) checkPorts() error {
 		{c.GatewayPort, "gateway", GatewayPortSetting},
 		{c.UpstreamPort, "echo upstream", UpstreamPortSetting},
 	} {
-		listener, err := net.Listen("tcp", loopback(p.port))
+		listener, err := new(net.ListenConfig).Listen(ctx, "tcp", loopback(p.port))
 		if err != nil {
 			taken = append(taken, fmt.Errorf("port %d of the %s is taken: stop what listens there, or choose another with %s", p.port, p.what, p.change))
 			continue

@@ -122,16 +122,16 @@ func (s *stack) provisioning(cache string) provision.Config {
 	return provision.Config{Getenv: s.Getenv, CacheDir: cache, Progress: s.Out}
 }
 
-func (s *stack) startUpstream(context.Context) error {
-	listener, err := net.Listen("tcp", loopback(s.UpstreamPort))
+func (s *stack) startUpstream(ctx context.Context) error {
+	listener, err := new(net.ListenConfig).Listen(ctx, "tcp", loopback(s.UpstreamPort))
 	if err != nil {
 		return fmt.Errorf("start echo upstream: %w", err)
 	}
-	ctx, cancel := context.WithCancel(context.Background())
+	serving, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	ended := make(chan struct{})
 	go func() {
 		defer close(ended)
-		if err := echo.Serve(ctx, listener, s.upstream.certificate, echo.Handler(&echo.Recorder{})); err != nil {
+		if err := echo.Serve(serving, listener, s.upstream.certificate, echo.Handler(&echo.Recorder{})); err != nil {
 			s.failed <- err
 		}
 	}()

@@ -93,21 +93,12 @@ func (s *Snapshot) indexDestinations(destinations []authority.Destination) error
 			if _, double := s.routes[reach{d.ID, port}]; double {
 				return fmt.Errorf("catalog: two destinations have the id %q", d.ID)
 			}
-			s.routes[reach{d.ID, port}] = upstreamOf(d, port).Route()
+			s.routes[reach{d.ID, port}] = bundle.Upstream(d, port).Route()
 			target := authority.Target{Scheme: schemeOf(d), Host: d.Host, Port: port}
 			s.served[target.Authority()] = true
 		}
 	}
 	return nil
-}
-
-// upstreamOf describes a destination to Envoy's configuration. The control plane describes it alike when it builds the
-// catalog's part; a route that differs is one that Envoy does not have, which denies.
-func upstreamOf(d authority.Destination, port uint16) envoy.Upstream {
-	return envoy.Upstream{
-		Host: d.Host, Port: port, TLS: d.TLS == authority.TLSRequired, CA: d.CA,
-		ConnectTo: d.ConnectTo, Addresses: d.Addresses,
-	}
 }
 
 func schemeOf(d authority.Destination) string {

@@ -57,6 +57,7 @@ func afterRefusal(e *client.Error) string {
 		return "see `caracal policy list`, and add what is missing with `caracal policy create`"
 	case authority.ReasonIssuerNotConsenting:
 		return "let the issuer ask for the mandate itself, or join the policy"
+	default: // the others say in their message what is to be done
 	}
 	switch authority.Code(e.Code) {
 	case authority.CodeUnauthenticated:
@@ -69,6 +70,7 @@ func afterRefusal(e *client.Error) string {
 		return "wait a minute"
 	case authority.CodeUnavailable:
 		return "try again; GET /health of the control plane tells how its database is"
+	default: // likewise
 	}
 	if e.Code == "internal_error" {
 		return "look for the request in the control plane's log"

@@ -18,7 +18,7 @@ const module = "github.com/caracal-gateway/caracal"
 var layers = map[string][]string{
 	"authority":             {},
 	"token":                 {"authority"},
-	"bundle":                {"authority", "token"},
+	"bundle":                {"authority", "envoy", "token"},
 	"rego":                  {"authority"},
 	"envoy":                 {},
 	"child":                 {},
