@@ -1,0 +1,17 @@
+#!/bin/sh
+# The tests that take long: the race detector on what runs concurrently, each fuzz target for a while, and the tests that
+# are longer when asked. FUZZ_SECONDS (default 20) is the time for each fuzz target.
+set -eu
+seconds=${FUZZ_SECONDS:-20}
+export CARACAL_DEEP=1
+
+go test -race -timeout 20m ./authority ./token ./bundle ./child ./extauthz ./gateway ./controlplane/... ./internal/abuse
+
+# A target is "package function"; the list is what is in the tree.
+grep -rlE '^func Fuzz[A-Z]' --include='*_test.go' . | while read -r file; do
+  grep -oE '^func Fuzz[A-Za-z0-9]+' "$file" | while read -r _ target; do
+    echo "fuzzing $target in $(dirname "$file") for $seconds s"
+    go test -run '^$' -fuzz "^$target\$" -fuzztime "${seconds}s" "$(dirname "$file")"
+  done
+done
+echo "deep tests passed"
