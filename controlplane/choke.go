@@ -46,6 +46,14 @@ func (c Caller) event(e authority.Event, at time.Time, revision uint64) authorit
 	return e
 }
 
+// before is the revision that stays when the transaction is given up.
+func (ch *change) before(op operation) uint64 {
+	if op.quiet {
+		return ch.revision
+	}
+	return ch.revision - 1
+}
+
 // errGiveUp ends a transaction that has nothing to commit.
 var errGiveUp = errors.New("nothing to commit")
 
@@ -83,6 +91,7 @@ func write[T any](ctx context.Context, s *Service, c Caller, op operation, apply
 		}
 		result = Written[T]{Value: value, Revision: ch.revision}
 		if ch.unchanged {
+			result.Revision = ch.before(op)
 			return errGiveUp
 		}
 		if err := tx.AppendEvents(ctx, ch.events); err != nil {
