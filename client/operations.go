@@ -6,6 +6,7 @@ import (
 	"io"
 	"net/http"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/caracal-gateway/caracal/authority"
@@ -328,7 +329,17 @@ func (c *Client) ExportEvents(ctx context.Context, f Filter, format string, w io
 	return nil
 }
 
-// Event finds an event by its own id or by that of its decision.
+// Event finds an event by its own id or by that of its decision. A decision that was made a moment ago is on its way
+// from its gateway and is waited for, for at most five seconds.
 func (c *Client) Event(ctx context.Context, id string) (authority.Event, error) {
-	return call[authority.Event](ctx, c, http.MethodGet, single("events", id, ""), nil)
+	deadline := time.Now().Add(decisionTimeout)
+	for {
+		e, err := call[authority.Event](ctx, c, http.MethodGet, single("events", id, ""), nil)
+		if !absent(err) || !strings.HasPrefix(id, "dec_") || time.Now().After(deadline) {
+			return e, err
+		}
+		if err := pause(ctx, settlePause); err != nil {
+			return e, err
+		}
+	}
 }

@@ -184,6 +184,7 @@ func (l *link) once(ctx context.Context) error {
 	outbox := make(chan *syncpb.GatewayMessage, 64)
 	l.attach(outbox)
 	defer l.attach(nil)
+	l.Tell(l.ask(nil)) // its answer says that what is enforced is the newest
 
 	sent := make(chan error, 1)
 	go func() {
@@ -318,6 +319,7 @@ func (l *link) take(ctx context.Context, b *syncpb.Bundle) {
 		l.Tell(&syncpb.GatewayMessage{Message: &syncpb.GatewayMessage_Refused{Refused: &syncpb.Refused{Revision: b.GetRevision(), Code: code, Message: err.Error()}}})
 		return
 	}
+	l.state.synced()
 	sealed := bundle.Sealed(b.GetSealed())
 	l.Tell(&syncpb.GatewayMessage{Message: &syncpb.GatewayMessage_Acknowledged{Acknowledged: &syncpb.Acknowledged{Revision: sealed.Revision(), Digest: sealed.Digest()}}})
 }
