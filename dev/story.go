@@ -33,8 +33,7 @@ type result struct {
 }
 
 // play runs the main job on the workspace: allowed, outside the scope, denied by Rego, delegated, delegated too far,
-// revoked. A step that ends otherwise is an error, unless the workspace's own Rego policy, which its user may have
-// changed, is what denied it.
+// revoked. A step that ends otherwise is an error, unless its user has activated another Rego policy, which decides now.
 func (s *stack) play(ctx context.Context, w *workspace) error {
 	p, err := s.newPlay(ctx, w)
 	if err != nil {
@@ -54,8 +53,8 @@ func (s *stack) play(ctx context.Context, w *workspace) error {
 		if got.detail != "" {
 			s.say("     %-37s %s", "", got.detail)
 		}
-		if got.reason == string(authority.ReasonPolicyDenied) && st.reason != got.reason {
-			s.say("     (denied by the Rego policy that is active in this workspace now, not by the demo's)")
+		if p.ownPolicy && got.reason != st.reason && regoDecides(got.reason) && regoDecides(st.reason) {
+			s.say("     %-37s %s", "", "(the Rego policy that is active now is yours, not the demo's)")
 			continue
 		}
 		if got.status != st.status || got.reason != st.reason {
@@ -68,9 +67,15 @@ func (s *stack) play(ctx context.Context, w *workspace) error {
 	return nil
 }
 
+// regoDecides tells an outcome that depends on the Rego policy from one that no policy changes.
+func regoDecides(reason string) bool {
+	return reason == "" || reason == string(authority.ReasonPolicyDenied)
+}
+
 // performance is what the steps share.
 type performance struct {
 	*stack
+	ownPolicy     bool // the active Rego policy is not the demo's
 	w             *workspace
 	agent, helper string // access tokens
 	parent, child authority.Mandate
@@ -83,6 +88,9 @@ func (s *stack) newPlay(ctx context.Context, w *workspace) (*performance, error)
 		return nil, err
 	}
 	if p.helper, err = w.token(ctx, w.HelperKey); err != nil {
+		return nil, err
+	}
+	if p.ownPolicy, err = w.hasOwnPolicy(ctx); err != nil {
 		return nil, err
 	}
 	p.parent, err = w.issue(ctx, storyValidity)

@@ -203,6 +203,24 @@ func (w *workspace) pushPolicy(ctx context.Context) error {
 	return err
 }
 
+// hasOwnPolicy reports whether another Rego policy than the demo's is active.
+func (w *workspace) hasOwnPolicy(ctx context.Context) (bool, error) {
+	c, err := w.as(w.OwnerKey)
+	if err != nil {
+		return false, err
+	}
+	all, err := c.RegoVersions(ctx, 1000)
+	if err != nil {
+		return false, err
+	}
+	for _, v := range all {
+		if v.Active {
+			return v.ID != w.Rego, nil
+		}
+	}
+	return true, nil
+}
+
 func (w *workspace) createGatewayKey(ctx context.Context) error {
 	c, err := w.as(w.OwnerKey)
 	if err != nil {

@@ -2,10 +2,12 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"github.com/spf13/cobra"
 
+	"github.com/caracal-gateway/caracal/authority"
 	"github.com/caracal-gateway/caracal/client"
 )
 
@@ -47,6 +49,22 @@ func connect(v *values) (*client.Client, error) {
 		return nil, fmt.Errorf("CARACAL_URL: %w", err)
 	}
 	return c, nil
+}
+
+// enforced prints what a change made once the connected gateways enforce it, so that it can be relied on when the command
+// ends. Gateways that do not yet are told of on stderr. An agent, who may not see gateways, gets its answer at once; it
+// writes through its gateway, which answers when it enforces.
+func (p *program) enforced(ctx context.Context, c *client.Client, o *output, made any) error {
+	var refusal *client.Error
+	enforcing, connected, err := c.Settle(ctx)
+	switch {
+	case errors.As(err, &refusal) && refusal.Code == string(authority.CodeForbidden):
+	case err != nil:
+		return err
+	case enforcing < connected:
+		fmt.Fprintf(p.stderr, "the change is made, but only %d of %d connected gateways enforce it yet\n", enforcing, connected)
+	}
+	return o.thing(made)
 }
 
 // must marks flags that a command cannot do without.

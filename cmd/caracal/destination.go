@@ -33,7 +33,7 @@ func (p *program) destination() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return o.thing(deleted)
+			return p.enforced(ctx, c, o, deleted)
 		})
 	return noun("destination", "Destinations: how traffic reaches what, and as which resource", list, p.destinationAdd(), remove)
 }
@@ -69,7 +69,7 @@ func (p *program) destinationAdd() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return o.thing(created)
+			return p.enforced(ctx, c, o, created)
 		})
 	c.Example = destinationExample
 	c.Flags().StringVar(&file, "file", "", "JSON as the API takes it")

@@ -62,7 +62,7 @@ func (p *program) mandateIssue() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return o.thing(m)
+			return p.enforced(ctx, c, o, m)
 		})
 	c.Flags().StringVar((*string)(&r.IssuerID), "issuer", "", "who grants")
 	c.Flags().StringVar((*string)(&r.SubjectID), "subject", "", "who may act")
@@ -79,7 +79,7 @@ func (p *program) mandateDelegate() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return o.thing(m)
+			return p.enforced(ctx, c, o, m)
 		})
 	c.Flags().StringVar((*string)(&d.ChildPrincipalID), "to", "", "principal that the child is for")
 	return must(scopeFlags(c, &d.ResourceScope, &d.ActionScope, &validity), "to")

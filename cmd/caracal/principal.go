@@ -55,6 +55,6 @@ func (p *program) principalChange(verb, short string, do func(*client.Client, co
 			if err != nil {
 				return err
 			}
-			return o.thing(changed)
+			return p.enforced(ctx, c, o, changed)
 		})
 }

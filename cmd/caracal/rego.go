@@ -29,7 +29,7 @@ func (p *program) rego() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return p.activated(ctx, c, o, v)
+			return p.enforced(ctx, c, o, brief(v))
 		})
 	return noun("rego", "The workspace's Rego policy", p.regoPush(), list, activate)
 }
@@ -58,7 +58,7 @@ func (p *program) regoPush() *cobra.Command {
 				return err
 			}
 			if push.Activate {
-				return p.activated(ctx, c, o, v)
+				return p.enforced(ctx, c, o, brief(v))
 			}
 			return o.thing(brief(v))
 		})
@@ -66,16 +66,6 @@ func (p *program) regoPush() *cobra.Command {
 	c.Flags().StringVarP(&push.Message, "message", "m", "", "what the version is about")
 	c.Flags().StringVar(&data, "data", "", "JSON file of the policy's own documents")
 	return c
-}
-
-// activated prints a version once the gateways evaluate it, and says on stderr how many do.
-func (p *program) activated(ctx context.Context, c *client.Client, o *output, v authority.RegoVersion) error {
-	enforcing, connected, err := c.Settle(ctx)
-	if err != nil {
-		return err
-	}
-	fmt.Fprintf(p.stderr, "%d of %d connected gateways evaluate version %d\n", enforcing, connected, v.Number)
-	return o.thing(brief(v))
 }
 
 func (p *program) readData(file string, push *client.RegoPush) error {
