@@ -57,10 +57,10 @@ func TestNoChildExceedsItsParentUnderAnyInterleaving(t *testing.T) {
 					m   controlplane.Written[authority.Mandate]
 					err error
 				)
-				switch {
-				case what == 0:
+				switch what {
+				case 0:
 					m, err = replica.RequestMandate(t.Context(), w.owner, request(w.owner.Principal().ID, agent.ID))
-				case what == 1:
+				case 1:
 					_, err = replica.RevokeMandate(t.Context(), w.owner, target, 0)
 				default:
 					m, err = replica.DelegateMandate(t.Context(), w.owner, controlplane.Delegation{

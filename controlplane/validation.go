@@ -3,10 +3,12 @@ package controlplane
 import (
 	"context"
 	"errors"
+	"time"
 
 	"github.com/caracal-gateway/caracal/authority"
 	"github.com/caracal-gateway/caracal/controlplane/postgres"
 	"github.com/caracal-gateway/caracal/rego"
+	"github.com/caracal-gateway/caracal/token"
 )
 
 // Validation asks whether a mandate covers one action on one literal resource.
@@ -128,11 +130,11 @@ func (s *Service) present(ctx context.Context, tx *postgres.Tx, c Caller, v Vali
 		if err != nil {
 			return "", err
 		}
-		access, err := keys.set.VerifyAccess(v.PresenterToken, j.inquiry.At)
-		if err != nil || (v.PresenterID != "" && v.PresenterID != access.Subject) {
+		presenter, proven := bearer(keys.set, v, j.inquiry.At)
+		if !proven {
 			return authority.ReasonAuthFailed, nil
 		}
-		j.inquiry.Presenter = access.Subject
+		j.inquiry.Presenter = presenter
 	case v.PresenterID != "":
 		j.inquiry.Presenter = v.PresenterID
 	case c.owns(), m.IssuerID == c.principal.ID:
@@ -142,6 +144,15 @@ func (s *Service) present(ctx context.Context, tx *postgres.Tx, c Caller, v Vali
 		return authority.ReasonPresenterRequired, nil
 	}
 	return "", nil
+}
+
+// bearer is whom the presenter's token speaks for, if it is good and agrees with the presenter's id where both are given.
+func bearer(keys token.KeySet, v Validation, at time.Time) (authority.PrincipalID, bool) {
+	access, err := keys.VerifyAccess(v.PresenterToken, at)
+	if err != nil || (v.PresenterID != "" && v.PresenterID != access.Subject) {
+		return "", false
+	}
+	return access.Subject, true
 }
 
 // askRego evaluates the base policy and the workspace's own. Whatever goes wrong denies.

@@ -204,6 +204,23 @@ func TestWithoutADatabaseEverythingIsUnavailableSoon(t *testing.T) {
 	}
 }
 
+// TestItRecoversByItselfWhenConnectionsBreak ends every session of the database, which is what a restart of the server
+// looks like from here.
+func TestItRecoversByItselfWhenConnectionsBreak(t *testing.T) {
+	w := newWorld(t)
+	for range 3 {
+		must(w.Revision(t.Context(), w.owner))(t)
+		w.count("SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()")
+		eventually(t, "a write goes through", func() bool {
+			_, err := w.RegisterPrincipal(t.Context(), w.owner, controlplane.NewPrincipal{Name: "x", Type: authority.User})
+			if err != nil {
+				wantError(t, err, authority.CodeUnavailable, "")
+			}
+			return err == nil
+		})
+	}
+}
+
 func TestRefusalsOfARegoPushNameThePlace(t *testing.T) {
 	w := newWorld(t)
 	cases := map[string]struct {
