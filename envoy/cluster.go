@@ -99,13 +99,15 @@ func dnsCache() *dfpcachev3.DnsCacheConfig {
 }
 
 // upstreamFilters run once the address to connect to is known: the address rule, then the removal of everything that an
-// upstream must not see, then the codec.
+// upstream must not see, then the codec. No trailers go on: they come after the decision, which knows nothing of them.
 func upstreamFilters(rule *hcmv3.HttpFilter) []*hcmv3.HttpFilter {
 	return []*hcmv3.HttpFilter{
 		rule,
 		httpFilter("envoy.filters.http.header_mutation", &headermutationv3.HeaderMutation{
 			Mutations: &headermutationv3.Mutations{
 				RequestMutations: removeHeaders(startsWith("x-caracal-"), startsWith("x-envoy-"), startsWith("x-forwarded-"), startsWith("proxy-")),
+
+				RequestTrailersMutations: removeHeaders(anything()),
 			},
 		}),
 		httpFilter("envoy.filters.http.upstream_codec", &upstreamcodecv3.UpstreamCodec{}),
@@ -128,6 +130,10 @@ func startsWith(prefix string) *matcherv3.StringMatcher {
 
 func exactly(text string) *matcherv3.StringMatcher {
 	return &matcherv3.StringMatcher{MatchPattern: &matcherv3.StringMatcher_Exact{Exact: text}}
+}
+
+func anything() *matcherv3.StringMatcher {
+	return &matcherv3.StringMatcher{MatchPattern: &matcherv3.StringMatcher_SafeRegex{SafeRegex: &matcherv3.RegexMatcher{Regex: ".*"}}}
 }
 
 func httpFilter(name string, config proto.Message) *hcmv3.HttpFilter {

@@ -82,15 +82,22 @@ type Answer struct {
 	Status int    `json:"status"`
 	Error  string `json:"error"` // the stable code; empty where the request passes
 	Code   string `json:"code"`  // of the workspace's own policy
+	// GRPC is the status of gRPC that a refusal comes as, with the HTTP status 200, when the request is one of gRPC.
+	GRPC int `json:"grpc"`
+	// Reset says that the stream ends without an answer, as HTTP/2 asks for where a message is malformed.
+	Reset bool `json:"reset"`
 }
+
+func (a Answer) refuses() bool { return a.Error != "" || a.GRPC != 0 || a.Reset }
 
 // Upstream is a request as it arrives there. Whatever the case, it carries nothing that is between caller and gateway.
 type Upstream struct {
 	Method  string              `json:"method"`
 	Host    string              `json:"host"`
 	Path    string              `json:"path"`
+	Body    *string             `json:"body"`    // what was sent, by default
 	Headers map[string][]string `json:"headers"` // exactly these values
-	Absent  []string            `json:"absent"`
+	Absent  []string            `json:"absent"`  // how the names begin of headers that must not arrive
 }
 
 // Elsewhere names a test in another package that proves a row, or a part of one.
@@ -188,8 +195,8 @@ func (c Case) check() error {
 	}
 	for _, level := range c.Levels {
 		answer := c.AnswerAt(level)
-		if (answer.Error == "") != (c.Upstream != nil) || (answer.Error == "") != (answer.Status < 400) {
-			return errors.New("a request is answered with an error, or the upstream gets it")
+		if answer.refuses() == (c.Upstream != nil) || (answer.Error == "") != (answer.Status < 400) {
+			return errors.New("a request is refused, or the upstream gets it")
 		}
 	}
 	return nil

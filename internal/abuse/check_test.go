@@ -138,12 +138,14 @@ type reply struct {
 	status int
 	Error  string `json:"error"`
 	Code   string `json:"code"`
+	grpc   int
+	reset  bool
 }
 
 func wantAnswer(t *testing.T, c abuse.Case, level abuse.Level, got reply) {
 	t.Helper()
 	want := c.AnswerAt(level)
-	if diff := cmp.Diff(want, abuse.Answer{Status: got.status, Error: got.Error, Code: got.Code}); diff != "" {
+	if diff := cmp.Diff(want, abuse.Answer{Status: got.status, Error: got.Error, Code: got.Code, GRPC: got.grpc, Reset: got.reset}); diff != "" {
 		t.Errorf("%s (-want +got):\n%s", c.Title, diff)
 	}
 }

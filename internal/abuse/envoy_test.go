@@ -10,6 +10,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -41,7 +42,11 @@ func TestTheGatewayStandsEveryCase(t *testing.T) {
 				t.Fatalf("%s: the upstream got %d requests, want 1: %+v", c.Title, len(seen), seen)
 			}
 			wantUpstream(t, c, arrivedAt(seen[0]))
-			if digest := sha256.Sum256([]byte(message.Body)); seen[0].BodySHA256 != hex.EncodeToString(digest[:]) {
+			body := message.Body
+			if c.Upstream.Body != nil {
+				body = *c.Upstream.Body
+			}
+			if digest := sha256.Sum256([]byte(body)); seen[0].BodySHA256 != hex.EncodeToString(digest[:]) {
 				t.Errorf("%s: the upstream got another body", c.Title)
 			}
 		})
@@ -54,8 +59,13 @@ func TestTheGatewayStandsEveryCase(t *testing.T) {
 
 func arrivedAt(r echo.Request) arrived {
 	a := arrived{method: r.Method, host: r.Host, path: r.Path, headers: map[string][]string{}}
-	for name, values := range r.Header {
-		a.headers[strings.ToLower(name)] = values
+	for _, list := range []http.Header{r.Header, r.Trailer} {
+		for name, values := range list {
+			if values == nil {
+				continue // a trailer that was announced and did not come
+			}
+			a.headers[strings.ToLower(name)] = append(a.headers[strings.ToLower(name)], values...)
+		}
 	}
 	return a
 }
@@ -96,6 +106,12 @@ func (f *front) connect(t *testing.T) net.Conn {
 func told(t *testing.T, status int, header http.Header, body []byte) reply {
 	t.Helper()
 	r := reply{status: status}
+	if text := header.Get("Grpc-Status"); text != "" {
+		var err error
+		if r.grpc, err = strconv.Atoi(text); err != nil {
+			t.Fatal(err)
+		}
+	}
 	if status < http.StatusBadRequest {
 		return r
 	}

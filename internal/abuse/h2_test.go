@@ -15,7 +15,7 @@ import (
 )
 
 // send2 sends a message as one HTTP/2 stream, frame by frame, so that nothing in between can mend it. A stream that
-// Envoy resets without an answer gives the status 0.
+// Envoy resets without an answer is told as such.
 func (f *front) send2(t *testing.T, m abuse.Message) reply {
 	t.Helper()
 	connection := f.connect(t)
@@ -74,7 +74,7 @@ func readStream(t *testing.T, framer *http2.Framer) reply {
 		if err != nil {
 			var torn http2.ConnectionError
 			if errors.As(err, &torn) || strings.Contains(err.Error(), "EOF") || strings.Contains(err.Error(), "reset") {
-				return reply{}
+				return reply{reset: true}
 			}
 			t.Fatalf("read answer: %v", err)
 		}
@@ -83,7 +83,7 @@ func readStream(t *testing.T, framer *http2.Framer) reply {
 		case *http2.SettingsFrame:
 			if !frame.IsAck() {
 				if err := framer.WriteSettingsAck(); err != nil {
-					return reply{}
+					return reply{reset: true}
 				}
 			}
 		case *http2.MetaHeadersFrame:
@@ -102,7 +102,7 @@ func readStream(t *testing.T, framer *http2.Framer) reply {
 		}
 		if ended {
 			if status == 0 {
-				return reply{}
+				return reply{reset: true}
 			}
 			return told(t, status, header, body.Bytes())
 		}

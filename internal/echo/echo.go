@@ -34,6 +34,8 @@ type Request struct {
 	ServerName string `json:"server_name"`
 	// Header holds every field but Host, its values in the order they came.
 	Header http.Header `json:"headers"`
+	// Trailer holds what came behind the body.
+	Trailer http.Header `json:"trailers,omitempty"`
 	// BodySHA256 is in hexadecimal, of all of the body; empty until it came.
 	BodySHA256 string `json:"body_sha256"`
 	BodyLength int64  `json:"body_length"`
@@ -114,6 +116,7 @@ func readBody(r *http.Request) (Request, error) {
 	}
 	request := received(r)
 	request.BodySHA256, request.BodyLength = hex.EncodeToString(digest.Sum(nil)), length
+	request.Trailer = r.Trailer.Clone() // complete once the body has been read
 	return request, nil
 }
 
