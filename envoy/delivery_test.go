@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"crypto/tls"
 	"encoding/base64"
+	"fmt"
 	"io"
 	"net/http"
 	"os"
@@ -100,7 +101,7 @@ func (r *rig) stream() *bufio.Reader {
 	if err != nil {
 		r.t.Fatal(err)
 	}
-	r.t.Cleanup(func() { response.Body.Close() })
+	r.t.Cleanup(func() { _ = response.Body.Close() })
 	reader := bufio.NewReader(response.Body)
 	if line, err := reader.ReadString('\n'); line != "start\n" {
 		r.t.Fatalf("got %q, %v", line, err)
@@ -111,13 +112,13 @@ func (r *rig) stream() *bufio.Reader {
 func TestANewCatalogTakesEffectWithoutCuttingStreams(t *testing.T) {
 	release := make(chan struct{})
 	slow := startUpstream(t, "127.0.0.1:0", http.HandlerFunc(func(w http.ResponseWriter, q *http.Request) {
-		io.WriteString(w, "start\n")
-		http.NewResponseController(w).Flush()
+		fmt.Fprint(w, "start\n")
+		_ = http.NewResponseController(w).Flush() // the test fails on what does not arrive
 		select {
 		case <-release:
 		case <-q.Context().Done():
 		}
-		io.WriteString(w, "end\n")
+		fmt.Fprint(w, "end\n")
 	}))
 	added := startUpstream(t, "127.0.0.1:0", nil, "added.test")
 	before, after := local("slow.test", slow.port), local("added.test", added.port)
@@ -251,6 +252,10 @@ func TestEntriesOfTheAccessLogWaitForTheGatewayProcess(t *testing.T) {
 	for range 3 {
 		r.get("/b")
 	}
+	eventually(t, "Envoy sends them while nobody listens", func() bool {
+		stats, err := r.admin(http.MethodGet, "/stats?filter=grpc_entries_flushed")
+		return err == nil && strings.HasSuffix(stats, ": 4\n")
+	})
 	r.serveDecisions()
 	eventually(t, "the entries of the meantime arrive", func() bool { return len(r.authz.logged()) == 4 })
 }

@@ -3,7 +3,7 @@ package envoy_test
 import (
 	"bufio"
 	"context"
-	"io"
+	"fmt"
 	"net"
 	"net/http"
 	"net/netip"
@@ -42,7 +42,7 @@ func startBroken(t *testing.T, serve func(net.Conn)) uint16 {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { listener.Close() })
+	t.Cleanup(func() { _ = listener.Close() })
 	go func() {
 		for {
 			connection, err := listener.Accept()
@@ -78,12 +78,12 @@ func TestEveryReplyOfEnvoysOwnIsTheContractsJSON(t *testing.T) {
 	failing := startUpstream(t, "127.0.0.1:0", http.HandlerFunc(func(w http.ResponseWriter, q *http.Request) {
 		w.Header().Set("Content-Type", "text/x-own")
 		w.WriteHeader(http.StatusServiceUnavailable)
-		io.WriteString(w, "the upstream's own words")
+		fmt.Fprint(w, "the upstream's own words")
 	}))
 	misnamed := startUpstream(t, "127.0.0.1:0", nil, "other.test")
 	plain := startUpstream(t, "127.0.0.1:0", nil)
 	reset := startBroken(t, readRequest)
-	garbage := startBroken(t, func(c net.Conn) { readRequest(c); io.WriteString(c, "what is this\r\n\r\n") })
+	garbage := startBroken(t, func(c net.Conn) { readRequest(c); fmt.Fprint(c, "what is this\r\n\r\n") })
 	dns := nameserver.Start(t, map[string][]string{"private.test": {"10.0.0.1"}, "nowhere.test": {}})
 
 	upstreams := map[string]envoy.Upstream{

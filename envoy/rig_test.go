@@ -65,7 +65,7 @@ func startRig(t *testing.T, s setup) *rig {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { os.RemoveAll(dir) })
+	t.Cleanup(func() { _ = os.RemoveAll(dir) })
 	r := &rig{t: t, dir: dir, authz: &decider{}, updates: &updates{}}
 	r.local = envoy.Local{
 		NodeID:      "gw-test",
@@ -111,7 +111,7 @@ func (r *rig) stopConfiguration() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.xds.Stop()
-	os.Remove(r.local.XDSSocket)
+	_ = os.Remove(r.local.XDSSocket) // the server may have removed it
 }
 
 // serve makes resources the current configuration.
@@ -150,7 +150,7 @@ func (r *rig) run(g *grpc.Server, socket string) {
 	if err != nil {
 		r.t.Fatal(err)
 	}
-	go g.Serve(listener)
+	go func() { _ = g.Serve(listener) }() // until the test stops it
 	r.t.Cleanup(g.Stop)
 }
 
@@ -169,7 +169,7 @@ func (r *rig) stopDecisions() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.grpc.Stop()
-	os.Remove(r.local.AuthzSocket)
+	_ = os.Remove(r.local.AuthzSocket) // the server may have removed it
 }
 
 func (r *rig) serveSelf(handler http.Handler) {
@@ -178,8 +178,8 @@ func (r *rig) serveSelf(handler http.Handler) {
 		r.t.Fatal(err)
 	}
 	server := &http.Server{Handler: handler, ReadHeaderTimeout: patience}
-	go server.Serve(listener)
-	r.t.Cleanup(func() { server.Close() })
+	go func() { _ = server.Serve(listener) }() // until the test closes it
+	r.t.Cleanup(func() { _ = server.Close() })
 }
 
 // binary finds the real Envoy, once per test process.
@@ -217,8 +217,8 @@ func (r *rig) startEnvoy() {
 		r.t.Fatal(err)
 	}
 	r.t.Cleanup(func() {
-		r.process.Process.Kill()
-		r.process.Wait()
+		_ = r.process.Process.Kill() // it may be gone already
+		_ = r.process.Wait()
 		if r.t.Failed() {
 			text, _ := os.ReadFile(log.Name())
 			r.t.Logf("Envoy's log:\n%s", text)
@@ -369,7 +369,7 @@ func (d *decider) StreamAccessLogs(stream accesslogv3.AccessLogService_StreamAcc
 	for {
 		message, err := stream.Recv()
 		if err != nil {
-			return nil // Envoy is gone
+			return err // Envoy is gone
 		}
 		d.mu.Lock()
 		d.entries = append(d.entries, message.GetHttpLogs().GetLogEntry()...)

@@ -153,10 +153,15 @@ func (u Upstream) checkAddresses() error {
 		}
 	}
 	host, _ := u.endpoint()
-	address, err := netip.ParseAddr(host)
-	if err != nil {
-		return nil // a name: what it resolves to is judged when it is connected to
+	// What a name resolves to is judged when it is connected to.
+	if address, err := netip.ParseAddr(host); err == nil {
+		return u.checkEndpoint(address)
 	}
+	return nil
+}
+
+// checkEndpoint refuses an address that could not be connected to anyway.
+func (u Upstream) checkEndpoint(address netip.Addr) error {
 	within := func(p netip.Prefix) bool { return p.Contains(address) }
 	if len(u.Addresses) > 0 && !slices.ContainsFunc(u.Addresses, within) {
 		return fmt.Errorf("%s is not among the address ranges of this upstream", address)

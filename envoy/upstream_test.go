@@ -138,7 +138,7 @@ func TestEverySettingChangesTheKey(t *testing.T) {
 	}
 }
 
-// TestWhatCanBeBuiltIsValid builds catalogs of any upstreams that Check accepts.
+// TestWhatCanBeBuiltIsValid builds the catalog of any upstreams that Check accepts.
 func TestWhatCanBeBuiltIsValid(t *testing.T) {
 	pem, err := os.ReadFile("testdata/ca.pem")
 	if err != nil {

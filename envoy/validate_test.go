@@ -155,7 +155,7 @@ func TestAConfigurationThatCouldFailOpenIsRefused(t *testing.T) {
 		},
 		"paths are normalised after the decision": {
 			change(func(m *hcmv3.HttpConnectionManager) { m.NormalizePath = wrapperspb.Bool(true) }),
-			"normalize_path",
+			"normalize_path", //nolint:misspell // Envoy spells it so
 		},
 		"clients may set internal headers": {
 			change(func(m *hcmv3.HttpConnectionManager) { m.EarlyHeaderMutationExtensions = nil }),

@@ -12,6 +12,7 @@ import (
 	"crypto/x509/pkix"
 	"encoding/json"
 	"encoding/pem"
+	"fmt"
 	"io"
 	"math/big"
 	"net"
@@ -119,7 +120,7 @@ func startUpstream(t *testing.T, address string, handler http.Handler, names ...
 	}
 	u := &upstream{port: listener.Addr().(*net.TCPAddr).AddrPort().Port()}
 	if handler == nil {
-		handler = http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, "reached") })
+		handler = http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, "reached") })
 	}
 	server := &http.Server{
 		ReadHeaderTimeout: patience,
@@ -142,11 +143,11 @@ func startUpstream(t *testing.T, address string, handler http.Handler, names ...
 			t.Fatal(err)
 		}
 		server.TLSConfig = &tls.Config{Certificates: []tls.Certificate{certificate}}
-		go server.ServeTLS(listener, "", "")
+		go func() { _ = server.ServeTLS(listener, "", "") }() // until the test closes it
 	} else {
-		go server.Serve(listener)
+		go func() { _ = server.Serve(listener) }() // until the test closes it
 	}
-	t.Cleanup(func() { server.Close() })
+	t.Cleanup(func() { _ = server.Close() })
 	return u
 }
 
@@ -277,7 +278,7 @@ func (r *rig) raw(request string) answer {
 	if err := connection.SetDeadline(time.Now().Add(patience)); err != nil {
 		r.t.Fatal(err)
 	}
-	if _, err := io.WriteString(connection, request); err != nil {
+	if _, err := fmt.Fprint(connection, request); err != nil {
 		r.t.Fatal(err)
 	}
 	response, err := http.ReadResponse(bufio.NewReader(connection), nil)
