@@ -270,6 +270,7 @@ type Gateway struct {
 	Instance     string                `json:"instance"`
 	Version      string                `json:"version"`
 	Revision     uint64                `json:"acknowledged_revision"`
+	Acknowledged *time.Time            `json:"acknowledged_at"`
 	Connected    bool                  `json:"connected"`
 	EnrolledAt   time.Time             `json:"enrolled_at"`
 	SeenAt       time.Time             `json:"seen_at"`

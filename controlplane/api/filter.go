@@ -16,16 +16,16 @@ func principalFilter(q *query) controlplane.PrincipalFilter {
 
 func policyFilter(q *query) controlplane.PolicyFilter {
 	return controlplane.PolicyFilter{
-		PrincipalID: id[authority.PrincipalID](q, "principal_id"),
+		PrincipalID: id(q, "principal_id", authority.ParseID[authority.PrincipalID]),
 		Active:      q.boolean("active"),
 	}
 }
 
 func mandateFilter(q *query) controlplane.MandateFilter {
 	return controlplane.MandateFilter{
-		IssuerID:  id[authority.PrincipalID](q, "issuer_id"),
-		SubjectID: id[authority.PrincipalID](q, "subject_id"),
-		ParentID:  id[authority.MandateID](q, "parent_mandate_id"),
+		IssuerID:  id(q, "issuer_id", authority.ParseID[authority.PrincipalID]),
+		SubjectID: id(q, "subject_id", authority.ParseID[authority.PrincipalID]),
+		ParentID:  id(q, "parent_mandate_id", authority.ParseID[authority.MandateID]),
 		Revoked:   q.boolean("revoked"),
 	}
 }
@@ -33,22 +33,30 @@ func mandateFilter(q *query) controlplane.MandateFilter {
 func keyFilter(q *query) controlplane.KeyFilter {
 	return controlplane.KeyFilter{
 		Kind:        authority.KeyKind(q.choice("kind", "owner", "agent", "gateway")),
-		PrincipalID: id[authority.PrincipalID](q, "principal_id"),
+		PrincipalID: id(q, "principal_id", authority.ParseID[authority.PrincipalID]),
 	}
 }
 
 func eventFilter(q *query) controlplane.EventFilter {
 	f := controlplane.EventFilter{
-		Type:        authority.EventType(q.text("event_type")),
-		PrincipalID: id[authority.PrincipalID](q, "principal_id"),
-		MandateID:   id[authority.MandateID](q, "mandate_id"),
-		DecisionID:  id[authority.DecisionID](q, "decision_id"),
-		Resource:    authority.Resource(q.text("resource")),
+		Type:        authority.EventType(q.choice("event_type", eventTypes()...)),
+		PrincipalID: id(q, "principal_id", authority.ParseID[authority.PrincipalID]),
+		MandateID:   id(q, "mandate_id", authority.ParseID[authority.MandateID]),
+		DecisionID:  id(q, "decision_id", authority.ParseID[authority.DecisionID]),
+		Resource:    id(q, "resource", authority.ParseResource),
 	}
 	if err := f.Days(q.text("start_date"), q.text("end_date")); err != nil {
 		q.refuse(err)
 	}
 	return f
+}
+
+func eventTypes() []string {
+	var all []string
+	for _, t := range authority.EventTypes() {
+		all = append(all, string(t))
+	}
+	return all
 }
 
 // nothing is the filter of a collection that has none.

@@ -95,8 +95,19 @@ func (q *query) end() error {
 	return nil
 }
 
-// id reads a parameter that names something. The service answers whether there is such a thing.
-func id[T ~string](q *query, name string) T { return T(q.text(name)) }
+// id reads a parameter that names something, with the parser of its kind. The service answers whether there is such a
+// thing; what cannot be a name is a mistake of the caller's.
+func id[T ~string](q *query, name string, parse func(string) (T, error)) T {
+	v := q.text(name)
+	if v == "" {
+		return ""
+	}
+	parsed, err := parse(v)
+	if err != nil {
+		q.refuse(authority.Within(name, err))
+	}
+	return parsed
+}
 
 func oneLine(s string) bool {
 	return len(s) <= 1024 && utf8.ValidString(s) && !strings.ContainsFunc(s, unicode.IsControl)

@@ -1,0 +1,169 @@
+package api_test
+
+import (
+	"bytes"
+	"flag"
+	"fmt"
+	"io"
+	"maps"
+	"net/http"
+	"os"
+	"path"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/pb33f/libopenapi"
+	validator "github.com/pb33f/libopenapi-validator"
+	"github.com/pb33f/libopenapi-validator/config"
+	"github.com/pb33f/libopenapi-validator/errors"
+	"github.com/pb33f/libopenapi-validator/paths"
+	v3 "github.com/pb33f/libopenapi/datamodel/high/v3"
+)
+
+// contract holds every exchange of the tests to openapi.yaml, and remembers which parts of it they have shown.
+type contract struct {
+	document  *v3.Document
+	validator validator.Validator
+	options   *config.ValidationOptions
+
+	mu   sync.Mutex // guards seen
+	seen map[string]bool
+}
+
+// unseen are answers that no test here can cause, each for its reason.
+var unseen = map[string]string{
+	"GET /health default":              "health answers 200 while the process lives",
+	"GET /ready default":               "the one refusal is 503, which is documented by itself",
+	"GET /api/v1/openapi.json default": "it has no way to fail",
+}
+
+var spec = sync.OnceValues(func() (*contract, error) {
+	text, err := os.ReadFile("openapi.yaml")
+	if err != nil {
+		return nil, err
+	}
+	document, err := libopenapi.NewDocument(text)
+	if err != nil {
+		return nil, err
+	}
+	model, err := document.BuildV3Model()
+	if err != nil {
+		return nil, err
+	}
+	option := config.WithFormatAssertions()
+	v, errs := validator.NewValidator(document, option)
+	if len(errs) > 0 {
+		return nil, errs[0]
+	}
+	return &contract{document: &model.Model, validator: v, options: config.NewValidationOptions(option), seen: map[string]bool{}}, nil
+})
+
+func loadContract(t testing.TB) *contract {
+	t.Helper()
+	c, err := spec()
+	if err != nil {
+		t.Fatalf("reading openapi.yaml: %v", err)
+	}
+	return c
+}
+
+// exchanged checks one exchange. A request that was accepted must be as documented, and every answer must be.
+func (c *contract) exchanged(t testing.TB, request *http.Request, sent []byte, response *http.Response, received []byte) {
+	t.Helper()
+	// The specification has no words for a method that it does not describe, nor for a path in another than its
+	// shortest form.
+	if request.Method == http.MethodHead || response.StatusCode == http.StatusMethodNotAllowed || path.Clean(request.URL.Path) != request.URL.Path {
+		return
+	}
+	request = request.Clone(t.Context())
+	item, _, template := paths.FindPath(request, c.document, c.options)
+	operation := operationOf(item, request.Method)
+	if operation == nil {
+		if response.StatusCode != http.StatusNotFound {
+			t.Errorf("%s %s is not in openapi.yaml, and was answered %s", request.Method, request.URL.Path, response.Status)
+		}
+		return
+	}
+	if response.StatusCode < 300 {
+		request.Body = io.NopCloser(bytes.NewReader(sent))
+		if ok, errs := c.validator.ValidateHttpRequestSync(request); !ok {
+			t.Errorf("%s %s was accepted, but its request is not as documented: %s\n%s", request.Method, request.URL, told(errs), sent)
+		}
+	}
+	copied := *response
+	copied.Body = io.NopCloser(bytes.NewReader(received))
+	request.Body = io.NopCloser(bytes.NewReader(sent))
+	if response.Header.Get("Content-Type") == "application/json" || response.StatusCode >= 300 {
+		if ok, errs := c.validator.ValidateHttpResponse(request, &copied); !ok {
+			t.Errorf("%s %s answered %s, not as documented: %s\n%s", request.Method, request.URL, response.Status, told(errs), received[:min(len(received), 600)])
+		}
+	}
+	status := strconv.Itoa(response.StatusCode)
+	if operation.Responses.Codes.GetOrZero(status) == nil {
+		status = "default"
+		if response.StatusCode < 400 {
+			t.Errorf("%s %s answered %s, which is not documented", request.Method, request.URL, response.Status)
+		}
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.seen[request.Method+" "+template+" "+status] = true
+}
+
+func told(errs []*errors.ValidationError) string {
+	var b strings.Builder
+	for _, e := range errs {
+		fmt.Fprintf(&b, "\n  %s: %s", e.Message, e.Reason)
+		for _, s := range e.SchemaValidationErrors {
+			fmt.Fprintf(&b, "\n    %s: %s", s.FieldPath, s.Reason)
+		}
+	}
+	return b.String()
+}
+
+func operationOf(item *v3.PathItem, method string) *v3.Operation {
+	if item == nil {
+		return nil
+	}
+	return item.GetOperations().GetOrZero(strings.ToLower(method))
+}
+
+// missing lists the documented answers that no exchange has shown.
+func (c *contract) missing() []string {
+	var all []string
+	for template, item := range c.document.Paths.PathItems.FromOldest() {
+		for method, operation := range item.GetOperations().FromOldest() {
+			answers := slices.Collect(maps.Keys(maps.Collect(operation.Responses.Codes.FromOldest())))
+			for _, status := range append(answers, "default") {
+				name := strings.ToUpper(method) + " " + template + " " + status
+				if !c.seen[name] && unseen[name] == "" {
+					all = append(all, name)
+				}
+			}
+		}
+	}
+	slices.Sort(all)
+	return all
+}
+
+// TestMain runs the tests and then asks whether together they have shown all of the contract.
+func TestMain(m *testing.M) {
+	code := m.Run()
+	whole := flag.Lookup("test.run").Value.String() == "" && flag.Lookup("test.skip").Value.String() == "" && flag.Lookup("test.list").Value.String() == ""
+	if c, err := spec(); code == 0 && whole && err == nil {
+		for _, name := range c.missing() {
+			fmt.Println("openapi.yaml documents an answer that no test has shown:", name)
+			code = 1
+		}
+	}
+	os.Exit(code)
+}
+
+func TestTheDocumentIsValidOpenAPI(t *testing.T) {
+	if ok, errs := loadContract(t).validator.ValidateDocument(); !ok {
+		t.Errorf("openapi.yaml: %s", told(errs))
+	}
+}
