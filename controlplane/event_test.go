@@ -52,6 +52,9 @@ func TestDecisionsOfAGatewayAreRecordedOnceWithTheirOutcome(t *testing.T) {
 		change(&e)
 		return controlplane.Batch{GatewayID: id, Epoch: 3, First: 2, Last: 2, Events: []authority.Event{e}}
 	}
+	if last := must(w.RecordEvents(ctx, gateway, forge(func(e *authority.Event) { e.Time = time.Now().AddDate(0, -4, 0) })))(t); last != 2 {
+		t.Errorf("an event of four months ago: recorded up to %d", last)
+	}
 	for name, b := range map[string]controlplane.Batch{
 		"an administrative event": forge(func(e *authority.Event) { e.Type = authority.EventKeyCreated }),
 		"an event from tomorrow":  forge(func(e *authority.Event) { e.Time = time.Now().AddDate(0, 0, 1) }),

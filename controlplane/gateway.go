@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -258,6 +259,15 @@ func (s *Service) RecordEvents(ctx context.Context, c Caller, b Batch) (uint64, 
 	if err := s.admitBatch(c, &b); err != nil {
 		return 0, err
 	}
+	if err := s.permit(ctx, c, operation{name: "record_events", right: enforce}); err != nil {
+		return 0, err
+	}
+	for _, month := range months(b.Events) {
+		// Those of now are made ahead of time; a gateway that was cut off for long brings older ones.
+		if err := s.store.EnsureEventPartitions(ctx, month); err != nil {
+			return 0, s.tell(ctx, err)
+		}
+	}
 	var last uint64
 	err := s.note(ctx, c, "record_events", func(ctx context.Context, tx *postgres.Tx) error {
 		var err error
@@ -268,6 +278,18 @@ func (s *Service) RecordEvents(ctx context.Context, c Caller, b Batch) (uint64, 
 		return err
 	})
 	return last, err
+}
+
+// months are the first days of the months that events are of.
+func months(events []authority.Event) []time.Time {
+	var all []time.Time
+	for _, e := range events {
+		month := time.Date(e.Time.Year(), e.Time.Month(), 1, 0, 0, 0, 0, time.UTC)
+		if !slices.Contains(all, month) {
+			all = append(all, month)
+		}
+	}
+	return all
 }
 
 // admitBatch checks what a gateway says, and writes into its events what it does not get to say.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"net/url"
 	"slices"
 	"strings"
@@ -183,12 +184,11 @@ func TestAnotherReplicasChangesWakeASubscriber(t *testing.T) {
 	}
 }
 
-func TestWithoutADatabaseEverythingIsUnavailableSoon(t *testing.T) {
+func TestWithoutADatabaseEverythingIsUnavailable(t *testing.T) {
 	w := newWorld(t)
 	away := must(url.Parse(w.appURL))(t)
 	away.Host = "127.0.0.1:1"
 	lost := newService(t, away.String())
-	began := time.Now()
 	for name, err := range map[string]error{
 		"ping":         lost.Ping(t.Context()),
 		"authenticate": drop(lost.Authenticate(t.Context(), must(w.CreateKey(t.Context(), w.owner, controlplane.NewKey{Kind: authority.KeyGateway, Name: "g"}))(t).Value.APIKey)),
@@ -199,9 +199,11 @@ func TestWithoutADatabaseEverythingIsUnavailableSoon(t *testing.T) {
 		t.Log(name)
 		wantError(t, err, authority.CodeUnavailable, "")
 	}
-	if took := time.Since(began); took > 20*time.Second {
-		t.Errorf("five answers took %s", took)
-	}
+	// A server that takes connections and says nothing holds nobody for long either.
+	silent := must(net.Listen("tcp", "127.0.0.1:0"))(t)
+	defer silent.Close()
+	away.Host = silent.Addr().String()
+	wantError(t, newService(t, away.String()).Ping(t.Context()), authority.CodeUnavailable, "")
 }
 
 // TestItRecoversByItselfWhenConnectionsBreak ends every session of the database, which is what a restart of the server
