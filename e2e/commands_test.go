@@ -71,7 +71,9 @@ func signalCommand(ts *testscript.TestScript, neg bool, args []string) {
 	expect(ts, neg, stackOf(ts).signal(sig, args[1]))
 }
 
-func goneCommand(ts *testscript.TestScript, neg bool, _ []string) { expect(ts, neg, stackOf(ts).gone()) }
+func goneCommand(ts *testscript.TestScript, neg bool, _ []string) {
+	expect(ts, neg, stackOf(ts).gone())
+}
 
 func outputCommand(ts *testscript.TestScript, neg bool, args []string) {
 	arguments(ts, args, 1, "output PATTERN")
