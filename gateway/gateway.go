@@ -53,7 +53,7 @@ type Config struct {
 	Log       *slog.Logger
 }
 
-// drainTime is how long what is under way may take when the gateway stops.
+// drainTime is how long Envoy, and then what it asked, may take to end when the gateway stops.
 const drainTime = 5 * time.Second
 
 // gateway is one running process.
@@ -73,8 +73,8 @@ type gateway struct {
 	trust    bundle.Trust
 }
 
-// Run runs the gateway until ctx ends, then lets Envoy finish, ships what is left of the decision events and leaves the
-// control plane in order. It returns early for what cannot mend itself: a port that is taken, a state directory in use,
+// Run runs the gateway until ctx ends, then stops Envoy, ships what is left of the decision events and leaves the control
+// plane, in this order. It returns early for what cannot mend itself: a port that is taken, a state directory in use,
 // a key that the control plane refuses while there is no kept bundle.
 func Run(ctx context.Context, c Config) error {
 	unlock, err := lockDirectory(c.StateDir)
@@ -126,7 +126,7 @@ func assemble(ctx context.Context, c Config, at sockets, private ed25519.Private
 	if g.bootstrap, err = writeBootstrap(c.StateDir, envoy.Bootstrap(host)); err != nil {
 		return nil, err
 	}
-	if g.xds, err = newXDS(ctx, host.NodeID, envoy.Merge(g.fixed, envoy.BuiltIn()), g.reportEnvoy, c.Log); err != nil {
+	if g.xds, err = newXDS(context.WithoutCancel(ctx), host.NodeID, envoy.Merge(g.fixed, envoy.BuiltIn()), g.reportEnvoy, c.Log); err != nil {
 		return nil, err
 	}
 	g.state = newState(c.Interval, g.clock.Now, func() (string, bool) { return g.xds.Refusal(), g.xds.Ready() }, c.Log)
@@ -141,43 +141,80 @@ func assemble(ctx context.Context, c Config, at sockets, private ed25519.Private
 	g.link = &link{
 		url: c.Control, workspace: c.Workspace, key: c.Key, private: private, instance: c.Instance, version: c.Version,
 		epoch: epoch, interval: c.Interval, connect: connect, client: syncpb.NewSyncClient(connect), state: g.state, log: c.Log,
-		enrolled: g.enrolled, apply: g.apply, anchor: g.clock.Anchor, asked: map[uint64]question{},
+		enrolled: g.enrolled, apply: g.apply, anchor: g.clock.Anchor,
+		outbox: newOutbox(), questions: newQuestions(extauthz.BootTime),
 	}
 	return g, nil
 }
 
-// run runs all parts until ctx ends or one of them fails. The parts that a request passes through end last.
+// run runs all parts until ctx ends or one of them fails. They end in this order: Envoy takes requests no more; the
+// record of the last decisions is shipped; the gateway leaves the control plane, and only then do revocations no longer
+// wait for it; what Envoy asked goes last.
 func (g *gateway) run(ctx context.Context, at sockets) error {
 	transport, err := controlTransport(g.ControlCA)
 	if err != nil {
 		return err
 	}
 	endpoints := newLocal(g.Control, transport, g.state, g.service, g.link.Sync, g.Log)
+	return inOrder(ctx,
+		[]part{g.envoy()},
+		[]part{func(ctx context.Context) error { return g.shipper.Run(ctx, g.link.Record) }},
+		[]part{
+			g.tell,
+			func(ctx context.Context) error {
+				return g.link.Run(ctx, func() bool { _, revision := g.state.enforced(); return revision == 0 })
+			},
+		},
+		[]part{
+			func(ctx context.Context) error { return g.service.Serve(ctx, at.authz.listener) },
+			func(ctx context.Context) error { return g.xds.Run(ctx, at.xds.listener) },
+			func(ctx context.Context) error { return endpoints.Run(ctx, at.self.listener) },
+		},
+	)
+}
 
-	serving, stopServing := context.WithCancel(context.WithoutCancel(ctx))
-	defer stopServing()
-	var outer errgroup.Group
-	group, ctx := errgroup.WithContext(ctx)
-	outer.Go(func() error { return g.service.Serve(serving, at.authz.listener) })
-	outer.Go(func() error { return g.xds.Run(serving, at.xds.listener) })
-	outer.Go(func() error { return endpoints.Run(serving, at.self.listener) })
-	group.Go(func() error {
-		return g.link.Run(ctx, func() bool { _, revision := g.state.enforced(); return revision == 0 })
-	})
-	group.Go(func() error { return g.shipper.Run(ctx, g.link.Record) })
-	group.Go(func() error { return g.tell(ctx) })
-	if g.EnvoyPath != "" {
-		proxy := child.Program{
-			Name: "envoy", Path: g.EnvoyPath, Arguments: g.bootstrap.arguments(), Grace: drainTime, Log: g.Log,
-			Line: func(line string) { g.Log.Info("envoy", "line", line) },
-		}
-		group.Go(func() error { return proxy.Run(ctx) })
-	} else {
+// envoy keeps the gateway's Envoy running, or leaves that to the operator.
+func (g *gateway) envoy() part {
+	if g.EnvoyPath == "" {
 		g.Log.Info("no Envoy is started here; start it with the bootstrap file", "bootstrap", g.bootstrap.path)
+		return func(ctx context.Context) error { <-ctx.Done(); return nil }
 	}
-	err = group.Wait()
-	stopServing()
-	return errors.Join(err, outer.Wait())
+	return child.Program{
+		Name: "envoy", Path: g.EnvoyPath, Arguments: g.bootstrap.arguments(), Grace: drainTime, Log: g.Log,
+		Line: func(line string) { g.Log.Info("envoy", "line", line) },
+	}.Run
+}
+
+// part runs until its context ends.
+type part func(context.Context) error
+
+// inOrder runs the parts of all stages together until ctx ends or one of them fails. Then it ends the stages, the first
+// one first, each once the one before is over.
+func inOrder(ctx context.Context, stages ...[]part) error {
+	running, stop := context.WithCancel(ctx)
+	defer stop()
+	ends := make([]func() error, len(stages))
+	for i, stage := range stages {
+		own, end := context.WithCancel(context.WithoutCancel(ctx))
+		defer end()
+		var group errgroup.Group
+		for _, run := range stage {
+			group.Go(func() error {
+				defer stop()
+				return run(own)
+			})
+		}
+		ends[i] = func() error {
+			end()
+			return group.Wait()
+		}
+	}
+	<-running.Done()
+	var failed error
+	for _, end := range ends {
+		failed = errors.Join(failed, end())
+	}
+	return failed
 }
 
 // tell logs the state each interval.
@@ -238,7 +275,9 @@ func (g *gateway) apply(ctx context.Context, sealed bundle.Sealed) error {
 		return err
 	}
 	if content.Revision == g.trust.Revision {
-		return nil // the very same state, which Open has made sure of
+		// The very same state, which Open has made sure of; what was refused meanwhile is over.
+		g.state.enforce(content.Timeline, content.Revision, content.ActivePolicies)
+		return nil
 	}
 	snapshot, err := extauthz.NewSnapshot(ctx, content, keys)
 	if err != nil {
@@ -255,10 +294,7 @@ func (g *gateway) apply(ctx context.Context, sealed bundle.Sealed) error {
 	if err := envoy.Validate(g.bootstrap.message, all); err != nil {
 		return fmt.Errorf("the bundle's Envoy configuration would not fail closed: %w", err)
 	}
-	if err := g.kept.Write(sealed); err != nil {
-		// A full disk must not hold up a revocation; it only costs the start without a control plane.
-		g.Log.Error("the bundle is enforced but not kept", "revision", content.Revision, "cause", err)
-	}
+	g.keep(sealed, content.Revision)
 	g.service.Enforce(snapshot)
 	if err := g.xds.Serve(ctx, all); err != nil {
 		g.Log.Error("the bundle is enforced, but Envoy keeps its last configuration", "revision", content.Revision, "cause", err)
@@ -268,15 +304,24 @@ func (g *gateway) apply(ctx context.Context, sealed bundle.Sealed) error {
 	return nil
 }
 
-// reportEnvoy tells the control plane what Envoy made of its configuration.
-func (g *gateway) reportEnvoy(refusal string) {
-	if g.link == nil {
+// keep makes the bundle the one that the next process starts from. A full disk must not hold up a revocation; it only
+// costs the start without a control plane, because an older bundle, which may permit what was revoked since, is not left
+// in the place of one that was acknowledged.
+func (g *gateway) keep(sealed bundle.Sealed, revision uint64) {
+	err := g.kept.Write(sealed)
+	if err == nil {
 		return
 	}
+	if removed := os.Remove(g.kept.Path); !errors.Is(removed, os.ErrNotExist) {
+		err = errors.Join(err, removed)
+	}
+	g.Log.Error("the bundle is enforced but not kept", "revision", revision, "cause", err)
+}
+
+// reportEnvoy tells the control plane what Envoy made of its configuration.
+func (g *gateway) reportEnvoy(refusal string) {
 	_, revision := g.state.enforced()
-	g.link.Tell(&syncpb.GatewayMessage{Message: &syncpb.GatewayMessage_Envoy{Envoy: &syncpb.EnvoyStatus{
-		Accepted: refusal == "", Revision: revision, Message: refusal,
-	}}})
+	g.link.outbox.tellEnvoy(&syncpb.EnvoyStatus{Accepted: refusal == "", Revision: revision, Message: refusal})
 }
 
 // portIsFree says which setting to change when something else listens already; Envoy would only say that it cannot

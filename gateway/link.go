@@ -18,12 +18,14 @@ import (
 	"time"
 
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/backoff"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/keepalive"
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/caracal-gateway/caracal/authority"
 	"github.com/caracal-gateway/caracal/bundle"
@@ -32,14 +34,15 @@ import (
 )
 
 const (
-	maxBundleMessage = 256 << 20 // bytes
-	retryPauseMin    = 250 * time.Millisecond
-	retryPauseMax    = 15 * time.Second
-	callTimeout      = 10 * time.Second
+	maxMessage    = bundle.MaxSealed + 64<<10 // bytes
+	retryPauseMin = 250 * time.Millisecond
+	retryPauseMax = 3 * time.Second
+	callTimeout   = 10 * time.Second
+	// answerTimeout leaves room for a large bundle on a slow line.
+	answerTimeout = 2 * time.Minute
+	// farewellTime is how long the control plane may take to note that the gateway leaves.
+	farewellTime = time.Second
 )
-
-// errNotConnected is the state of a gateway whose control plane is away.
-var errNotConnected = errors.New("the control plane is not connected")
 
 // errEnrolment is a refusal that waiting does not mend: a wrong workspace, or a key that is revoked or no gateway key.
 var errEnrolment = errors.New("the control plane refuses this gateway")
@@ -66,11 +69,11 @@ type link struct {
 	apply    func(context.Context, bundle.Sealed) error
 	anchor   func(server time.Time, roundTrip time.Duration)
 
+	outbox    *outbox
+	questions *questions
+
 	mu      sync.Mutex
-	gateway string                      // id of this process, empty until it is enrolled
-	asked   map[uint64]question         // sync requests that wait for their answer
-	request uint64                      // number of the newest sync request
-	outbox  chan *syncpb.GatewayMessage // what is to be sent on the live stream; nil without one
+	gateway string // id of this process, empty until it is enrolled
 }
 
 // dial prepares the connection; nothing is sent yet. http is refused unless the host is a loopback address or plain
@@ -98,7 +101,12 @@ func dial(control *url.URL, caPEM []byte, allowPlain bool) (*grpc.ClientConn, er
 	return grpc.NewClient("passthrough:///"+net.JoinHostPort(control.Hostname(), port),
 		grpc.WithTransportCredentials(transport),
 		grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: 10 * time.Second, Timeout: 5 * time.Second}),
-		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(maxBundleMessage)),
+		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(maxMessage)),
+		// How long to wait before the next try is for the link to say, not for the connection.
+		grpc.WithConnectParams(grpc.ConnectParams{
+			Backoff:           backoff.Config{BaseDelay: retryPauseMin, Multiplier: 1.6, Jitter: 0.2, MaxDelay: retryPauseMax / 3},
+			MinConnectTimeout: 5 * time.Second,
+		}),
 	)
 }
 
@@ -164,54 +172,67 @@ func (l *link) authorised(ctx context.Context) context.Context {
 
 // once enrols if needed and lives through one stream.
 func (l *link) once(ctx context.Context) error {
-	ctx, cancel := context.WithCancel(l.authorised(ctx))
-	defer cancel()
 	if err := l.enrol(ctx); err != nil {
 		return err
 	}
 	// The stream outlives ctx for the moment that it takes to say goodbye: a gateway that leaves in order is not
-	// waited for by a revocation.
-	streaming, hangUp := context.WithCancel(context.WithoutCancel(ctx))
+	// waited for by a revocation. A control plane that does not answer the goodbye is not waited for either.
+	streaming, hangUp := context.WithCancel(l.authorised(context.WithoutCancel(ctx)))
 	defer hangUp()
-	stream, err := l.client.Stream(streaming)
+	stream, err := l.open(ctx, streaming, hangUp)
 	if err != nil {
-		return fmt.Errorf("open stream: %w", err)
-	}
-	if err := l.hello(stream); err != nil {
 		return err
 	}
-	l.state.connected()
-	outbox := make(chan *syncpb.GatewayMessage, 64)
-	l.attach(outbox)
-	defer l.attach(nil)
-	l.Tell(l.ask(nil)) // its answer says that what is enforced is the newest
+	stop := context.AfterFunc(ctx, func() { time.AfterFunc(farewellTime, hangUp) })
+	defer stop()
+	l.outbox.reset()
+	l.questions.begin()
+	defer l.questions.end()
 
+	sending, finish := context.WithCancel(ctx)
+	defer finish()
 	sent := make(chan error, 1)
 	go func() {
-		err := l.send(ctx, stream, outbox)
+		err := l.send(sending, stream)
 		if err != nil {
 			hangUp()
-		} else {
-			stop := time.AfterFunc(time.Second, hangUp)
-			defer stop.Stop()
 		}
 		sent <- err
 	}()
 	err = l.receive(ctx, stream)
-	cancel()
+	finish()
+	hangUp()
 	if failed := <-sent; failed != nil {
 		return failed
 	}
 	return err
 }
 
+// open opens a stream up to the hello, for as long as a call may take.
+func (l *link) open(ctx, streaming context.Context, hangUp func()) (syncpb.Sync_StreamClient, error) {
+	opening, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	stop := context.AfterFunc(opening, hangUp)
+	stream, err := l.client.Stream(streaming)
+	if err == nil {
+		err = l.hello(stream)
+	}
+	if !stop() {
+		return nil, fmt.Errorf("open stream: the control plane did not answer within %s", callTimeout)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("open stream: %w", l.reconsider(err))
+	}
+	return stream, nil
+}
+
 func (l *link) enrol(ctx context.Context) error {
 	if l.id() != "" {
 		return nil
 	}
-	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	ctx, cancel := context.WithTimeout(l.authorised(ctx), callTimeout)
 	defer cancel()
-	sent := time.Now()
+	sent := l.questions.elapsed()
 	answer, err := l.client.Enrol(ctx, &syncpb.EnrolRequest{
 		Workspace: l.workspace,
 		PublicKey: l.private.Public().(ed25519.PublicKey),
@@ -227,7 +248,7 @@ func (l *link) enrol(ctx context.Context) error {
 	default:
 		return fmt.Errorf("enrol: %w", err)
 	}
-	l.anchor(answer.GetTime().AsTime(), time.Since(sent))
+	l.observe(answer.GetTime(), l.questions.elapsed()-sent)
 	if err := l.enrolled(answer); err != nil {
 		return fmt.Errorf("%w: %w", errEnrolment, err)
 	}
@@ -243,15 +264,23 @@ func (l *link) id() string {
 	return l.gateway
 }
 
+// observe takes note of the control plane's time. What it did not tell, or not in answer to a question, says nothing
+// about the present.
+func (l *link) observe(told *timestamppb.Timestamp, roundTrip time.Duration) {
+	if told.IsValid() {
+		l.anchor(told.AsTime(), roundTrip)
+	}
+}
+
 // hello answers the control plane's challenge.
 func (l *link) hello(stream syncpb.Sync_StreamClient) error {
 	first, err := stream.Recv()
 	if err != nil {
-		return fmt.Errorf("open stream: %w", l.reconsider(err))
+		return err
 	}
 	nonce := first.GetChallenge().GetNonce()
 	if len(nonce) < 16 {
-		return errors.New("open stream: the control plane sent no challenge")
+		return errors.New("the control plane sent no challenge")
 	}
 	timeline, revision := l.state.enforced()
 	return stream.Send(&syncpb.GatewayMessage{Message: &syncpb.GatewayMessage_Hello{Hello: &syncpb.Hello{
@@ -273,23 +302,54 @@ func (l *link) reconsider(err error) error {
 	return err
 }
 
-// send is the stream's only sender. It asks for the newest revision each interval, and closes its side when ctx ends.
-func (l *link) send(ctx context.Context, stream syncpb.Sync_StreamClient, outbox <-chan *syncpb.GatewayMessage) error {
-	tick := time.NewTicker(l.interval)
-	defer tick.Stop()
+// send is the stream's only sender. It asks for the newest revision at once and each interval, and closes its side when
+// ctx ends.
+func (l *link) send(ctx context.Context, stream syncpb.Sync_StreamClient) error {
+	look := time.NewTicker(l.interval)
+	defer look.Stop()
 	for {
-		var m *syncpb.GatewayMessage
-		select {
-		case <-ctx.Done():
-			return stream.CloseSend()
-		case <-tick.C:
-			m = l.ask(nil)
-		case m = <-outbox:
+		if err := l.look(); err != nil {
+			return err
 		}
-		if err := stream.Send(m); err != nil && !errors.Is(err, io.EOF) {
+		for pending := true; pending; {
+			select {
+			case <-ctx.Done():
+				return stream.CloseSend()
+			case <-look.C:
+				pending = false
+			case <-l.outbox.ready:
+				if err := l.empty(stream); err != nil {
+					return err
+				}
+			}
+		}
+	}
+}
+
+// look asks for the newest revision unless a question waits already. A control plane that leaves one unanswered for too
+// long is taken to be gone, whatever its connection says.
+func (l *link) look() error {
+	longest, some := l.questions.longest()
+	if longest > answerTimeout {
+		return fmt.Errorf("the control plane has not answered for %s", longest.Round(time.Second))
+	}
+	if !some {
+		id, _ := l.questions.ask()
+		l.outbox.ask(id)
+	}
+	return nil
+}
+
+// empty sends all that waits.
+func (l *link) empty(stream syncpb.Sync_StreamClient) error {
+	for m := l.outbox.take(); m != nil; m = l.outbox.take() {
+		if err := stream.Send(m); errors.Is(err, io.EOF) {
+			return nil // the stream is over; receiving says why
+		} else if err != nil {
 			return fmt.Errorf("send: %w", err)
 		}
 	}
+	return nil
 }
 
 // receive is the stream's only receiver.
@@ -299,117 +359,31 @@ func (l *link) receive(ctx context.Context, stream syncpb.Sync_StreamClient) err
 		if err != nil {
 			return l.reconsider(err)
 		}
+		l.state.connected()
 		switch message := m.GetMessage().(type) {
 		case *syncpb.ControlMessage_Bundle:
 			l.take(ctx, message.Bundle)
 		case *syncpb.ControlMessage_Current:
-			l.state.synced()
-			l.answer(message.Current, m.GetTime().AsTime())
+			l.state.synced(message.Current.GetRevision())
+			if roundTrip, known := l.questions.roundTrip(message.Current.GetId()); known {
+				l.observe(m.GetTime(), roundTrip)
+			}
+			l.questions.answer(message.Current.GetId())
 		}
 	}
 }
 
 // take applies a bundle and says so, or says why not.
 func (l *link) take(ctx context.Context, b *syncpb.Bundle) {
-	err := l.apply(ctx, b.GetSealed())
-	if err != nil {
+	sealed := bundle.Sealed(b.GetSealed())
+	if err := l.apply(ctx, sealed); err != nil {
 		code := string(bundle.CodeOf(err))
 		l.state.refused(b.GetRevision(), err)
 		l.log.Error("bundle refused, the last good one stays", "revision", b.GetRevision(), "code", code, "cause", err)
-		l.Tell(&syncpb.GatewayMessage{Message: &syncpb.GatewayMessage_Refused{Refused: &syncpb.Refused{Revision: b.GetRevision(), Code: code, Message: err.Error()}}})
+		l.outbox.refuse(&syncpb.Refused{Revision: b.GetRevision(), Code: code, Message: err.Error()})
 		return
 	}
-	l.state.synced()
-	sealed := bundle.Sealed(b.GetSealed())
-	l.Tell(&syncpb.GatewayMessage{Message: &syncpb.GatewayMessage_Acknowledged{Acknowledged: &syncpb.Acknowledged{Revision: sealed.Revision(), Digest: sealed.Digest()}}})
-}
-
-func (l *link) attach(outbox chan *syncpb.GatewayMessage) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.outbox = outbox
-	if outbox == nil {
-		for id, q := range l.asked {
-			if q.waiting != nil {
-				close(q.waiting)
-			}
-			delete(l.asked, id)
-		}
-	}
-}
-
-// Tell queues a message for the live stream. Without one, or when the stream does not keep up, it is dropped: what is
-// told is told again after the next connect.
-func (l *link) Tell(m *syncpb.GatewayMessage) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.outbox == nil {
-		return
-	}
-	select {
-	case l.outbox <- m:
-	default:
-		l.log.Warn("the stream does not keep up; a message was dropped", "message", fmt.Sprintf("%T", m.GetMessage()))
-	}
-}
-
-// question is a sync request that waits for its answer.
-type question struct {
-	at      time.Time
-	waiting chan<- struct{} // closed by the answer, or with the stream; nil when nobody waits
-}
-
-// ask makes a sync request; waiting, if any, is sent to when it is answered.
-func (l *link) ask(waiting chan<- struct{}) *syncpb.GatewayMessage {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.request++
-	l.asked[l.request] = question{time.Now(), waiting}
-	return &syncpb.GatewayMessage{Message: &syncpb.GatewayMessage_Sync{Sync: &syncpb.SyncRequest{Id: l.request}}}
-}
-
-// answer wakes all who asked up to this request: the control plane answers the newest. The time between the question and
-// the answer bounds how old the control plane's time in it is.
-func (l *link) answer(c *syncpb.Current, server time.Time) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if q, known := l.asked[c.GetId()]; known {
-		l.anchor(server, time.Since(q.at))
-	}
-	for id, q := range l.asked {
-		if id > c.GetId() {
-			continue
-		}
-		if q.waiting != nil {
-			q.waiting <- struct{}{}
-			close(q.waiting)
-		}
-		delete(l.asked, id)
-	}
-}
-
-// Sync asks the control plane for the newest revision and returns once it was applied or refused.
-func (l *link) Sync(ctx context.Context) error {
-	if !l.live() {
-		return errNotConnected
-	}
-	waiting := make(chan struct{}, 1)
-	l.Tell(l.ask(waiting))
-	select {
-	case <-ctx.Done():
-		return ctx.Err()
-	case _, answered := <-waiting:
-		if !answered {
-			return errNotConnected
-		}
-		return nil
-	}
-}
-
-func (l *link) live() bool {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.outbox != nil
+	l.outbox.acknowledge(&syncpb.Acknowledged{Revision: sealed.Revision(), Digest: sealed.Digest()})
 }
 
 // Record stores one batch of events; it is for the shipper.

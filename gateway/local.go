@@ -76,16 +76,18 @@ func (l *local) Run(ctx context.Context, listener net.Listener) error {
 		MaxHeaderBytes:    64 << 10,
 		ErrorLog:          slog.NewLogLogger(l.log.Handler(), slog.LevelWarn),
 	}
-	stop := context.AfterFunc(ctx, func() {
-		grace, cancel := context.WithTimeout(context.Background(), drainTime)
-		defer cancel()
-		if err := server.Shutdown(grace); err != nil {
-			l.log.Warn("local endpoints did not end in time", "cause", err)
-		}
-	})
-	defer stop()
-	if err := server.Serve(listener); err != nil && !errors.Is(err, http.ErrServerClosed) {
+	served := make(chan error, 1)
+	go func() { served <- server.Serve(listener) }()
+	select {
+	case err := <-served:
 		return fmt.Errorf("serve local endpoints: %w", err)
+	case <-ctx.Done():
+	}
+	grace, cancel := context.WithTimeout(context.WithoutCancel(ctx), drainTime)
+	defer cancel()
+	if err := server.Shutdown(grace); err != nil {
+		l.log.Warn("local endpoints did not end in time", "cause", err)
+		return server.Close()
 	}
 	return nil
 }

@@ -69,34 +69,57 @@ type sockets struct {
 }
 
 // openSockets listens on all sockets. They are in the state directory, or in a temporary one where its path is too long
-// for a socket's.
+// for a socket's. What remove does is done already when there is an error.
 func openSockets(stateDir string) (s sockets, remove func(), err error) {
-	dir := filepath.Join(stateDir, "run")
-	if len(dir) > maxSocketPath {
-		if dir, err = os.MkdirTemp("", "caracal-"); err != nil {
-			return s, nil, fmt.Errorf("make a directory for sockets: %w", err)
-		}
+	dir, err := socketDirectory(stateDir)
+	if err != nil {
+		return s, nil, err
 	}
-	if err := os.RemoveAll(dir); err != nil { // what a killed process left
-		return s, nil, fmt.Errorf("clear the sockets of an earlier process: %w", err)
-	}
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return s, nil, fmt.Errorf("make a directory for sockets: %w", err)
-	}
-	s.admin = filepath.Join(dir, "admin.sock")
-	for _, at := range []struct {
+	all := []struct {
 		socket *socket
 		name   string
-	}{{&s.authz, "authz.sock"}, {&s.xds, "xds.sock"}, {&s.self, "self.sock"}} {
+	}{{&s.authz, "authz.sock"}, {&s.xds, "xds.sock"}, {&s.self, "self.sock"}}
+	remove = func() {
+		for _, at := range all {
+			if at.socket.listener != nil {
+				_ = at.socket.listener.Close() // whoever served it has closed it already
+			}
+		}
+		_ = os.RemoveAll(dir) // the next start clears it otherwise
+	}
+	s.admin = filepath.Join(dir, "admin.sock")
+	for _, at := range all {
 		at.socket.path = filepath.Join(dir, at.name)
 		if at.socket.listener, err = net.Listen("unix", at.socket.path); err != nil {
+			remove()
 			return s, nil, fmt.Errorf("listen for Envoy: %w", err)
 		}
 		if err := os.Chmod(at.socket.path, 0o600); err != nil {
+			remove()
 			return s, nil, fmt.Errorf("close the socket to others: %w", err)
 		}
 	}
-	return s, func() { _ = os.RemoveAll(dir) }, nil // the next start clears it otherwise
+	return s, remove, nil
+}
+
+// socketDirectory makes an empty directory that nobody else can enter. One in the system's temporary directory gets a
+// new name each time: others can make directories there.
+func socketDirectory(stateDir string) (string, error) {
+	dir := filepath.Join(stateDir, "run")
+	if len(dir) > maxSocketPath {
+		dir, err := os.MkdirTemp("", "caracal-")
+		if err != nil {
+			return "", fmt.Errorf("make a directory for sockets: %w", err)
+		}
+		return dir, nil
+	}
+	if err := os.RemoveAll(dir); err != nil { // what a killed process left
+		return "", fmt.Errorf("clear the sockets of an earlier process: %w", err)
+	}
+	if err := os.Mkdir(dir, 0o700); err != nil {
+		return "", fmt.Errorf("make a directory for sockets: %w", err)
+	}
+	return dir, nil
 }
 
 // bootstrap is what Envoy starts from.
@@ -120,5 +143,5 @@ func writeBootstrap(dir string, message *bootstrapv3.Bootstrap) (bootstrap, erro
 // arguments start Envoy from the bootstrap file. Hot restart shares memory by a number that two gateways on one host
 // would fight for, and the gateway never uses it.
 func (b bootstrap) arguments() []string {
-	return []string{"--config-path", b.path, "--disable-hot-restart", "--log-level", "warning", "--drain-time-s", "600"}
+	return []string{"--config-path", b.path, "--disable-hot-restart", "--log-level", "warning", "--component-log-level", "misc:error", "--drain-time-s", "600"}
 }

@@ -61,7 +61,8 @@ func newRig(t *testing.T) *rig {
 	}
 	r := &rig{t: t, world: w, upstream: &echo.Recorder{}, stateDir: t.TempDir(), listen: freePort(t), key: key, slug: w.State.Workspace.Slug, log: &lines{}}
 	r.startUpstream()
-	r.control = startControl(t, key, func() bundle.Sealed { return w.Seal() }, w)
+	sealed := w.Seal()
+	r.control = startControl(t, key, func() bundle.Sealed { return sealed }, w)
 	return r
 }
 
@@ -350,6 +351,12 @@ func (c *control) push(sealed bundle.Sealed) {
 	c.wake = make(chan struct{})
 }
 
+func (c *control) revision() uint64 {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.bundle().Revision()
+}
+
 func (c *control) lastRefusal() *syncpb.Refused {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -437,7 +444,7 @@ func (c *control) rest(stream syncpb.Sync_StreamServer, asked <-chan uint64, wak
 		case <-wake:
 			return false
 		case id := <-asked:
-			_ = stream.Send(&syncpb.ControlMessage{Time: timestamppb.Now(), Message: &syncpb.ControlMessage_Current{Current: &syncpb.Current{Id: id}}})
+			_ = stream.Send(&syncpb.ControlMessage{Time: timestamppb.Now(), Message: &syncpb.ControlMessage_Current{Current: &syncpb.Current{Id: id, Revision: c.revision()}}})
 		}
 	}
 }

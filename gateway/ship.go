@@ -86,7 +86,7 @@ func (s *shipper) Lost() uint64 {
 	return s.lost
 }
 
-// batch is what one call stores. It stays the same until it is stored.
+// batch is what one call stores. What was not stored comes again under the same numbers, alone or with what followed.
 type batch struct {
 	first, last uint64
 	events      []authority.Event
@@ -108,11 +108,23 @@ func (s *shipper) next() (batch, bool) {
 		b.first, b.last = b.events[0].Gateway.Sequence, b.events[n-1].Gateway.Sequence
 		s.events = s.events[n:]
 	}
-	if len(s.events) == 0 && len(s.outcomes) > 0 {
-		b.outcomes = s.outcomes
-		s.outcomes = map[authority.DecisionID]authority.Outcome{}
+	if len(s.events) == 0 {
+		b.outcomes = s.someOutcomes()
 	}
-	return b, n > 0 || b.outcomes != nil
+	return b, n > 0 || len(b.outcomes) > 0
+}
+
+// someOutcomes takes up to a batch of outcomes. The caller holds the lock.
+func (s *shipper) someOutcomes() map[authority.DecisionID]authority.Outcome {
+	some := make(map[authority.DecisionID]authority.Outcome, min(len(s.outcomes), shipBatch))
+	for id, o := range s.outcomes {
+		if len(some) == shipBatch {
+			break
+		}
+		some[id] = o
+		delete(s.outcomes, id)
+	}
+	return some
 }
 
 // Run ships until ctx ends, then ships what is left, for a few seconds at most. send stores one request; it is called
@@ -164,7 +176,7 @@ func (s *shipper) drain(ctx context.Context, encoder *zstd.Encoder, send func(co
 		if err != nil {
 			return err
 		}
-		if !s.insist(ctx, request, send) {
+		if !s.insist(ctx, b, request, send) {
 			s.giveBack(b)
 			return nil
 		}
@@ -191,7 +203,7 @@ func (s *shipper) encode(b batch, encoder *zstd.Encoder) (*syncpb.RecordRequest,
 }
 
 // insist sends a request until it is stored; it reports false when ctx ended first.
-func (s *shipper) insist(ctx context.Context, request *syncpb.RecordRequest, send func(context.Context, *syncpb.RecordRequest) error) bool {
+func (s *shipper) insist(ctx context.Context, b batch, request *syncpb.RecordRequest, send func(context.Context, *syncpb.RecordRequest) error) bool {
 	for pause := shipInterval; ; pause = min(2*pause, 10*time.Second) {
 		attempt, cancel := context.WithTimeout(ctx, shipTimeout)
 		err := send(attempt, request)
@@ -200,10 +212,10 @@ func (s *shipper) insist(ctx context.Context, request *syncpb.RecordRequest, sen
 			return true
 		}
 		if errors.Is(err, errNotStorable) {
-			s.drop(request, err)
+			s.drop(b, err)
 			return true
 		}
-		s.log.Warn("decision events wait for the control plane", "cause", err, "waiting", request.GetLast()-request.GetFirst()+1, "next_try", pause)
+		s.log.Warn("decision events wait for the control plane", "cause", plain(err), "waiting", len(b.events), "outcomes", len(b.outcomes), "next_try", pause)
 		select {
 		case <-ctx.Done():
 			return false
@@ -213,13 +225,11 @@ func (s *shipper) insist(ctx context.Context, request *syncpb.RecordRequest, sen
 }
 
 // drop gives up a batch that the control plane will never store, so that it does not hold up those behind it.
-func (s *shipper) drop(request *syncpb.RecordRequest, cause error) {
+func (s *shipper) drop(b batch, cause error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if request.GetFirst() > 0 {
-		s.lost += request.GetLast() - request.GetFirst() + 1
-	}
-	s.log.Error("decision events are lost", "first", request.GetFirst(), "last", request.GetLast(), "cause", cause)
+	s.lost += uint64(len(b.events) + len(b.outcomes))
+	s.log.Error("decision events are lost", "first", b.first, "last", b.last, "outcomes", len(b.outcomes), "cause", cause)
 }
 
 // giveBack puts a batch that was not stored in front of what came since, under its old numbers.

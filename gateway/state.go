@@ -81,11 +81,11 @@ func (s *state) refused(revision uint64, cause error) {
 	s.change(func() { s.refusal = fmt.Sprintf("bundle %d: %v", revision, cause) })
 }
 
-// synced notes that the control plane has nothing newer than what is enforced, or what was refused.
-func (s *state) synced() {
+// synced notes which revision the control plane is at. Only while that is enforced, the gateway is in step.
+func (s *state) synced(revision uint64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.refusal == "" {
+	if s.revision == revision && s.refusal == "" {
 		s.lastSync = s.now()
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"slices"
 	"sync"
 
 	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
@@ -18,6 +19,7 @@ import (
 	xdsserver "github.com/envoyproxy/go-control-plane/pkg/server/v3"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/keepalive"
+	"google.golang.org/protobuf/proto"
 
 	"github.com/caracal-gateway/caracal/envoy"
 )
@@ -34,7 +36,8 @@ type xds struct {
 
 	mu       sync.Mutex
 	sent     map[sentKey]*discoveryv3.DeltaDiscoveryResponse // awaiting Envoy's verdict
-	routes   map[string]bool                                 // route keys of the accepted route table
+	begun    map[streamType]bool                             // what Envoy asks for on its live streams
+	routes   map[string][]string                             // route keys of the accepted route table, and their clusters
 	clusters map[string]bool                                 // names of the accepted clusters
 	refusal  string                                          // Envoy's last refusal, empty since the last acceptance of that type
 	refused  string                                          // the type that the refusal is about
@@ -45,12 +48,17 @@ type sentKey struct {
 	nonce  string
 }
 
+type streamType struct {
+	stream  int64
+	typeURL string
+}
+
 func newXDS(ctx context.Context, node string, first envoy.Resources, report func(string), log *slog.Logger) (*xds, error) {
 	x := &xds{
 		node: node, log: log, report: report,
 		cache:    cache.NewSnapshotCache(true, cache.IDHash{}, nil),
 		sent:     map[sentKey]*discoveryv3.DeltaDiscoveryResponse{},
-		routes:   map[string]bool{},
+		begun:    map[streamType]bool{},
 		clusters: map[string]bool{},
 	}
 	if err := x.Serve(ctx, first); err != nil {
@@ -77,6 +85,9 @@ func (x *xds) Serve(ctx context.Context, r envoy.Resources) error {
 	if err != nil {
 		return fmt.Errorf("assemble Envoy configuration: %w", err)
 	}
+	if err := snapshot.ConstructVersionMap(); err != nil {
+		return fmt.Errorf("assemble Envoy configuration: %w", err)
+	}
 	if err := x.cache.SetSnapshot(ctx, x.node, snapshot); err != nil {
 		return fmt.Errorf("serve Envoy configuration: %w", err)
 	}
@@ -91,12 +102,14 @@ func pack[T types.Resource](resources []T) []types.Resource {
 	return packed
 }
 
-// Accepted reports whether Envoy has accepted the route with this key and the cluster behind it. A decision names no
-// other.
+// Accepted reports whether Envoy has accepted the route with this key and every cluster that it may lead to. A decision
+// names no other.
 func (x *xds) Accepted(key string) bool {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	return x.routes[key] && (x.clusters[key] || key == envoy.RouteSelf)
+	clusters := x.routes[key]
+	absent := func(name string) bool { return !x.clusters[name] && name != envoy.ClusterSelf }
+	return len(clusters) > 0 && !slices.ContainsFunc(clusters, absent)
 }
 
 // Refusal is Envoy's own words about the configuration that it does not accept, empty when it accepts all of it.
@@ -110,7 +123,7 @@ func (x *xds) Refusal() string {
 func (x *xds) Ready() bool {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	return x.routes[envoy.RouteSelf]
+	return len(x.routes[envoy.RouteSelf]) > 0
 }
 
 // Run serves on the listener until ctx ends.
@@ -135,8 +148,8 @@ func (x *xds) onResponse(stream int64, _ *discoveryv3.DeltaDiscoveryRequest, res
 }
 
 func (x *xds) onRequest(stream int64, req *discoveryv3.DeltaDiscoveryRequest) error {
-	if req.GetResponseNonce() == "" {
-		return nil
+	if err := x.begin(stream, req); err != nil || req.GetResponseNonce() == "" {
+		return err
 	}
 	x.mu.Lock()
 	key := sentKey{stream, req.GetResponseNonce()}
@@ -160,6 +173,36 @@ func (x *xds) onRequest(stream int64, req *discoveryv3.DeltaDiscoveryRequest) er
 	return nil
 }
 
+// begin takes over what Envoy holds of a type when it first asks for it on a stream: nothing after a start of Envoy's, and
+// the configuration of an earlier gateway process if Envoy has outlived that. Of what it holds in the present version it is
+// sent nothing that it could accept.
+func (x *xds) begin(stream int64, req *discoveryv3.DeltaDiscoveryRequest) error {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	first := streamType{stream, req.GetTypeUrl()}
+	if x.begun[first] {
+		return nil
+	}
+	x.begun[first] = true
+	snapshot, err := x.cache.GetSnapshot(x.node)
+	if err != nil {
+		return fmt.Errorf("find what Envoy holds: %w", err)
+	}
+	switch req.GetTypeUrl() {
+	case resource.ClusterType:
+		x.clusters = map[string]bool{}
+	case resource.RouteType:
+		x.routes = nil
+	}
+	present, served := snapshot.GetVersionMap(req.GetTypeUrl()), snapshot.GetResources(req.GetTypeUrl())
+	for name, version := range req.GetInitialResourceVersions() {
+		if present[name] == version {
+			x.hold(served[name])
+		}
+	}
+	return nil
+}
+
 // note keeps the last refusal until the same type of resource is accepted.
 func (x *xds) note(typeURL, refusal string) {
 	x.mu.Lock()
@@ -177,8 +220,11 @@ func (x *xds) accept(resp *discoveryv3.DeltaDiscoveryResponse) error {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	for _, name := range resp.GetRemovedResources() {
-		if resp.GetTypeUrl() == resource.ClusterType {
+		switch {
+		case resp.GetTypeUrl() == resource.ClusterType:
 			delete(x.clusters, name)
+		case resp.GetTypeUrl() == resource.RouteType && name == envoy.GatewayRoutes:
+			x.routes = nil
 		}
 	}
 	for _, res := range resp.GetResources() {
@@ -186,26 +232,33 @@ func (x *xds) accept(resp *discoveryv3.DeltaDiscoveryResponse) error {
 		if err != nil {
 			return fmt.Errorf("decode what Envoy accepted: %w", err)
 		}
-		switch m := m.(type) {
-		case *clusterv3.Cluster:
-			x.clusters[m.GetName()] = true
-		case *routev3.RouteConfiguration:
-			if m.GetName() == envoy.GatewayRoutes {
-				x.routes = routeKeys(m)
-			}
-		}
+		x.hold(m)
 	}
 	return nil
 }
 
-// routeKeys lists the keys that a route table forwards.
-func routeKeys(table *routev3.RouteConfiguration) map[string]bool {
-	keys := map[string]bool{}
+// hold remembers a resource that Envoy has. The caller holds the lock.
+func (x *xds) hold(m proto.Message) {
+	switch m := m.(type) {
+	case *clusterv3.Cluster:
+		x.clusters[m.GetName()] = true
+	case *routev3.RouteConfiguration:
+		if m.GetName() == envoy.GatewayRoutes {
+			x.routes = routeKeys(m)
+		}
+	}
+}
+
+// routeKeys lists the keys that a route table forwards and the clusters that each of them may lead to: a WebSocket takes
+// another one than the rest.
+func routeKeys(table *routev3.RouteConfiguration) map[string][]string {
+	keys := map[string][]string{}
 	for _, host := range table.GetVirtualHosts() {
 		for _, route := range host.GetRoutes() {
 			for _, header := range route.GetMatch().GetHeaders() {
 				if header.GetName() == envoy.RouteHeader {
-					keys[header.GetStringMatch().GetExact()] = true
+					key := header.GetStringMatch().GetExact()
+					keys[key] = append(keys[key], route.GetRoute().GetCluster())
 				}
 			}
 		}
@@ -219,6 +272,11 @@ func (x *xds) onClosed(stream int64, _ *corev3.Node) {
 	for key := range x.sent {
 		if key.stream == stream {
 			delete(x.sent, key)
+		}
+	}
+	for first := range x.begun {
+		if first.stream == stream {
+			delete(x.begun, first)
 		}
 	}
 }
