@@ -95,20 +95,51 @@ func (s *stage) addMandates() {
 		"second":     s.Issue(s.Agent.ID, s.Mandate.Scope()),
 		"everywhere": s.Issue(s.Agent.ID, everything()),
 		"reading":    s.Issue(s.Agent.ID, authority.Scope{Resources: []authority.ResourcePattern{"*"}, Actions: authority.Actions{authority.Read}}),
-		"expired":    changed(func(m *authority.Mandate) { m.ValidFrom, m.ValidUntil = s.Now.Add(-time.Hour), s.Now.Add(-time.Second) }),
+		"expired":    s.expired(),
 		"future":     changed(func(m *authority.Mandate) { m.ValidFrom = s.Now.Add(30 * time.Minute) }),
 		"revoked":    s.Issue(s.Agent.ID, s.Mandate.Scope()),
 		"suspended":  s.Issue(authority.PrincipalID(s.names["principal.suspended"]), s.Mandate.Scope()),
-		"tampered":   s.Issue(s.Agent.ID, s.Mandate.Scope()),
+		"tampered":   s.tampered(),
 		"from-leaver": changed(func(m *authority.Mandate) {
 			m.IssuerID = authority.PrincipalID(s.names["principal.leaver"])
 		}),
 		"resigned-by-another-key": s.signedByAnother(),
 	}
 	s.Revoke(all["revoked"].ID)
-	s.Change(all["tampered"].ID, func(m *authority.Mandate) { m.ResourceScope = append(m.ResourceScope, "*") })
 	s.name(all)
 	s.names["signature.own"] = s.Mandate.Signature
+}
+
+func (s *stage) expired() authority.Mandate {
+	m := s.Mandate
+	m.ValidFrom, m.ValidUntil = s.Now.Add(-time.Hour), s.Now.Add(-time.Second)
+	return s.Add(m)
+}
+
+// tampered is a mandate that was widened after it was signed.
+func (s *stage) tampered() authority.Mandate {
+	m := s.Issue(s.Agent.ID, s.Mandate.Scope())
+	m.ResourceScope = everything().Resources
+	s.Change(m.ID, func(changed *authority.Mandate) { changed.ResourceScope = m.ResourceScope })
+	return m
+}
+
+// farDown is the last of a chain that is longer than any may be, and right in everything else that a level can say.
+func (s *stage) farDown() authority.Mandate {
+	m := s.Mandate
+	m.DelegationDepth = 16
+	m = s.Add(m)
+	for range 18 {
+		m = s.Delegate(m, s.Child.ID, s.Mandate.Scope())
+	}
+	return m
+}
+
+// bottomless is a mandate that may be delegated more often than any may.
+func (s *stage) bottomless() authority.Mandate {
+	m := s.Mandate
+	m.DelegationDepth = 1 << 31
+	return s.Add(m)
 }
 
 // signedByAnother is a mandate whose terms are right and whose signature is by a key of another workspace.
@@ -145,6 +176,12 @@ func (s *stage) addChains() {
 		"issued-by-another":  child(parent, func(m *authority.Mandate) { m.IssuerID = s.Service.ID }),
 		"skipped-level":      child(parent, func(m *authority.Mandate) { m.Level++ }),
 		"circle":             child(parent, func(*authority.Mandate) {}),
+		"ring":               child(parent, func(*authority.Mandate) {}),
+		"ring-back":          child(parent, func(*authority.Mandate) {}),
+		"far-down":           s.farDown(),
+		"bottomless":         s.bottomless(),
+		"below-tampered":     child(s.tampered(), func(*authority.Mandate) {}),
+		"below-expired":      child(s.expired(), func(m *authority.Mandate) { m.ValidUntil = s.Now.Add(time.Hour) }),
 		"orphan": child(parent, func(m *authority.Mandate) {
 			gone := authority.NewID[authority.MandateID]()
 			m.ParentID = &gone
@@ -154,7 +191,13 @@ func (s *stage) addChains() {
 		}), func(m *authority.Mandate) { m.ActionScope = everything().Actions }),
 	}
 	s.Revoke(revoked.ID)
-	s.Change(all["circle"].ID, func(m *authority.Mandate) { id := m.ID; m.ParentID = &id })
+	parentOf := func(name, parent string) {
+		id := all[parent].ID
+		s.Change(all[name].ID, func(m *authority.Mandate) { m.ParentID = &id })
+	}
+	parentOf("circle", "circle")
+	parentOf("ring", "ring-back")
+	parentOf("ring-back", "ring")
 	s.name(all)
 }
 
