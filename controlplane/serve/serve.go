@@ -17,6 +17,9 @@ import (
 const (
 	readHeaderTimeout = 10 * time.Second
 	idleTimeout       = 2 * time.Minute
+	// pingAfter is how long an HTTP/2 connection may be silent before its client is asked for a sign of life, and how
+	// long that may take: a gateway whose host is gone is not connected.
+	pingAfter = 15 * time.Second
 	// shutdownGrace is how long running requests may take to end after the server is told to stop. Streams of gateways
 	// never end by themselves, so what is open afterwards is cut.
 	shutdownGrace  = 5 * time.Second
@@ -44,6 +47,7 @@ func Run(ctx context.Context, cfg Config) error {
 		Handler:           split(cfg.REST, cfg.GRPC),
 		TLSConfig:         cfg.TLS,
 		Protocols:         protocols,
+		HTTP2:             &http.HTTP2Config{SendPingTimeout: pingAfter, PingTimeout: pingAfter},
 		ReadHeaderTimeout: readHeaderTimeout,
 		IdleTimeout:       idleTimeout,
 		MaxHeaderBytes:    maxHeaderBytes,

@@ -47,9 +47,7 @@ func (s *server) Stream(stream syncpb.Sync_StreamServer) error {
 	c := &connection{server: s, stream: stream, caller: caller, gateway: gateway.ID, asked: make(chan uint64, 1)}
 	s.log.Info("gateway connected", "gateway", gateway.ID, "workspace", caller.Slug(), "revision", hello.hello.GetRevision())
 
-	// Only a bundle that was sent on this stream, or is sent again, tells what the process enforces; its claim in the
-	// hello saves nothing but a look at the first push.
-	err = c.serve()
+	err = c.serve(enforced(gateway, hello.hello))
 	left := errors.Is(err, errLeft)
 	disconnect(left)
 	s.log.Info("gateway disconnected", "gateway", gateway.ID, "workspace", caller.Slug(), "left", left, "cause", err)
@@ -57,6 +55,15 @@ func (s *server) Stream(stream syncpb.Sync_StreamServer) error {
 		return nil
 	}
 	return err
+}
+
+// enforced is the revision that the process need not be sent: the one that it says it enforces, if it acknowledged that
+// to this very database. A database that was restored from a backup may give the same number to another state.
+func enforced(g controlplane.Gateway, hello *syncpb.Hello) uint64 {
+	if g.AcknowledgedAt != nil && hello.GetRevision() == g.Revision {
+		return g.Revision
+	}
+	return 0
 }
 
 // greeting is a hello and the challenge that it answers.
@@ -106,7 +113,7 @@ type connection struct {
 
 // serve pushes and listens until either ends. A receive that still waits when push has failed ends with the stream,
 // which is over when its handler returns.
-func (c *connection) serve() error {
+func (c *connection) serve(enforced uint64) error {
 	ctx, cancel := context.WithCancel(c.stream.Context())
 	defer cancel()
 	listened := make(chan error, 1)
@@ -114,7 +121,7 @@ func (c *connection) serve() error {
 		listened <- c.listen(ctx)
 		cancel()
 	}()
-	err := c.push(ctx)
+	err := c.push(ctx, enforced)
 	select {
 	case heard := <-listened:
 		return heard
@@ -123,12 +130,12 @@ func (c *connection) serve() error {
 	}
 }
 
-// push sends the workspace's bundle at once and after each change, and answers sync requests. It takes the newest
-// state each time, so that changes in quick succession travel together.
-func (c *connection) push(ctx context.Context) error {
+// push sends the workspace's bundle unless the gateway enforces its revision already, then after each change, and
+// answers sync requests. It takes the newest state each time, so that changes in quick succession travel together.
+func (c *connection) push(ctx context.Context, enforced uint64) error {
 	wake, cancel := c.server.service.Subscribe(c.caller)
 	defer cancel()
-	sent, err := c.send(ctx, 0)
+	sent, err := c.send(ctx, enforced)
 	if err != nil {
 		return err
 	}
@@ -201,7 +208,7 @@ func (c *connection) take(ctx context.Context, m *syncpb.GatewayMessage) error {
 		}
 	case *syncpb.GatewayMessage_Refused:
 		log.Error("gateway refused a bundle; it enforces its last good one", "gateway", c.gateway, "workspace", c.caller.Slug(),
-			"revision", m.Refused.GetRevision(), "code", m.Refused.GetCode(), "message", m.Refused.GetMessage())
+			"revision", m.Refused.GetRevision(), "code", short(m.Refused.GetCode()), "message", short(m.Refused.GetMessage()))
 	case *syncpb.GatewayMessage_Sync:
 		select {
 		case <-c.asked: // an unanswered older request is answered by the newer one
@@ -216,4 +223,14 @@ func (c *connection) take(ctx context.Context, m *syncpb.GatewayMessage) error {
 		return status.Errorf(codes.InvalidArgument, "unexpected message %T", m)
 	}
 	return nil
+}
+
+// maxLogged bounds what of a gateway's own words goes into the log, in bytes.
+const maxLogged = 1000
+
+func short(text string) string {
+	if len(text) > maxLogged {
+		return text[:maxLogged] + "…"
+	}
+	return text
 }

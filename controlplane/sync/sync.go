@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"runtime/debug"
 	"strings"
 	"time"
 
@@ -37,9 +38,28 @@ type server struct {
 // New makes the gRPC server of the sync protocol. Methods that it does not know are Unimplemented. It is to be served
 // on the control plane's port through its ServeHTTP method.
 func New(service *controlplane.Service, now func() time.Time, log *slog.Logger) *grpc.Server {
-	g := grpc.NewServer(grpc.MaxRecvMsgSize(maxMessage), grpc.MaxConcurrentStreams(1000))
-	syncpb.RegisterSyncServer(g, &server{service: service, now: now, log: log})
+	s := &server{service: service, now: now, log: log}
+	g := grpc.NewServer(grpc.MaxRecvMsgSize(maxMessage), grpc.UnaryInterceptor(s.surviveCall), grpc.StreamInterceptor(s.surviveStream))
+	syncpb.RegisterSyncServer(g, s)
 	return g
+}
+
+// surviveCall keeps a bug that one gateway meets from ending the process for all.
+func (s *server) surviveCall(ctx context.Context, request any, _ *grpc.UnaryServerInfo, handler grpc.UnaryHandler) (_ any, err error) {
+	defer s.survive(&err)
+	return handler(ctx, request)
+}
+
+func (s *server) surviveStream(service any, stream grpc.ServerStream, _ *grpc.StreamServerInfo, handler grpc.StreamHandler) (err error) {
+	defer s.survive(&err)
+	return handler(service, stream)
+}
+
+func (s *server) survive(err *error) {
+	if cause := recover(); cause != nil {
+		s.log.Error("sync panicked", "cause", cause, "stack", string(debug.Stack()))
+		*err = status.Error(codes.Internal, "internal error")
+	}
 }
 
 // Enrol registers a gateway process that proves to hold its private key.
