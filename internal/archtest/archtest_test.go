@@ -4,8 +4,10 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
+	"os"
 	"os/exec"
 	"path"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -137,5 +139,21 @@ func packages(t *testing.T) []goPackage {
 			t.Fatal(err)
 		}
 		all = append(all, p)
+	}
+}
+
+func TestEveryDirectDependencyHasALineInContributing(t *testing.T) {
+	out, err := exec.Command("go", "list", "-m", "-f", "{{if not (or .Indirect .Main)}}{{.Path}}{{end}}", "all").Output()
+	if err != nil {
+		t.Fatalf("listing modules: %v", err)
+	}
+	text, err := os.ReadFile(filepath.Join("..", "..", "CONTRIBUTING.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, module := range strings.Fields(string(out)) {
+		if !strings.Contains(string(text), "| "+module+" ") {
+			t.Errorf("CONTRIBUTING.md does not say what %s is for", module)
+		}
 	}
 }
