@@ -33,7 +33,7 @@ type Config struct {
 	Key string
 	// Workspace is the slug of the workspace; empty for that of the key.
 	Workspace string
-	// CA holds PEM certificates that the control plane must chain to; empty for the system's roots.
+	// CA holds PEM certificates that the control plane may chain to, beside the system's roots.
 	CA []byte
 	// AllowPlain sends the key over a network without TLS, for a control plane behind a proxy or in a closed network.
 	AllowPlain bool
@@ -65,7 +65,10 @@ func New(cfg Config) (*Client, error) {
 		ForceAttemptHTTP2:     true,
 	}
 	if len(cfg.CA) > 0 {
-		roots := x509.NewCertPool()
+		roots, err := x509.SystemCertPool()
+		if err != nil {
+			return nil, fmt.Errorf("reading the system's roots: %w", err)
+		}
 		if !roots.AppendCertsFromPEM(cfg.CA) {
 			return nil, errors.New("the CA file holds no PEM certificate")
 		}

@@ -26,7 +26,7 @@ func clientSettings() []setting {
 		{"url", "CARACAL_URL", "http://127.0.0.1:8080", "the control plane"},
 		{"api-key", "CARACAL_API_KEY", "", "the key to call it with; the variable keeps it out of the list of processes"},
 		{"workspace", "CARACAL_WORKSPACE", "", "slug of the workspace; the key's own unless told"},
-		{"ca-file", "CARACAL_CA_FILE", "", "PEM certificates that the control plane must chain to, beside the system's"},
+		{"ca-file", "CARACAL_CA_FILE", "", "PEM certificates that the control plane may chain to, beside the system's"},
 		{"allow-plain", "CARACAL_ALLOW_PLAIN", "false", "send the key without TLS to an address that is not loopback, in a closed network"},
 	}
 }

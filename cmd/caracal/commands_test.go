@@ -1,0 +1,160 @@
+package main
+
+import (
+	"encoding/json"
+	"errors"
+	"strings"
+	"testing"
+)
+
+// TestTheCommandsOfAWorkspace walks through what a person does on the command line, on a real control plane.
+func TestTheCommandsOfAWorkspace(t *testing.T) {
+	owner := member(t, "http://"+serverEnvironment(t).serve(t))
+	agent := owner.must(t, "principal", "register", "agent", "--metadata", "environment=test")
+	helper := owner.must(t, "principal", "register", "helper", "--type", "service")
+	agentID, helperID := agent["principal_id"].(string), helper["principal_id"].(string)
+	for _, id := range []string{agentID, helperID} {
+		owner.must(t, "policy", "create", "--principal", id, "--resource", "api:external/*", "--action", "read,execute", "--delegation-depth", "1")
+	}
+	mandate := owner.must(t, "mandate", "issue", "--issuer", owner["owner"], "--subject", agentID, "--resource", "api:external/openai", "--action", "execute")["mandate_id"].(string)
+	asAgent := environment{"CARACAL_URL": owner["CARACAL_URL"], "CARACAL_API_KEY": agent["api_key"].(string)}
+	question := []string{"mandate", "validate", mandate, "--action", "execute", "--resource", "api:external/openai"}
+	if answer := asAgent.must(t, question...); answer["allowed"] != true {
+		t.Errorf("validating answered %v", answer)
+	}
+	child := asAgent.must(t, "mandate", "delegate", mandate, "--to", helperID, "--resource", "api:external/openai", "--action", "execute", "--validity", "5m")
+	if child["parent_mandate_id"] != mandate {
+		t.Errorf("the child is %v", child)
+	}
+	rego := write(t, "policy.rego", "package caracal.policy\n\ndeny contains {\"code\": \"closed\", \"message\": \"closed today\"}\n")
+	version := owner.must(t, "rego", "push", rego, "--activate", "-m", "closed")
+	if version["active"] != true {
+		t.Errorf("the version is %v", version)
+	}
+	stdout, _, err := asAgent.caracal(t, "", question...)
+	if !errors.Is(err, errDenied) || !strings.Contains(stdout, "policy_code") || !strings.Contains(stdout, "closed today") {
+		t.Errorf("validating under the policy ended with %v: %s", err, stdout)
+	}
+	decision := shown(stdout, "decision_id")
+	if text, _, err := owner.caracal(t, "", "event", "show", decision); err != nil || !strings.Contains(text, "closed today") || shown(text, "event_type") != "denied" {
+		t.Errorf("the decision is shown as %s (%v)", text, err)
+	}
+	receipt := owner.must(t, "mandate", "revoke", mandate, "--wait", "1s")
+	if receipt["state"] != "enforced" || len(receipt["mandates"].([]any)) != 2 {
+		t.Errorf("the receipt is %v", receipt)
+	}
+	if got := owner.must(t, "mandate", "get", mandate); got["revoked"] != true {
+		t.Errorf("the revoked mandate is %v", got)
+	}
+	owner.must(t, "principal", "suspend", agentID)
+	owner.must(t, "principal", "resume", agentID)
+	key := owner.must(t, "key", "create", "edge", "--kind", "gateway", "--expires-in", "24h")
+	owner.must(t, "key", "revoke", key["key_id"].(string))
+	for args, want := range map[string]string{
+		"workspace list":                     "my-team",
+		"principal list --type service":      "helper",
+		"policy list --principal " + agentID: "api:external/*",
+		"mandate list --subject " + helperID: child["mandate_id"].(string),
+		"destination list --limit 0":         "api.openai.com",
+		"rego list":                          "closed",
+		"key list":                           "gateway",
+		"event list --type denied":           "policy_denied",
+		"event list --mandate " + mandate:    "issued",
+		"event export --format csv":          "event_id,event_type",
+		"event export --type delegated":      child["mandate_id"].(string),
+	} {
+		if stdout, stderr, err := owner.caracal(t, "", strings.Fields(args)...); err != nil || !strings.Contains(stdout, want) {
+			t.Errorf("caracal %s printed %s%s (%v), want %s in it", args, stdout, stderr, err, want)
+		}
+	}
+}
+
+// shown finds a line of what a command printed for people.
+func shown(stdout, name string) string {
+	for line := range strings.Lines(stdout) {
+		if words := strings.Fields(line); len(words) == 2 && words[0] == name {
+			return words[1]
+		}
+	}
+	return ""
+}
+
+func TestDestinationsFromFlagsAndFiles(t *testing.T) {
+	owner := member(t, "http://"+serverEnvironment(t).serve(t))
+	made := owner.must(t, "destination", "add", "shop", "--host", "shop.example.com", "--rule", "/admin/** GET=read api:shop/admin", "--rule", "/** GET=read,*=write api:shop")
+	if made["tls"] != "tls" || len(made["rules"].([]any)) != 2 || len(made["ports"].([]any)) != 1 {
+		t.Errorf("the destination is %v", made)
+	}
+	private := owner.must(t, "destination", "add", "wiki", "--host", "wiki.internal", "--port", "8443", "--address", "10.1.2.0/24", "--connect-to", "10.1.2.3:8443")
+	if private["connect_to"] != "10.1.2.3:8443" || private["addresses"].([]any)[0] != "10.1.2.0/24" {
+		t.Errorf("the private destination is %v", private)
+	}
+	text, err := json.Marshal(map[string]any{"name": "docs", "host": "docs.example.com", "ports": []int{443}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	stdout, stderr, err := owner.caracal(t, string(text), "destination", "add", "--file", "-", "-o", "json")
+	if err != nil || !strings.Contains(stdout, "docs.example.com") {
+		t.Errorf("adding from standard input ended with %v: %s%s", err, stdout, stderr)
+	}
+	owner.must(t, "destination", "delete", made["destination_id"].(string))
+	for sentence, args := range map[string][]string{
+		"a rule of two words":      {"--host", "a.example.com", "--rule", "/** GET=read"},
+		"a rule without an equal":  {"--host", "a.example.com", "--rule", "/** GET api:a"},
+		"a port that is none":      {"--host", "a.example.com", "--port", "70000"},
+		"an address, no range":     {"--host", "a.example.com", "--address", "10.1.2.3"},
+		"no host":                  {},
+		"a file that is not there": {"--file", "/nowhere"},
+	} {
+		if _, stderr, err := owner.caracal(t, "", append([]string{"destination", "add", "x"}, args...)...); err == nil {
+			t.Errorf("%s was accepted: %s", sentence, stderr)
+		}
+	}
+}
+
+func TestErrorsSayWhatToTryNext(t *testing.T) {
+	owner := member(t, "http://"+serverEnvironment(t).serve(t))
+	agent := owner.must(t, "principal", "register", "agent")
+	id := agent["principal_id"].(string)
+	asAgent := environment{"CARACAL_URL": owner["CARACAL_URL"], "CARACAL_API_KEY": agent["api_key"].(string)}
+	stranger := environment{"CARACAL_URL": owner["CARACAL_URL"], "CARACAL_API_KEY": "wrong"}
+	nowhere := environment{"CARACAL_URL": "http://127.0.0.1:1", "CARACAL_API_KEY": "x"}
+	issue := []string{"mandate", "issue", "--issuer", owner["owner"], "--subject", id, "--resource", "api:external/openai", "--action", "execute"}
+	broken := write(t, "broken.rego", "package caracal.policy\n\ndeny contains x if {\n\tx := http.send({})\n}\n")
+	for sentence, c := range map[string]struct {
+		shell environment
+		args  []string
+		want  []string
+	}{
+		"no policy covers it":      {owner, issue, []string{"no_policy_covers", "code     refused", "caracal policy create", "request  req_"}},
+		"a field is wrong":         {owner, []string{"policy", "create", "--principal", id, "--resource", "api:**", "--action", "read"}, []string{"invalid_request", "field    allowed_resources[0]"}},
+		"the key is wrong":         {stranger, []string{"mandate", "list"}, []string{"unauthenticated", "see that CARACAL_API_KEY"}},
+		"the key may not":          {asAgent, []string{"principal", "list"}, []string{"forbidden", "use a key of an owner"}},
+		"there is no such thing":   {owner, []string{"event", "show", "evt_aaaaaaaaaaaaaaaaaaaaaaaaaa"}, []string{"not_found", "see that the id is right"}},
+		"nobody answers":           {nowhere, []string{"mandate", "list"}, []string{"calling the control plane", "CARACAL_URL is its address"}},
+		"there is no key":          {environment{}, []string{"mandate", "list"}, []string{"set CARACAL_API_KEY or --api-key"}},
+		"the Rego does not pass":   {owner, []string{"rego", "push", broken}, []string{"broken.rego:4", "http.send"}},
+		"the URL is not safe":      {environment{"CARACAL_URL": "http://control.example.com", "CARACAL_API_KEY": "x"}, []string{"mandate", "list"}, []string{"CARACAL_URL", "unencrypted"}},
+		"an unknown format":        {owner, []string{"mandate", "list", "-o", "yaml"}, []string{"--output must be text or json"}},
+		"a missing flag":           {owner, []string{"mandate", "issue"}, []string{`"issuer"`, `"subject"`}},
+		"an unknown command":       {owner, []string{"mandat"}, []string{"unknown command"}},
+		"no limit for events":      {owner, []string{"event", "list", "--limit", "0"}, []string{"caracal event export"}},
+		"a switch that is no word": {environment{"CARACAL_API_KEY": "x", "CARACAL_ALLOW_PLAIN": "perhaps"}, []string{"mandate", "list"}, []string{"CARACAL_ALLOW_PLAIN must be true or false"}},
+		"a CA file that is gone":   {environment{"CARACAL_API_KEY": "x", "CARACAL_CA_FILE": "/nowhere"}, []string{"mandate", "list"}, []string{"reading CARACAL_CA_FILE"}},
+	} {
+		t.Run(sentence, func(t *testing.T) {
+			stdout, stderr, err := c.shell.caracal(t, "", c.args...)
+			if err == nil {
+				t.Fatalf("it succeeded: %s", stdout)
+			}
+			for _, want := range c.want {
+				if !strings.Contains(stderr, want) {
+					t.Errorf("stderr does not say %q:\n%s", want, stderr)
+				}
+			}
+			if stdout != "" {
+				t.Errorf("stdout has %s", stdout)
+			}
+		})
+	}
+}

@@ -1,0 +1,98 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/spf13/cobra"
+)
+
+// Names and messages come from tenants: what a terminal would obey, hide or turn around is shown as what it is.
+func TestATerminalIsNotObeyed(t *testing.T) {
+	hostile := "\x1b[2J\x1b]0;owned\x07 red\rgreen \u202egnp.exe \u200bx\x00\u0085\U000e0041 \xff é 漢"
+	thing := map[string]any{"name": hostile, "inner": map[string]any{hostile: 1}, "list": []string{hostile}, "mixed": []any{map[string]any{"a": hostile}}}
+	for _, format := range []string{"text", "json"} {
+		var printed bytes.Buffer
+		o := &output{w: &printed, format: format}
+		if err := o.thing(thing); err != nil {
+			t.Fatal(err)
+		}
+		if err := things(o, []map[string]any{thing}, "name", "list"); err != nil {
+			t.Fatal(err)
+		}
+		explain(&printed, &usageError{hostile})
+		for _, r := range printed.String() {
+			if r < ' ' && r != '\n' || r >= 0x7f && r < 0xa0 || r == '\u202e' || r == '\u200b' || r >= 0xe0000 {
+				t.Errorf("as %s it prints %U:\n%q", format, r, printed.String())
+				break
+			}
+		}
+		if !strings.Contains(printed.String(), "é 漢") || !strings.Contains(printed.String(), `\u202e`) {
+			t.Errorf("as %s it prints %q", format, printed.String())
+		}
+	}
+	var printed bytes.Buffer
+	if err := (&output{w: &printed, format: "json"}).thing(map[string]string{"name": "\u202e\U000e0041<&>"}); err != nil {
+		t.Fatal(err)
+	}
+	var read map[string]string
+	if err := json.Unmarshal(printed.Bytes(), &read); err != nil || read["name"] != "\u202e\U000e0041<&>" {
+		t.Errorf("the JSON reads as %q (%v)", read, err)
+	}
+}
+
+func TestAThingIsPrintedAFieldALine(t *testing.T) {
+	var printed bytes.Buffer
+	err := (&output{w: &printed, format: "text"}).thing(struct {
+		ID      string         `json:"id"`
+		Empty   *string        `json:"empty"`
+		Numbers []int          `json:"numbers"`
+		Inner   map[string]any `json:"inner"`
+	}{"x", nil, []int{1, 2}, map[string]any{"a": true, "b": []any{map[string]any{"c": 1}}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := "id       x\nnumbers  1, 2\ninner.a  true\ninner.b  [{\"c\":1}]\n"
+	if diff := cmp.Diff(want, printed.String()); diff != "" {
+		t.Errorf("printed (-want +got):\n%s", diff)
+	}
+}
+
+// A flag wins over its variable, and that over the fallback, for each setting of each command.
+func TestWhereASettingComesFrom(t *testing.T) {
+	for name, table := range map[string][]setting{
+		"client": clientSettings(), "controlplane": controlPlaneSettings(), "migrate": migrateSettings(), "gateway": gatewaySettings(), "dev": devSettings(),
+	} {
+		for _, s := range table {
+			flag, variable := "from-flag", "from-variable"
+			if s.fallback == "false" {
+				flag, variable = "true", "1"
+			}
+			for sentence, c := range map[string]struct {
+				args []string
+				env  environment
+				want string
+			}{
+				"nothing is given":  {nil, environment{}, s.fallback},
+				"the variable":      {nil, environment{s.variable: variable}, variable},
+				"the flag":          {[]string{"--" + s.flag + "=" + flag}, environment{}, flag},
+				"both":              {[]string{"--" + s.flag + "=" + flag}, environment{s.variable: variable}, flag},
+				"an empty variable": {nil, environment{s.variable: ""}, s.fallback},
+			} {
+				p := &program{getenv: c.env.get}
+				command := &cobra.Command{Use: "x", RunE: func(*cobra.Command, []string) error { return nil }}
+				values := p.bind(command, table)
+				command.SetArgs(c.args)
+				if err := command.Execute(); err != nil {
+					t.Fatal(err)
+				}
+				if got := values.text(s.flag); got != c.want {
+					t.Errorf("%s --%s, %s: %q, want %q", name, s.flag, sentence, got, c.want)
+				}
+			}
+		}
+	}
+}
