@@ -17,6 +17,9 @@ import (
 // maxSocketPath is what the kernel takes, in bytes, less the longest name of a socket.
 const maxSocketPath = 107 - len("/authz.sock")
 
+// longestTemporaryName is as long as the names of temporary directories get.
+const longestTemporaryName = "caracal-4294967295"
+
 // lockDirectory makes the state directory this process's own until it ends.
 func lockDirectory(dir string) (unlock func(), err error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
@@ -103,11 +106,15 @@ func openSockets(stateDir string) (s sockets, remove func(), err error) {
 }
 
 // socketDirectory makes an empty directory that nobody else can enter. One in the system's temporary directory gets a
-// new name each time: others can make directories there.
+// new name each time: others can make directories there. That directory may be at a long path too, /tmp is not.
 func socketDirectory(stateDir string) (string, error) {
 	dir := filepath.Join(stateDir, "run")
 	if len(dir) > maxSocketPath {
-		dir, err := os.MkdirTemp("", "caracal-")
+		parent := os.TempDir()
+		if len(filepath.Join(parent, longestTemporaryName)) > maxSocketPath {
+			parent = "/tmp"
+		}
+		dir, err := os.MkdirTemp(parent, "caracal-")
 		if err != nil {
 			return "", fmt.Errorf("make a directory for sockets: %w", err)
 		}
