@@ -26,7 +26,10 @@ func (p *program) calling(usage, short string, args cobra.PositionalArgs, do act
 		if err != nil {
 			return err
 		}
-		return do(cmd.Context(), c, out, args)
+		if err := do(cmd.Context(), c, out, args); err != nil {
+			return &callError{err}
+		}
+		return nil
 	}
 	return command
 }

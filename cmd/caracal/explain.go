@@ -16,6 +16,11 @@ type usageError struct{ message string }
 
 func (e *usageError) Error() string { return e.message }
 
+// callError is what came of a command that calls a control plane; servers have networks of their own to fail.
+type callError struct{ error }
+
+func (e *callError) Unwrap() error { return e.error }
+
 // explain tells people what went wrong, about which field, and what to try next.
 func explain(w io.Writer, err error) {
 	fmt.Fprintf(w, "caracal: %s\n", printable(err.Error()))
@@ -39,13 +44,14 @@ func explain(w io.Writer, err error) {
 func nextThing(err error) string {
 	var refusal *client.Error
 	var unknownCA x509.UnknownAuthorityError
+	var call *callError
 	var network net.Error
 	switch {
 	case errors.As(err, &refusal):
 		return afterRefusal(refusal)
 	case errors.As(err, &unknownCA):
 		return "set CARACAL_CA_FILE to the certificates that the control plane's chains to"
-	case errors.As(err, &network):
+	case errors.As(err, &call) && errors.As(err, &network):
 		return "see that the control plane runs, and that CARACAL_URL is its address"
 	}
 	return ""

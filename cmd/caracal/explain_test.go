@@ -1,0 +1,35 @@
+package main
+
+import (
+	"bytes"
+	"net"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/caracal-gateway/caracal/authority"
+	"github.com/caracal-gateway/caracal/client"
+)
+
+func TestAnErrorSaysWhatToTryNextWhereThatIsKnown(t *testing.T) {
+	network := &net.OpError{Op: "dial", Net: "tcp", Err: &net.DNSError{Err: "no such host", Name: "control.example"}}
+	for name, c := range map[string]struct {
+		err  error
+		next string // empty where nothing may be advised
+	}{
+		"a control plane that cannot be reached":  {&callError{network}, "see that the control plane runs, and that CARACAL_URL is its address"},
+		"a server that cannot listen":             {&net.OpError{Op: "listen", Net: "unix", Err: net.ErrClosed}, ""},
+		"a refusal for want of a policy":          {&callError{&client.Error{Reason: string(authority.ReasonNoPolicyCovers)}}, "see `caracal policy list`, and add what is missing with `caracal policy create`"},
+		"a key that the control plane knows not":  {&callError{&client.Error{Code: string(authority.CodeUnauthenticated)}}, "see that CARACAL_API_KEY holds a key that is not revoked or expired"},
+		"a command line that says its error well": {&usageError{"set CARACAL_URL"}, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var out bytes.Buffer
+			explain(&out, c.err)
+			_, next, _ := strings.Cut(out.String(), "next ")
+			if got := strings.TrimSpace(next); got != c.next {
+				t.Errorf("advised %s, want %s", strconv.Quote(got), strconv.Quote(c.next))
+			}
+		})
+	}
+}
