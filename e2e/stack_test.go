@@ -322,9 +322,7 @@ func (f final) Unwrap() error { return f.error }
 func poll(what string, ask func() error) error {
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
-	tick := time.NewTicker(25 * time.Millisecond)
-	defer tick.Stop()
-	for {
+	for pause := 25 * time.Millisecond; ; pause = min(pause*3/2, time.Second/2) {
 		err := ask()
 		if err == nil {
 			return nil
@@ -335,7 +333,7 @@ func poll(what string, ask func() error) error {
 		select {
 		case <-ctx.Done():
 			return fmt.Errorf("waited %s until %s: %w", patience, what, err)
-		case <-tick.C:
+		case <-time.After(pause):
 		}
 	}
 }
