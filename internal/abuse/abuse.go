@@ -137,14 +137,15 @@ func Cases() ([]Case, error) {
 		if name == elsewhereFile {
 			continue
 		}
-		var cases []Case
-		if err := read(name, &cases); err != nil {
-			return nil, err
+		text, err := files.ReadFile(name)
+		if err != nil {
+			return nil, fmt.Errorf("read abuse cases: %w", err)
+		}
+		cases, err := Parse(text)
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", name, err)
 		}
 		for _, c := range cases {
-			if err := c.check(); err != nil {
-				return nil, fmt.Errorf("%s: case %q: %w", name, c.ID, err)
-			}
 			if seen[c.ID] {
 				return nil, fmt.Errorf("%s: case %q is there twice", name, c.ID)
 			}
@@ -155,21 +156,31 @@ func Cases() ([]Case, error) {
 	return all, nil
 }
 
-// ElsewhereTests reads the list of tests in other packages.
-func ElsewhereTests() ([]Elsewhere, error) {
-	var list []Elsewhere
-	return list, read(elsewhereFile, &list)
+// Parse reads the cases of one file. What the schema does not know, and a case that contradicts itself, is an error.
+func Parse(text []byte) ([]Case, error) {
+	var cases []Case
+	if err := yaml.UnmarshalStrict(text, &cases); err != nil {
+		return nil, fmt.Errorf("parse abuse cases: %w", err)
+	}
+	for _, c := range cases {
+		if err := c.check(); err != nil {
+			return nil, fmt.Errorf("case %q: %w", c.ID, err)
+		}
+	}
+	return cases, nil
 }
 
-func read(name string, into any) error {
-	text, err := files.ReadFile(name)
+// ElsewhereTests reads the list of tests in other packages.
+func ElsewhereTests() ([]Elsewhere, error) {
+	text, err := files.ReadFile(elsewhereFile)
 	if err != nil {
-		return fmt.Errorf("read abuse cases: %w", err)
+		return nil, fmt.Errorf("read tests elsewhere: %w", err)
 	}
-	if err := yaml.UnmarshalStrict(text, into); err != nil {
-		return fmt.Errorf("%s: %w", name, err)
+	var list []Elsewhere
+	if err := yaml.UnmarshalStrict(text, &list); err != nil {
+		return nil, fmt.Errorf("%s: %w", elsewhereFile, err)
 	}
-	return nil
+	return list, nil
 }
 
 var idForm = regexp.MustCompile(`^[A-Z][0-9]{1,2}\.[a-z0-9-]+$`)

@@ -20,12 +20,13 @@ import (
 	"github.com/caracal-gateway/caracal/token"
 )
 
+var start = time.Date(2026, 1, 15, 10, 30, 0, 0, time.UTC)
+
 // TestTheDecisionServiceStandsEveryCase gives the service what Envoy would, without what Envoy does for it before.
 func TestTheDecisionServiceStandsEveryCase(t *testing.T) {
-	now := time.Date(2026, 1, 15, 10, 30, 0, 0, time.UTC)
-	s := newStage(t, now)
+	s := newStage(t, start)
 	s.names["port.trap"], s.names["port.gateway"] = "9", "8443"
-	clock := extauthz.NewClock(func() time.Duration { return 0 }, func() time.Time { return now })
+	clock := extauthz.NewClock(func() time.Duration { return 0 }, func() time.Time { return start })
 	events := &recorder{}
 	service := extauthz.New(extauthz.Config{
 		Clock: clock, Recorder: events, Routes: func(string) bool { return true }, Log: slog.New(slog.DiscardHandler),
