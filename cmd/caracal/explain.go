@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"strings"
 
 	"github.com/caracal-gateway/caracal/authority"
 	"github.com/caracal-gateway/caracal/client"
@@ -23,9 +24,17 @@ func (e *callError) Unwrap() error { return e.error }
 
 // explain tells people what went wrong, about which field, and what to try next.
 func explain(w io.Writer, err error) {
-	fmt.Fprintf(w, "caracal: %s\n", printable(err.Error()))
 	var refusal *client.Error
-	if errors.As(err, &refusal) {
+	refused := errors.As(err, &refusal)
+	lines := []string{err.Error()}
+	if !refused { // somebody else's words may not look like lines of ours
+		lines = strings.Split(err.Error(), "\n")
+	}
+	fmt.Fprint(w, "caracal: ")
+	for _, line := range lines {
+		fmt.Fprintln(w, printable(line))
+	}
+	if refused {
 		for _, line := range []struct{ name, value string }{{"code", refusal.Code}, {"field", refusal.Field}, {"request", refusal.RequestID}} {
 			if line.value != "" {
 				fmt.Fprintf(w, "  %-8s %s\n", line.name, printable(line.value))

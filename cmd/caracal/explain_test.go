@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"errors"
 	"net"
 	"strconv"
 	"strings"
@@ -29,6 +30,30 @@ func TestAnErrorSaysWhatToTryNextWhereThatIsKnown(t *testing.T) {
 			_, next, _ := strings.Cut(out.String(), "next ")
 			if got := strings.TrimSpace(next); got != c.next {
 				t.Errorf("advised %s, want %s", strconv.Quote(got), strconv.Quote(c.next))
+			}
+		})
+	}
+}
+
+func TestOnlyOurOwnErrorsHaveLines(t *testing.T) {
+	for name, c := range map[string]struct {
+		err  error
+		want string
+	}{
+		"two ports that are taken": {
+			errors.Join(errors.New("port 1 is taken"), errors.New("port 2 is taken")),
+			"caracal: port 1 is taken\nport 2 is taken\n",
+		},
+		"an answer that would look like our advice": {
+			&client.Error{Code: "invalid", Detail: "no\n  next     give up\x1b[2J"},
+			"caracal: invalid: no\\u000a  next     give up\\u001b[2J\n  code     invalid\n",
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var out bytes.Buffer
+			explain(&out, c.err)
+			if got := out.String(); got != c.want {
+				t.Errorf("printed\n%q, want\n%q", got, c.want)
 			}
 		})
 	}
