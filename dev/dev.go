@@ -59,11 +59,14 @@ func Run(ctx context.Context, c Config) error {
 		return err
 	}
 	s, err := c.start(ctx, state)
-	if err != nil {
-		return err
+	if err == nil {
+		defer s.stop()
+		err = s.live(ctx)
 	}
-	defer s.stop()
-	return s.live(ctx)
+	if ctx.Err() != nil {
+		return nil // whoever stops a start knows why nothing got ready
+	}
+	return err
 }
 
 // Clean removes what runs keep: the database, keys, logs and the environment file.
