@@ -1,0 +1,189 @@
+package sync_test
+
+import (
+	"context"
+	"strings"
+	"testing"
+
+	"google.golang.org/grpc/codes"
+
+	"github.com/caracal-gateway/caracal/authority"
+	"github.com/caracal-gateway/caracal/controlplane"
+	"github.com/caracal-gateway/caracal/internal/syncpb"
+)
+
+func TestAStreamIsForTheProcessThatEnrolled(t *testing.T) {
+	p := newPlane(t)
+	ours, theirs := p.team("ours"), p.team("theirs")
+	g := p.process(ours, p.gatewayKey(ours).APIKey)
+	sibling := p.process(ours, p.gatewayKey(ours).APIKey)
+	foreign := p.process(theirs, p.gatewayKey(theirs).APIKey)
+	const notFound, noProof = "gateway", "proof is not by the gateway's enrolled key"
+	for sentence, c := range map[string]struct {
+		first   func(*line) *syncpb.GatewayMessage
+		code    codes.Code
+		message string
+	}{
+		"not for one of another key of the workspace": {func(l *line) *syncpb.GatewayMessage { return sibling.hello(l, 0) }, codes.NotFound, notFound},
+		"not for one of another workspace":            {func(l *line) *syncpb.GatewayMessage { return foreign.hello(l, 0) }, codes.NotFound, notFound},
+		"not for one that nobody knows": {func(l *line) *syncpb.GatewayMessage {
+			return (&process{private: g.private, id: string(authority.NewID[authority.GatewayID]())}).hello(l, 0)
+		}, codes.NotFound, notFound},
+		"not with another process's proof": {func(l *line) *syncpb.GatewayMessage {
+			return (&process{private: sibling.private, id: g.id}).hello(l, 0)
+		}, codes.Unauthenticated, noProof},
+		"not with the proof of an earlier stream": {func(*line) *syncpb.GatewayMessage {
+			earlier := g.dial(g.key.Reveal())
+			earlier.hangUp()
+			return g.hello(earlier, 0)
+		}, codes.Unauthenticated, noProof},
+		"not without a hello": {func(*line) *syncpb.GatewayMessage {
+			return &syncpb.GatewayMessage{Message: &syncpb.GatewayMessage_Acknowledged{Acknowledged: &syncpb.Acknowledged{Revision: 1}}}
+		}, codes.InvalidArgument, "has to be a hello"},
+		"not with a hello twice": {func(l *line) *syncpb.GatewayMessage {
+			l.tell(g.hello(l, 0))
+			return g.hello(l, 0)
+		}, codes.InvalidArgument, "unexpected message"},
+	} {
+		t.Run(sentence, func(t *testing.T) {
+			l := g.dial(g.key.Reveal())
+			l.t = t
+			l.tell(c.first(l))
+			l.wantEnd(c.code, c.message)
+		})
+	}
+}
+
+func TestAGatewayIsSentEachChange(t *testing.T) {
+	p := newPlane(t)
+	ours := p.team("ours")
+	g := p.process(ours, p.gatewayKey(ours).APIKey)
+	l := g.join(0)
+	first := l.bundle()
+	if now := l.current(7); now != first {
+		t.Errorf("the current revision is %d, the bundle's %d", now, first)
+	}
+	p.mandate(ours)
+	if next := l.bundle(); next != first+1 {
+		t.Errorf("after a change the bundle is of revision %d, want %d", next, first+1)
+	}
+}
+
+func TestABundleIsNotSentAgainToAProcessThatAcknowledgedIt(t *testing.T) {
+	p := newPlane(t)
+	ours := p.team("ours")
+	g := p.process(ours, p.gatewayKey(ours).APIKey)
+	l := g.join(0)
+	revision := l.bundle()
+
+	// It claims to enforce what it has not acknowledged here: the number may be another history's.
+	claiming := g.join(revision)
+	if again := claiming.bundle(); again != revision {
+		t.Errorf("sent %d, want %d", again, revision)
+	}
+	claiming.acknowledge(revision)
+	claiming.current(1)
+
+	known := g.join(revision)
+	if now := known.current(1); now != revision {
+		t.Errorf("the current revision is %d, want %d and no bundle before it", now, revision)
+	}
+	p.mandate(ours)
+	if next := known.bundle(); next != revision+1 {
+		t.Errorf("sent %d, want %d", next, revision+1)
+	}
+}
+
+func TestARevokedGatewayKeyEndsItsStreamAtOnce(t *testing.T) {
+	p := newPlane(t)
+	ours := p.team("ours")
+	key := p.gatewayKey(ours)
+	g := p.process(ours, key.APIKey)
+	l := g.join(0)
+	l.bundle()
+	must(p.RevokeKey(t.Context(), ours.owner, key.Key.ID))(t)
+	l.wantEnd(codes.Unauthenticated, "revoked")
+	_, err := g.record(&syncpb.RecordRequest{Epoch: 1, First: 1, Last: 1, Events: pack(t, decisions(1, 1, 1))})
+	wantStatus(t, err, codes.Unauthenticated, "revoked")
+}
+
+func TestARevisionThatThereIsNotCannotBeAcknowledged(t *testing.T) {
+	p := newPlane(t)
+	ours := p.team("ours")
+	g := p.process(ours, p.gatewayKey(ours).APIKey)
+	l := g.join(0)
+	revision := l.bundle()
+	l.acknowledge(revision + 1)
+	l.wantEnd(codes.InvalidArgument, "the workspace is at revision")
+	if got := p.gateway(ours, g.id); got.AcknowledgedAt != nil {
+		t.Errorf("it is recorded: %+v", got)
+	}
+}
+
+func TestARevocationWaitsForTheGatewaysThatMayStillDecide(t *testing.T) {
+	for sentence, c := range map[string]struct {
+		end     func(*process, *line) // nil: it stays
+		pending bool
+	}{
+		"one that acknowledges":                  {nil, false},
+		"not for one that left in order":         {func(_ *process, l *line) { _ = l.CloseSend(); l.wantEnd(codes.Unknown, "EOF") }, false},
+		"in vain for one whose connection broke": {func(_ *process, l *line) { l.hangUp() }, true},
+	} {
+		t.Run(sentence, func(t *testing.T) {
+			p := newPlane(t)
+			ours := p.team("ours")
+			mandate := p.mandate(ours)
+			g := p.process(ours, p.gatewayKey(ours).APIKey)
+			l := g.join(0)
+			l.acknowledge(l.bundle())
+			l.current(1)
+			if c.end != nil {
+				c.end(g, l)
+				eventually(t, "the control plane notices", func() bool { return !p.gateway(ours, g.id).Connected })
+			}
+			receipts := make(chan controlplane.Receipt, 1)
+			go func() {
+				r, err := p.RevokeMandate(context.Background(), ours.owner, mandate.ID, patience/5)
+				if err != nil {
+					t.Error(err)
+				}
+				receipts <- r.Value
+			}()
+			if c.end == nil {
+				revision := l.bundle()
+				if len(receipts) > 0 {
+					t.Fatalf("answered %+v before the acknowledgement", <-receipts)
+				}
+				l.acknowledge(revision)
+			}
+			r := <-receipts
+			if pending := r.State == controlplane.RevocationPending; pending != c.pending {
+				t.Errorf("receipt %+v", r)
+			}
+			if c.pending && (len(r.Gateways) != 1 || string(r.Gateways[0].GatewayID) != g.id || r.Gateways[0].EnforcedAt != nil) {
+				t.Errorf("the receipt does not name who is waited for: %+v", r)
+			}
+		})
+	}
+}
+
+func TestWhatAGatewayRefusesIsSaidAtTheControlPlane(t *testing.T) {
+	p := newPlane(t)
+	ours := p.team("ours")
+	g := p.process(ours, p.gatewayKey(ours).APIKey)
+	l := g.join(0)
+	revision := l.bundle()
+	l.tell(&syncpb.GatewayMessage{Message: &syncpb.GatewayMessage_Refused{Refused: &syncpb.Refused{
+		Revision: revision, Code: "bundle_older", Message: "it is older\nlevel=ERROR msg=forged " + strings.Repeat("x", 5000),
+	}}})
+	l.tell(&syncpb.GatewayMessage{Message: &syncpb.GatewayMessage_Envoy{Envoy: &syncpb.EnvoyStatus{Revision: revision, Message: "no such\ncluster"}}})
+	l.current(1)
+	log := p.log.String()
+	if !strings.Contains(log, "gateway refused a bundle") || !strings.Contains(log, "code=bundle_older") || strings.Contains(log, "\nlevel=ERROR msg=forged") || len(log) > 5000 {
+		t.Errorf("the log says %s", log)
+	}
+	got := p.gateway(ours, g.id)
+	if got.AcknowledgedAt != nil || !got.Connected || got.EnvoyRefusal != "no such cluster" {
+		t.Errorf("gateway %+v", got)
+	}
+}
