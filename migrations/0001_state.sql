@@ -3,6 +3,9 @@
 -- Row-level security separates workspaces. Every table of a workspace is FORCEd, so that it holds for its owner too,
 -- and has one policy for the application's role, caracal_app, which owns nothing and cannot bypass it. A transaction
 -- names its workspace with set_config('caracal.workspace', …, true).
+--
+-- Functions name pg_temp as the last schema that they search. Unnamed it would be the first, and tables and types that
+-- the application makes there would stand in for what a function of the owner means.
 
 -- +goose Up
 
@@ -11,7 +14,7 @@
 -- +goose StatementBegin
 CREATE FUNCTION current_workspace() RETURNS text
     LANGUAGE plpgsql STABLE PARALLEL SAFE
-    SET search_path = pg_catalog
+    SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
     workspace text := current_setting('caracal.workspace');
@@ -28,7 +31,7 @@ $$;
 -- +goose StatementBegin
 CREATE FUNCTION isolate_workspaces(relation regclass, workspace_column text) RETURNS void
     LANGUAGE plpgsql
-    SET search_path = pg_catalog
+    SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
     EXECUTE format('ALTER TABLE %s ENABLE ROW LEVEL SECURITY', relation);
@@ -161,7 +164,7 @@ GRANT SELECT, INSERT, UPDATE ON mandates TO caracal_app;
 -- +goose StatementBegin
 CREATE FUNCTION child_within_parent() RETURNS trigger
     LANGUAGE plpgsql
-    SET search_path = pg_catalog
+    SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
     parent public.mandates%ROWTYPE;
@@ -185,7 +188,7 @@ CREATE TRIGGER child_within_parent BEFORE INSERT ON mandates
 -- +goose StatementBegin
 CREATE FUNCTION terms_never_change() RETURNS trigger
     LANGUAGE plpgsql
-    SET search_path = pg_catalog
+    SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
     IF (NEW.id, NEW.workspace_id, NEW.issuer_id, NEW.subject_id, NEW.resource_scope, NEW.action_scope, NEW.valid_from,
@@ -336,7 +339,7 @@ CREATE POLICY look_up ON api_keys FOR SELECT TO CURRENT_USER
 CREATE FUNCTION look_up_key(key_id text)
     RETURNS TABLE (workspace_id text, kind text, principal_id text, hash bytea, expires_at timestamptz, revoked_at timestamptz)
     LANGUAGE plpgsql SECURITY DEFINER
-    SET search_path = pg_catalog
+    SET search_path = pg_catalog, pg_temp
 AS $$
 #variable_conflict use_column
 BEGIN
@@ -357,7 +360,7 @@ GRANT EXECUTE ON FUNCTION look_up_key(text) TO caracal_app;
 CREATE FUNCTION look_up_workspaces()
     RETURNS TABLE (id text, slug text, name text, description text, settings jsonb, revision bigint, created_at timestamptz)
     LANGUAGE plpgsql SECURITY DEFINER
-    SET search_path = pg_catalog
+    SET search_path = pg_catalog, pg_temp
 AS $$
 #variable_conflict use_column
 BEGIN
@@ -376,7 +379,7 @@ GRANT EXECUTE ON FUNCTION look_up_workspaces() TO caracal_app;
 CREATE FUNCTION look_up_revisions(workspaces text[])
     RETURNS TABLE (id text, revision bigint)
     LANGUAGE plpgsql SECURITY DEFINER
-    SET search_path = pg_catalog
+    SET search_path = pg_catalog, pg_temp
 AS $$
 #variable_conflict use_column
 BEGIN

@@ -61,7 +61,7 @@ GRANT SELECT, INSERT ON event_batches TO caracal_app;
 -- +goose StatementBegin
 CREATE FUNCTION ensure_event_partition(moment timestamptz) RETURNS void
     LANGUAGE plpgsql SECURITY DEFINER
-    SET search_path = pg_catalog
+    SET search_path = pg_catalog, pg_temp
     SET timezone = 'UTC'
 AS $$
 DECLARE
@@ -93,7 +93,7 @@ CREATE POLICY expire ON event_outcomes FOR ALL TO CURRENT_USER USING (current_se
 -- +goose StatementBegin
 CREATE FUNCTION expire_events() RETURNS bigint
     LANGUAGE plpgsql SECURITY DEFINER
-    SET search_path = pg_catalog
+    SET search_path = pg_catalog, pg_temp
     SET timezone = 'UTC'
 AS $$
 DECLARE
