@@ -181,7 +181,8 @@ func (g *gateway) envoy() part {
 	}
 	return child.Program{
 		Name: "envoy", Path: g.EnvoyPath, Arguments: g.bootstrap.arguments(), Grace: drainTime, Log: g.Log,
-		Line: func(line string) { g.Log.Info("envoy", "line", line) },
+		Environment: []string{}, // ours holds the gateway's key and destinations' secrets
+		Line:        func(line string) { g.Log.Info("envoy", "line", line) },
 	}.Run
 }
 
