@@ -3,6 +3,7 @@ package abuse_test
 import (
 	"encoding/json"
 	"log/slog"
+	"net/http"
 	"slices"
 	"strings"
 	"sync"
@@ -78,7 +79,7 @@ func described(m abuse.Message) *authv3.CheckRequest {
 	list = append(list, raw("x-forwarded-proto", "http"), raw("x-envoy-external-address", "192.0.2.2"))
 	mode := envoy.ModeSelf
 	switch path, _, _ := strings.Cut(m.Path, "?"); {
-	case m.Method == "CONNECT":
+	case m.Method == http.MethodConnect:
 		mode = envoy.ModeConnect
 	case path == "/api/proxy":
 		mode = envoy.ModeProxy

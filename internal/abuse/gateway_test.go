@@ -57,7 +57,7 @@ func (f *front) setTrap(t *testing.T) netip.AddrPort {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { listener.Close() })
+	t.Cleanup(func() { _ = listener.Close() })
 	go func() {
 		for {
 			connection, err := listener.Accept()
@@ -65,7 +65,7 @@ func (f *front) setTrap(t *testing.T) netip.AddrPort {
 				return // the test is over
 			}
 			f.trapped.Add(1)
-			connection.Close()
+			_ = connection.Close()
 		}
 	}()
 	return netip.MustParseAddrPort(listener.Addr().String())
@@ -160,7 +160,7 @@ func (f *front) start(t *testing.T, roots []byte) {
 		if err := <-ended; err != nil {
 			t.Error(err)
 		}
-		log.Close()
+		_ = log.Close()
 		if text, err := os.ReadFile(log.Name()); err == nil && t.Failed() {
 			t.Logf("log of the gateway:\n%s", text)
 		}
@@ -184,7 +184,7 @@ func (f *front) awaitRequest(t *testing.T) {
 			last = err.Error()
 		} else {
 			body, _ := io.ReadAll(response.Body) // what came is told if it was not what was wanted
-			response.Body.Close()
+			_ = response.Body.Close()
 			if response.StatusCode == http.StatusOK {
 				return
 			}

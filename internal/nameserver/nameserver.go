@@ -15,11 +15,11 @@ import (
 // other exists, until the test ends. The addresses of a name may be of both families.
 func Start(t testing.TB, table map[string][]string) netip.AddrPort {
 	t.Helper()
-	socket, err := net.ListenPacket("udp", "127.0.0.1:0")
+	socket, err := new(net.ListenConfig).ListenPacket(t.Context(), "udp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { socket.Close() })
+	t.Cleanup(func() { _ = socket.Close() })
 	go func() {
 		buffer := make([]byte, 1500)
 		for {
