@@ -25,7 +25,7 @@ run: tools-check ## start all of Caracal on this machine, play the main job, sta
 	@$(MAKE) --no-print-directory build
 	@exec bin/caracal dev
 
-clean-data: ## remove what `make run` keeps: database, keys, logs
+clean-data: build ## remove what `make run` keeps: database, keys, logs
 	@bin/caracal dev --clean-data
 
 test: tools-check ## every promise once, on the real Envoy and PostgreSQL

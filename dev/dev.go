@@ -46,6 +46,9 @@ const (
 
 // Run starts everything, plays the story, and stays until ctx ends. It returns once all that it started has stopped.
 func Run(ctx context.Context, c Config) error {
+	if _, err := os.Stat(c.demo(policyFile)); err != nil {
+		return fmt.Errorf("%s is not Caracal's project (%w): run this in the directory that holds demo/", c.Project, err)
+	}
 	state, err := provision.StateDir(c.Project, c.StateDir, os.Getuid())
 	if err != nil {
 		return err
@@ -92,6 +95,9 @@ func Clean(c Config) error {
 	return err
 }
 
+// demo is the path of a file that comes with the project.
+func (c Config) demo(name string) string { return filepath.Join(c.Project, "demo", name) }
+
 func (c Config) environmentFile() string { return filepath.Join(c.Project, ".caracal", "dev.env") }
 
 // lock makes the state directory this process's own until it ends.
@@ -101,7 +107,7 @@ func lock(state string) (unlock func(), err error) {
 		return nil, fmt.Errorf("lock the state directory: %w", err)
 	}
 	if err := syscall.Flock(int(file.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
-		return nil, errors.Join(fmt.Errorf("another `caracal dev` runs in %s; stop it first, or choose another directory with CARACAL_STATE_DIR", state), file.Close())
+		return nil, errors.Join(fmt.Errorf("another `caracal dev` runs in %s; stop it first, with Ctrl-C in its terminal", state), file.Close())
 	}
 	return func() { _ = file.Close() }, nil // the end of the process releases it as well
 }

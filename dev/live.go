@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"time"
@@ -101,9 +102,11 @@ func (s *stack) introduce(w *workspace) {
 	s.say(`
 Everything works and stays up until Ctrl-C.
 
-  control plane   %s        logs   %s
+  control plane   %s
   gateway         %s
   echo upstream   %s  (a name that only the gateway can reach)
+  logs            %s
+  credentials     %s  (the gateway's; see docs/guide.md)
 
 In another terminal, in this directory:
 
@@ -124,5 +127,5 @@ In another terminal, in this directory:
     --resource 'host:example.com:443/*' --action read --validity 1h
   curl $CARACAL_GATEWAY_URL/api/proxy -H "Authorization: Bearer $CARACAL_AGENT_JWT" \
     -H "X-Caracal-Mandate: <its mandate_id>" -H "X-Caracal-Target-URL: https://example.com/"
-`, s.controlURL(), s.state+"/logs", s.gatewayURL(), s.upstreamURL(), denial)
+`, s.controlURL(), s.gatewayURL(), s.upstreamURL(), filepath.Join(s.state, "logs"), filepath.Join(s.state, "credentials"), denial)
 }

@@ -28,6 +28,7 @@ type result struct {
 	request    string // for people
 	status     int
 	reason     string
+	outcome    string // of what was not refused, where "allowed" would not say it
 	detail     string
 	decisionID string
 }
@@ -45,16 +46,12 @@ func (s *stack) play(ctx context.Context, w *workspace) error {
 		if err != nil {
 			return fmt.Errorf("step %d, %s: %w", i+1, st.title, err)
 		}
-		verdict := "allowed"
-		if got.reason != "" {
-			verdict = got.reason
-		}
-		s.say("  %d. %-37s %-54s → %d %s", i+1, st.title, got.request, got.status, verdict)
+		s.say("  %d. %-38s %-54s → %d %s", i+1, st.title, got.request, got.status, cmp.Or(got.reason, got.outcome, "allowed"))
 		if got.detail != "" {
-			s.say("     %-37s %s", "", got.detail)
+			s.say("     %-38s %s", "", got.detail)
 		}
 		if p.ownPolicy && got.reason != st.reason && regoDecides(got.reason) && regoDecides(st.reason) {
-			s.say("     %-37s %s", "", "(the Rego policy that is active now is yours, not the demo's)")
+			s.say("     %-38s %s", "", "(the Rego policy that is active now is yours, not the demo's)")
 			continue
 		}
 		if got.status != st.status || got.reason != st.reason {
@@ -170,7 +167,7 @@ func (p *performance) delegation(ctx context.Context, resources []string, into *
 	if into != nil {
 		*into = made
 	}
-	return result{status: http.StatusCreated}, nil
+	return result{status: http.StatusCreated, outcome: "delegated"}, nil
 }
 
 func (p *performance) revoke(ctx context.Context) (result, error) {
@@ -179,7 +176,7 @@ func (p *performance) revoke(ctx context.Context) (result, error) {
 		return result{}, err
 	}
 	return result{
-		request: "owner: revoke " + string(p.parent.ID), status: http.StatusOK,
+		request: "owner: revoke " + string(p.parent.ID), status: http.StatusOK, outcome: "revoked",
 		detail: fmt.Sprintf("%s: %d mandates, revision %d", receipt.State, len(receipt.Mandates), receipt.Revision),
 	}, nil
 }

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net/http"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -24,6 +25,10 @@ const (
 	renewedValidity = 12 * time.Hour
 	// revocationWait is how long the story waits for the gateway to confirm a revocation.
 	revocationWait = 10 * time.Second
+	// stepTimeout bounds one step of the set-up.
+	stepTimeout = 30 * time.Second
+	// policyFile and its tests are in demo/.
+	policyFile = "policy.rego"
 )
 
 // workspace is the demo's workspace as this machine remembers it: who is in it, and their keys. It is written after
@@ -68,18 +73,25 @@ func (s *stack) setUp(ctx context.Context) (*workspace, error) {
 		if step.done {
 			continue
 		}
-		err := step.make(ctx)
-		if err == nil {
-			err = w.keep()
-		}
-		if err != nil {
-			return nil, fmt.Errorf("set up the workspace: %w", err)
+		if err := w.finish(ctx, step.make); err != nil {
+			return nil, fmt.Errorf("set up the workspace: %w (`make clean-data` starts over)", err)
 		}
 	}
-	if err := w.adjustUpstream(ctx); err != nil {
-		return nil, fmt.Errorf("set up the destination %s: %w (`make clean-data` starts over)", UpstreamHost, err)
+	return w, w.adjustUpstream(ctx)
+}
+
+// finish makes a step and keeps what came of it. What the control plane has made is kept, also when the start is
+// interrupted meanwhile: keys are told only once.
+func (w *workspace) finish(ctx context.Context, do func(context.Context) error) error {
+	if ctx.Err() != nil {
+		return ctx.Err()
 	}
-	return w, nil
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), stepTimeout)
+	defer cancel()
+	if err := do(ctx); err != nil {
+		return err
+	}
+	return w.keep()
 }
 
 // keep writes the file whole or not at all.
@@ -171,8 +183,12 @@ func (w *workspace) adjustUpstream(ctx context.Context) error {
 		return err
 	}
 	all, err := c.Destinations(ctx, 1000)
+	var refusal *client.Error
+	if errors.As(err, &refusal) && refusal.Status == http.StatusUnauthorized {
+		return fmt.Errorf("the database does not know the keys in %s: use the database of the last run again, or `make clean-data` starts over", w.path)
+	}
 	if err != nil {
-		return err
+		return fmt.Errorf("find the destination %s: %w", UpstreamHost, err)
 	}
 	wanted := w.destination()
 	for _, d := range all {
@@ -180,15 +196,17 @@ func (w *workspace) adjustUpstream(ctx context.Context) error {
 			return nil
 		}
 	}
-	_, err = c.ReplaceDestination(ctx, w.Upstream, wanted)
-	return err
+	if _, err = c.ReplaceDestination(ctx, w.Upstream, wanted); err != nil {
+		return fmt.Errorf("set up the destination %s: %w (`make clean-data` starts over)", UpstreamHost, err)
+	}
+	return nil
 }
 
 // pushPolicy makes demo/policy.rego the workspace's active Rego policy.
 func (w *workspace) pushPolicy(ctx context.Context) error {
 	modules := map[string]string{}
-	for _, name := range []string{"policy.rego", "policy_test.rego"} {
-		text, err := os.ReadFile(filepath.Join(w.stack.Project, "demo", name))
+	for _, name := range []string{policyFile, "policy_test.rego"} {
+		text, err := os.ReadFile(w.stack.demo(name))
 		if err != nil {
 			return fmt.Errorf("read the demo's policy: %w", err)
 		}

@@ -14,15 +14,17 @@ case "$(uname -m)" in
 esac
 
 if command -v go >/dev/null 2>&1; then
-  version=$(go env GOVERSION | sed -E 's/^go([0-9]+\.[0-9]+).*/\1/')
-  if older "$version" 1.26; then say "Go 1.26 or newer is needed; $(command -v go) is $version (https://go.dev/dl/)"; fi
+  version=$(go version 2>/dev/null | sed -E 's/.*go([0-9]+\.[0-9]+).*/\1/')
+  if [ -z "$version" ]; then say "$(command -v go) does not run: install Go 1.26 or newer (https://go.dev/dl/)"
+  elif older "$version" 1.26; then say "Go 1.26 or newer is needed; $(command -v go) is $version (https://go.dev/dl/)"; fi
 else
   say "Go is missing: install Go 1.26 or newer (https://go.dev/dl/)"
 fi
 
 if command -v python3 >/dev/null 2>&1; then
-  version=$(python3 -c 'import sys; print("%d.%d" % sys.version_info[:2])')
-  if older "$version" 3.10; then say "Python 3.10 or newer is needed; $(command -v python3) is $version"; fi
+  version=$(python3 -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null)
+  if [ -z "$version" ]; then say "$(command -v python3) does not run: install Python 3.10 or newer"
+  elif older "$version" 3.10; then say "Python 3.10 or newer is needed; $(command -v python3) is $version"; fi
 else
   say "Python 3 is missing: install python3, 3.10 or newer"
 fi
