@@ -9,6 +9,13 @@ import (
 	"github.com/caracal-gateway/caracal/token"
 )
 
+// What the signatures of the mandates in a bundle may weigh together, in bytes, and those among them that one agent or
+// service asked for. A workspace with more has a bundle that is too large to seal: no revocation would reach a gateway.
+const (
+	maxMandates    = 32 << 20
+	maxOwnMandates = 4 << 20
+)
+
 // MandateRequest asks for a mandate.
 type MandateRequest struct {
 	IssuerID        authority.PrincipalID `json:"issuer_id"`
@@ -115,6 +122,9 @@ func (s *Service) seal(ctx context.Context, tx *postgres.Tx, ch *change, m autho
 	if m.Signature, err = token.SignMandate(signer, keys.set.Deployment, m); err != nil {
 		return m, err
 	}
+	if err := weigh(ctx, tx, ch, m); err != nil {
+		return m, err
+	}
 	if err := tx.InsertMandate(ctx, m); err != nil {
 		return m, err
 	}
@@ -125,6 +135,22 @@ func (s *Service) seal(ctx context.Context, tx *postgres.Tx, ch *change, m autho
 		Detail: map[string]any{"mandate": terms},
 	})
 	return m, nil
+}
+
+// weigh refuses a mandate that the workspace's bundle has no room for.
+func weigh(ctx context.Context, tx *postgres.Tx, ch *change, m authority.Mandate) error {
+	everybodys, own, err := tx.MandateWeight(ctx, m.RequestedBy, ch.at.Add(-endedKept))
+	if err != nil {
+		return err
+	}
+	weight := int64(len(m.Signature))
+	if everybodys+weight > maxMandates {
+		return &authority.Error{Code: authority.CodeLimited, Message: "the workspace has as many mandates as its gateways can take; those that ended count for a day"}
+	}
+	if ch.caller.isAgent() && own+weight > maxOwnMandates {
+		return &authority.Error{Code: authority.CodeLimited, Message: "the caller has asked for as many mandates as one may have; those that ended count for a day"}
+	}
+	return nil
 }
 
 // parties are the principals that a chain rests on.

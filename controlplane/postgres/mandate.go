@@ -123,3 +123,10 @@ func (t *Tx) MandatesEndingAfter(ctx context.Context, at time.Time) ([]authority
 	}
 	return list, translate("read mandates", err)
 }
+
+// MandateWeight tells what the signatures of the mandates that MandatesEndingAfter reads weigh, in bytes: all of them, and
+// those that one principal asked for.
+func (t *Tx) MandateWeight(ctx context.Context, requester authority.PrincipalID, at time.Time) (everybodys, own int64, err error) {
+	row, err := t.q.MandateWeight(ctx, query.MandateWeightParams{WorkspaceID: t.workspace, RequestedBy: requester, Ending: at})
+	return row.Everybodys, row.Own, translate("weigh mandates", err)
+}

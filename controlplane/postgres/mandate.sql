@@ -83,3 +83,10 @@ SELECT id, workspace_id, issuer_id, subject_id, resource_scope, action_scope, va
 FROM mandates
 WHERE workspace_id = @workspace_id AND valid_until > @ending AND (revoked_at IS NULL OR revoked_at > @ending)
 ORDER BY level, created_at, id;
+
+-- What the signatures of the mandates in a bundle weigh: all of them, and those that one principal asked for.
+-- name: MandateWeight :one
+SELECT coalesce(sum(octet_length(signature)), 0)::bigint AS everybodys,
+    coalesce(sum(octet_length(signature)) FILTER (WHERE requested_by = @requested_by), 0)::bigint AS own
+FROM mandates
+WHERE workspace_id = @workspace_id AND valid_until > @ending AND (revoked_at IS NULL OR revoked_at > @ending);

@@ -281,6 +281,32 @@ func (q *Queries) Mandate(ctx context.Context, arg MandateParams) (MandateRow, e
 	return i, err
 }
 
+const mandateWeight = `-- name: MandateWeight :one
+SELECT coalesce(sum(octet_length(signature)), 0)::bigint AS everybodys,
+    coalesce(sum(octet_length(signature)) FILTER (WHERE requested_by = $1), 0)::bigint AS own
+FROM mandates
+WHERE workspace_id = $2 AND valid_until > $3 AND (revoked_at IS NULL OR revoked_at > $3)
+`
+
+type MandateWeightParams struct {
+	RequestedBy authority.PrincipalID
+	WorkspaceID authority.WorkspaceID
+	Ending      time.Time
+}
+
+type MandateWeightRow struct {
+	Everybodys int64
+	Own        int64
+}
+
+// What the signatures of the mandates in a bundle weigh: all of them, and those that one principal asked for.
+func (q *Queries) MandateWeight(ctx context.Context, arg MandateWeightParams) (MandateWeightRow, error) {
+	row := q.db.QueryRow(ctx, mandateWeight, arg.RequestedBy, arg.WorkspaceID, arg.Ending)
+	var i MandateWeightRow
+	err := row.Scan(&i.Everybodys, &i.Own)
+	return i, err
+}
+
 const mandates = `-- name: Mandates :many
 SELECT id, workspace_id, issuer_id, subject_id, resource_scope, action_scope, valid_from, valid_until, parent_id,
     delegation_depth, level, requested_by, consent, policy_id, policy_version, revoked, revoked_at, revoked_by,
