@@ -17,8 +17,12 @@ import (
 
 // Bounds of what waits to be shipped. What does not fit is lost, counted, and leaves a gap in the sequence that the
 // control plane sees.
+//
+// Anyone who reaches the port can be denied as often as he likes, so that denials never take the room that the record of
+// what was allowed needs.
 const (
 	shipQueue    = 50_000
+	denialQueue  = shipQueue / 2
 	shipBatch    = 500
 	shipInterval = 500 * time.Millisecond
 	shipTimeout  = 5 * time.Second
@@ -54,7 +58,11 @@ func (s *shipper) Record(e authority.Event) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.sequence++
-	if len(s.events) >= shipQueue {
+	room := shipQueue
+	if e.Type == authority.EventDenied {
+		room = denialQueue
+	}
+	if len(s.events) >= room {
 		s.lost++
 		return
 	}
