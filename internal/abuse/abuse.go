@@ -86,6 +86,8 @@ type Answer struct {
 	GRPC int `json:"grpc"`
 	// Reset says that the stream ends without an answer, as HTTP/2 asks for where a message is malformed.
 	Reset bool `json:"reset"`
+	// Closed says that Envoy takes nothing more on the connection, so that what follows is not taken for a request.
+	Closed bool `json:"closed"`
 }
 
 func (a Answer) refuses() bool { return a.Error != "" || a.GRPC != 0 || a.Reset }
@@ -197,6 +199,8 @@ func (c Case) check() error {
 		return errors.New("the levels are check, envoy or both")
 	case c.EnvoyAnswer != nil && !c.At(AtEnvoy):
 		return errors.New("it has an answer of Envoy's and is not played through it")
+	case c.Answer.Closed && c.At(AtCheck):
+		return errors.New("only Envoy closes connections")
 	case c.At(AtCheck) && (r.Lines != nil || r.Trailers != nil):
 		return errors.New("only Envoy reads lines and trailers")
 	case r.Protocol != "" && r.Protocol != "http/1.1" && r.Protocol != "h2":

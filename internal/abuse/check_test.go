@@ -142,12 +142,13 @@ type reply struct {
 	Code   string `json:"code"`
 	grpc   int
 	reset  bool
+	closed bool
 }
 
 func wantAnswer(t *testing.T, c abuse.Case, level abuse.Level, got reply) {
 	t.Helper()
 	want := c.AnswerAt(level)
-	if diff := cmp.Diff(want, abuse.Answer{Status: got.status, Error: got.Error, Code: got.Code, GRPC: got.grpc, Reset: got.reset}); diff != "" {
+	if diff := cmp.Diff(want, abuse.Answer{Status: got.status, Error: got.Error, Code: got.Code, GRPC: got.grpc, Reset: got.reset, Closed: got.closed}); diff != "" {
 		t.Errorf("%s (-want +got):\n%s", c.Title, diff)
 	}
 }

@@ -10,6 +10,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"os"
 	"strconv"
 	"strings"
 	"testing"
@@ -30,7 +31,7 @@ func TestTheGatewayStandsEveryCase(t *testing.T) {
 			if c.Request.Protocol == "h2" {
 				send = f.send2
 			}
-			wantAnswer(t, c, abuse.AtEnvoy, send(t, message))
+			wantAnswer(t, c, abuse.AtEnvoy, send(t, message, c.AnswerAt(abuse.AtEnvoy).Closed))
 			seen := f.upstream.Requests()
 			if c.Upstream == nil {
 				if len(seen) != 0 {
@@ -73,14 +74,15 @@ func arrivedAt(r echo.Request) arrived {
 	return a
 }
 
-// send writes a message to the gateway port and reads one answer.
-func (f *front) send(t *testing.T, m abuse.Message) reply {
+// send writes a message to the gateway port and reads one answer, and on request the end of the connection.
+func (f *front) send(t *testing.T, m abuse.Message, untilClosed bool) reply {
 	t.Helper()
 	connection := f.connect(t)
 	if _, err := connection.Write(m.Wire()); err != nil {
 		t.Fatal(err)
 	}
-	response, err := http.ReadResponse(bufio.NewReader(connection), &http.Request{Method: m.Method})
+	reader := bufio.NewReader(connection)
+	response, err := http.ReadResponse(reader, &http.Request{Method: m.Method})
 	if err != nil {
 		t.Fatalf("read answer: %v", err)
 	}
@@ -92,7 +94,12 @@ func (f *front) send(t *testing.T, m abuse.Message) reply {
 	if err != nil && !errors.Is(err, io.ErrUnexpectedEOF) {
 		t.Fatalf("read answer: %v", err)
 	}
-	return told(t, response.StatusCode, response.Header, body)
+	r := told(t, response.StatusCode, response.Header, body)
+	if untilClosed {
+		rest, err := io.ReadAll(reader)
+		r.closed = len(rest) == 0 && !errors.Is(err, os.ErrDeadlineExceeded)
+	}
+	return r
 }
 
 func (f *front) connect(t *testing.T) net.Conn {

@@ -16,7 +16,7 @@ import (
 
 // send2 sends a message as one HTTP/2 stream, frame by frame, so that nothing in between can mend it. A stream that
 // Envoy resets without an answer is told as such.
-func (f *front) send2(t *testing.T, m abuse.Message) reply {
+func (f *front) send2(t *testing.T, m abuse.Message, _ bool) reply {
 	t.Helper()
 	connection := f.connect(t)
 	if _, err := connection.Write([]byte(http2.ClientPreface)); err != nil {
