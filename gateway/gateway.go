@@ -82,8 +82,10 @@ func Run(ctx context.Context, c Config) error {
 		return err
 	}
 	defer unlock()
-	if err := portIsFree(c.Listen); err != nil {
-		return err
+	if c.EnvoyPath != "" { // an operator's Envoy may hold the port already
+		if err := portIsFree(c.Listen); err != nil {
+			return err
+		}
 	}
 	private, err := processKey(filepath.Join(c.StateDir, "process.key"))
 	if err != nil {
@@ -129,7 +131,7 @@ func assemble(ctx context.Context, c Config, at sockets, private ed25519.Private
 	if g.xds, err = newXDS(context.WithoutCancel(ctx), host.NodeID, envoy.Merge(g.fixed, envoy.BuiltIn()), g.reportEnvoy, c.Log); err != nil {
 		return nil, err
 	}
-	g.state = newState(c.Interval, g.clock.Now, func() (string, bool) { return g.xds.Refusal(), g.xds.Ready() }, c.Log)
+	g.state = newState(c.Interval, g.clock.Now, g.xds.Verdict, c.Log)
 	g.service = extauthz.New(extauthz.Config{
 		Clock: g.clock, Recorder: g.shipper, Credentials: c.Credentials, Routes: g.xds.Accepted,
 		Listeners: []netip.AddrPort{c.Listen}, Log: c.Log,

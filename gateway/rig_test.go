@@ -146,10 +146,6 @@ func (g *running) wait(t *testing.T) error {
 
 func (r *rig) start() *running {
 	r.t.Helper()
-	binary, err := provision.Envoy(r.t.Context(), provision.Config{Getenv: os.Getenv, CacheDir: cacheDir(r.t)})
-	if err != nil {
-		r.t.Fatal(err)
-	}
 	control, err := url.Parse(r.control.url())
 	if err != nil {
 		r.t.Fatal(err)
@@ -160,7 +156,7 @@ func (r *rig) start() *running {
 		defer close(g.ended)
 		g.err = gateway.Run(ctx, gateway.Config{
 			Control: control, Key: r.key, Workspace: r.slug, Interval: time.Second,
-			Listen: r.listen, Roots: r.anyRoots(), StateDir: r.stateDir, EnvoyPath: binary, Instance: "test", Version: "test",
+			Listen: r.listen, Roots: r.anyRoots(), StateDir: r.stateDir, EnvoyPath: envoyBinary(r.t), Instance: "test", Version: "test",
 			Credentials: extauthz.NewCredentials("", func(string) (string, bool) { return "", false }),
 			Log:         slog.New(slog.NewTextHandler(r.log, nil)),
 		})
@@ -221,7 +217,10 @@ func (a answer) member(name string) string {
 }
 
 func (r *rig) send(request *http.Request) (answer, error) {
-	client := &http.Client{Timeout: 10 * time.Second, Transport: &http.Transport{DisableKeepAlives: true}}
+	return send(&http.Client{Timeout: 10 * time.Second, Transport: &http.Transport{DisableKeepAlives: true}}, request)
+}
+
+func send(client *http.Client, request *http.Request) (answer, error) {
 	response, err := client.Do(request)
 	if err != nil {
 		return answer{}, err

@@ -38,7 +38,7 @@ type EnterpriseSync struct {
 type state struct {
 	now      func() time.Time
 	log      *slog.Logger
-	envoy    func() (refusal string, ready bool)
+	envoy    func() verdict
 	interval time.Duration
 
 	mu       sync.Mutex
@@ -52,7 +52,7 @@ type state struct {
 	advanced chan struct{} // closed and replaced when the revision advances
 }
 
-func newState(interval time.Duration, now func() time.Time, envoy func() (string, bool), log *slog.Logger) *state {
+func newState(interval time.Duration, now func() time.Time, envoy func() verdict, log *slog.Logger) *state {
 	return &state{now: now, log: log, envoy: envoy, interval: interval, fault: "not connected yet", advanced: make(chan struct{})}
 }
 
@@ -123,7 +123,7 @@ func (s *state) Log() {
 
 // Health is the present condition.
 func (s *state) Health() Health {
-	refusal, ready := s.envoy()
+	envoy := s.envoy()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	h := Health{Status: StatusOK, EnterpriseSync: EnterpriseSync{Connected: s.online, PoliciesSynced: s.policies}}
@@ -139,6 +139,8 @@ func (s *state) Health() Health {
 	}
 	if s.revision == 0 {
 		note(StatusFenced, "no bundle yet: every request is denied")
+	} else if !envoy.forwards {
+		note(StatusFenced, "envoy: has no route to any target yet: every request is denied")
 	}
 	if !s.online {
 		note(StatusDegraded, "control plane: %s", s.fault)
@@ -146,9 +148,9 @@ func (s *state) Health() Health {
 	if s.refusal != "" {
 		note(StatusDegraded, "%s", s.refusal)
 	}
-	if refusal != "" {
-		note(StatusDegraded, "envoy: %s", refusal)
-	} else if !ready {
+	if envoy.refusal != "" {
+		note(StatusDegraded, "envoy: %s", envoy.refusal)
+	} else if !envoy.current {
 		note(StatusDegraded, "envoy: has not accepted its configuration yet")
 	}
 	return h

@@ -39,6 +39,7 @@ type xds struct {
 	begun    map[streamType]bool                             // what Envoy asks for on its live streams
 	routes   map[string][]string                             // route keys of the accepted route table, and their clusters
 	clusters map[string]bool                                 // names of the accepted clusters
+	table    string                                          // version of the accepted route table, empty without one
 	refusal  string                                          // Envoy's last refusal, empty since the last acceptance of that type
 	refused  string                                          // the type that the refusal is about
 }
@@ -112,18 +113,22 @@ func (x *xds) Accepted(key string) bool {
 	return len(clusters) > 0 && !slices.ContainsFunc(clusters, absent)
 }
 
-// Refusal is Envoy's own words about the configuration that it does not accept, empty when it accepts all of it.
-func (x *xds) Refusal() string {
-	x.mu.Lock()
-	defer x.mu.Unlock()
-	return x.refusal
+// verdict is what Envoy makes of the configuration that it is served.
+type verdict struct {
+	refusal  string // Envoy's own words about what it does not accept, empty when it accepts all of it
+	current  bool   // it has accepted the route table that it is served now
+	forwards bool   // it has accepted one that forwards anything but to the gateway itself
 }
 
-// Ready reports whether Envoy has a route table.
-func (x *xds) Ready() bool {
+// Verdict is Envoy's present one.
+func (x *xds) Verdict() verdict {
+	served := ""
+	if snapshot, err := x.cache.GetSnapshot(x.node); err == nil {
+		served = snapshot.GetVersionMap(resource.RouteType)[envoy.GatewayRoutes]
+	}
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	return len(x.routes[envoy.RouteSelf]) > 0
+	return verdict{refusal: x.refusal, current: x.table != "" && x.table == served, forwards: len(x.routes) > 1}
 }
 
 // Run serves on the listener until ctx ends.
@@ -168,8 +173,7 @@ func (x *xds) onRequest(stream int64, req *discoveryv3.DeltaDiscoveryRequest) er
 	if err := x.accept(resp); err != nil {
 		return err
 	}
-	x.note(resp.GetTypeUrl(), "")
-	x.report(x.Refusal())
+	x.report(x.note(resp.GetTypeUrl(), ""))
 	return nil
 }
 
@@ -192,19 +196,19 @@ func (x *xds) begin(stream int64, req *discoveryv3.DeltaDiscoveryRequest) error 
 	case resource.ClusterType:
 		x.clusters = map[string]bool{}
 	case resource.RouteType:
-		x.routes = nil
+		x.routes, x.table = nil, ""
 	}
 	present, served := snapshot.GetVersionMap(req.GetTypeUrl()), snapshot.GetResources(req.GetTypeUrl())
 	for name, version := range req.GetInitialResourceVersions() {
 		if present[name] == version {
-			x.hold(served[name])
+			x.hold(served[name], version)
 		}
 	}
 	return nil
 }
 
-// note keeps the last refusal until the same type of resource is accepted.
-func (x *xds) note(typeURL, refusal string) {
+// note keeps the last refusal until the same type of resource is accepted, and gives the one that is kept.
+func (x *xds) note(typeURL, refusal string) string {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	switch {
@@ -213,6 +217,7 @@ func (x *xds) note(typeURL, refusal string) {
 	case x.refused == typeURL:
 		x.refusal, x.refused = "", ""
 	}
+	return x.refusal
 }
 
 // accept remembers what decisions may name from now on.
@@ -224,7 +229,7 @@ func (x *xds) accept(resp *discoveryv3.DeltaDiscoveryResponse) error {
 		case resp.GetTypeUrl() == resource.ClusterType:
 			delete(x.clusters, name)
 		case resp.GetTypeUrl() == resource.RouteType && name == envoy.GatewayRoutes:
-			x.routes = nil
+			x.routes, x.table = nil, ""
 		}
 	}
 	for _, res := range resp.GetResources() {
@@ -232,19 +237,19 @@ func (x *xds) accept(resp *discoveryv3.DeltaDiscoveryResponse) error {
 		if err != nil {
 			return fmt.Errorf("decode what Envoy accepted: %w", err)
 		}
-		x.hold(m)
+		x.hold(m, res.GetVersion())
 	}
 	return nil
 }
 
 // hold remembers a resource that Envoy has. The caller holds the lock.
-func (x *xds) hold(m proto.Message) {
+func (x *xds) hold(m proto.Message, version string) {
 	switch m := m.(type) {
 	case *clusterv3.Cluster:
 		x.clusters[m.GetName()] = true
 	case *routev3.RouteConfiguration:
 		if m.GetName() == envoy.GatewayRoutes {
-			x.routes = routeKeys(m)
+			x.routes, x.table = routeKeys(m), version
 		}
 	}
 }

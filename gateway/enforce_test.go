@@ -1,0 +1,190 @@
+package gateway_test
+
+import (
+	"context"
+	"log/slog"
+	"net/http"
+	"net/url"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/caracal-gateway/caracal/authority"
+	"github.com/caracal-gateway/caracal/child"
+	"github.com/caracal-gateway/caracal/gateway"
+)
+
+func TestWhatIsIssuedThroughAGatewayCanBeUsedAtOnce(t *testing.T) {
+	e := newStack(t).edge()
+	for n := range 50 {
+		mandate := e.issue(600, "execute")
+		if got := e.proxy(mandate, "/"); got.status != http.StatusOK {
+			t.Fatalf("mandate %d is answered %d %s", n, got.status, got.body)
+		}
+	}
+}
+
+func TestAfterEnforcedNoGatewayLetsTheMandatePass(t *testing.T) {
+	s := newStack(t)
+	edges := []*edge{s.edge(), s.edge()}
+	viaGateway := func(id string) answer {
+		return edges[0].self(s.agentKey, http.MethodPost, "/api/v1/mandates/"+id+"/revoke", nil)
+	}
+	viaControlPlane := func(id string) answer {
+		return s.call(s.ownerKey, http.MethodPost, "/api/v1/mandates/"+id+"/revoke", map[string]any{"wait": 10})
+	}
+	for range 5 {
+		for sentence, revoke := range map[string]func(string) answer{"through a gateway": viaGateway, "at the control plane": viaControlPlane} {
+			mandate := edges[0].issue(600, "execute")
+			for i, e := range edges {
+				eventually(t, "the mandate is known", func() bool { return e.proxy(mandate, "/").status == http.StatusOK || i == 0 })
+			}
+			receipt := revoke(mandate)
+			if receipt.status != http.StatusOK || receipt.member("state") != "enforced" || strings.Count(receipt.body, `"gateway_id"`) != 2 {
+				t.Fatalf("a revocation %s is answered %d %s", sentence, receipt.status, receipt.body)
+			}
+			for _, e := range edges {
+				wantDenied(t, e.proxy(mandate, "/"), http.StatusForbidden, authority.ReasonMandateRevoked)
+			}
+		}
+	}
+}
+
+func TestARevocationWaitsForAKilledGatewayAndNotForOneThatStopped(t *testing.T) {
+	s := newStack(t)
+	network := newRelay(t, strings.TrimPrefix(s.url, "http://"))
+	stays, stops := s.edge(), s.edge()
+	revoke := func() answer {
+		return s.call(s.ownerKey, http.MethodPost, "/api/v1/mandates/"+stays.issue(600, "execute")+"/revoke", map[string]any{"wait": 0.5})
+	}
+	if err := stops.running.stop(); err != nil {
+		t.Fatal(err)
+	}
+	if got := revoke(); got.status != http.StatusOK || strings.Count(got.body, `"gateway_id"`) != 1 {
+		t.Errorf("with one gateway stopped in order: %d %s", got.status, got.body)
+	}
+
+	killed := s.edge(func(c *gateway.Config) { c.Control = must(url.Parse("http://" + network.address))(t) })
+	network.set(true, false)
+	network.cut()
+	eventually(t, "the gateway notices", func() bool {
+		return strings.HasPrefix(killed.self("", http.MethodGet, "/health", nil).body, `{"status":"degraded"`)
+	})
+	if got := revoke(); got.status != http.StatusAccepted || got.member("state") != "pending" {
+		t.Errorf("with one gateway gone without a word: %d %s", got.status, got.body)
+	}
+	network.set(false, false)
+	killed.ready()
+	if got := revoke(); got.status != http.StatusOK || strings.Count(got.body, `"gateway_id"`) != 2 {
+		t.Errorf("with the gateway back: %d %s", got.status, got.body)
+	}
+}
+
+func TestABundleOfARestoredDatabaseIsRefusedAndBothSidesSaySo(t *testing.T) {
+	s := newStack(t)
+	e := s.edge()
+	mandate := e.issue(600, "execute")
+	connection := must(pgx.Connect(t.Context(), cluster.Superuser(t, s.database)))(t)
+	defer connection.Close(context.Background())
+	if _, err := connection.Exec(t.Context(), "UPDATE workspaces SET revision = revision - 2"); err != nil {
+		t.Fatal(err)
+	}
+	var health answer
+	eventually(t, "the gateway says so", func() bool {
+		health = e.self("", http.MethodPost, "/admin/sync", nil)
+		return strings.Contains(health.body, "bundle_older")
+	})
+	if !strings.HasPrefix(health.body, `{"status":"degraded"`) {
+		t.Errorf("health is %s", health.body)
+	}
+	eventually(t, "the control plane says so", func() bool {
+		return strings.Contains(s.log.String(), "gateway refused a bundle") && strings.Contains(s.log.String(), "code=bundle_older")
+	})
+	if got := e.proxy(mandate, "/"); got.status != http.StatusOK {
+		t.Errorf("under the last good bundle a call is answered %d %s", got.status, got.body)
+	}
+	// The mandate is not in the database's history any more, as far as its revision tells: nothing is acknowledged, until
+	// the revision is beyond what the gateway has seen.
+	if _, err := connection.Exec(t.Context(), "UPDATE workspaces SET revision = revision + 3"); err != nil {
+		t.Fatal(err)
+	}
+	e.self("", http.MethodPost, "/admin/sync", nil)
+	e.ready()
+}
+
+func TestARevokedGatewayKeyEndsTheSyncButNotTheDecisions(t *testing.T) {
+	s := newStack(t)
+	e := s.edge()
+	mandate := e.issue(600, "execute")
+	must(s.RevokeKey(t.Context(), s.owner, s.keyID))(t)
+	eventually(t, "the gateway says so", func() bool {
+		health := e.self("", http.MethodGet, "/health", nil).body
+		return strings.HasPrefix(health, `{"status":"degraded"`) && strings.Contains(health, "revoked")
+	})
+	if got := e.proxy(mandate, "/"); got.status != http.StatusOK {
+		t.Errorf("a call is answered %d %s", got.status, got.body)
+	}
+}
+
+func TestDecisionsAreStoredOnceWhateverTheNetworkLoses(t *testing.T) {
+	s := newStack(t)
+	network := newRelay(t, strings.TrimPrefix(s.url, "http://"))
+	e := s.edge(func(c *gateway.Config) { c.Control = must(url.Parse("http://" + network.address))(t) })
+	mandate := e.issue(600, "execute")
+	filter := "event_type=allowed&mandate_id=" + mandate
+	send := func(n int) {
+		for range n {
+			if got := e.proxy(mandate, "/"); got.status != http.StatusOK {
+				t.Fatalf("answered %d %s", got.status, got.body)
+			}
+		}
+	}
+	send(3)
+	network.set(false, true)
+	send(4)
+	eventually(t, "what was recorded is stored", func() bool { return len(s.events(filter)) == 7 })
+	network.cut() // the answers are lost
+	send(2)
+	network.set(false, false)
+	network.cut()
+	send(1)
+	eventually(t, "all is stored", func() bool { return len(s.events(filter)) >= 10 })
+	e.ready()
+	send(1)
+	eventually(t, "what came last is stored", func() bool { return len(s.events(filter)) >= 11 })
+	stored := s.events(filter)
+	var sequences []uint64
+	for _, event := range stored {
+		sequences = append(sequences, event.Gateway.Sequence)
+	}
+	slices.Sort(sequences)
+	if len(stored) != 11 || len(slices.Compact(sequences)) != 11 || sequences[0] != 1 || sequences[10] != 11 {
+		t.Errorf("%d events are stored, numbered %v", len(stored), sequences)
+	}
+}
+
+func TestAnEnvoyOfTheOperatorsOutlivesTheGatewayProcess(t *testing.T) {
+	s := newStack(t)
+	binary := envoyBinary(t)
+	e := s.edge(func(c *gateway.Config) {
+		c.EnvoyPath = ""
+		operators := child.Program{
+			Name: "envoy", Path: binary, Log: slog.New(slog.DiscardHandler), Line: func(string) {},
+			Arguments: []string{"--config-path", filepath.Join(c.StateDir, "envoy.json"), "--disable-hot-restart", "--log-level", "error"},
+		}
+		s.until(operators.Run)
+	})
+	mandate := e.issue(600, "execute")
+	if got := e.proxy(mandate, "/"); got.status != http.StatusOK {
+		t.Fatalf("answered %d %s", got.status, got.body)
+	}
+	if err := e.running.stop(); err != nil {
+		t.Fatal(err)
+	}
+	wantDenied(t, e.proxy(mandate, "/"), http.StatusServiceUnavailable, authority.ReasonNoDecision)
+	e.start()
+	eventually(t, "the next process decides", func() bool { return e.proxy(mandate, "/").status == http.StatusOK })
+}
