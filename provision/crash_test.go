@@ -293,3 +293,25 @@ func TestAnUnfinishedDataDirectoryIsMadeAnew(t *testing.T) {
 		t.Errorf("the unfinished one: %v", err)
 	}
 }
+
+func TestAnUnfinishedDataDirectoryIsClearedAlthoughSomethingStillWritesToIt(t *testing.T) {
+	t.Parallel()
+	dir := openTempDir(t)
+	c := config(t, dir)
+	base := filepath.Join(dataDir(t, dir)+".part", "base")
+	if err := os.MkdirAll(base, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	// Like the server of an initdb that was just killed: it writes for a while, as long as its directory is there.
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		for i := range 20_000 {
+			if err := os.WriteFile(filepath.Join(base, strconv.Itoa(i)), nil, 0o600); err != nil {
+				return
+			}
+		}
+	}()
+	stop(t, start(t, c))
+	<-ended
+}

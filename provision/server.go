@@ -99,7 +99,7 @@ func (s *server) newPassword() error {
 // through: what carries the final name is complete.
 func (s *server) initialise(ctx context.Context) error {
 	part := s.data + ".part"
-	if err := os.RemoveAll(part); err != nil {
+	if err := clearUnfinished(ctx, part); err != nil {
 		return fmt.Errorf("clear an unfinished data directory: %w", err)
 	}
 	if err := os.Mkdir(part, 0o700); err != nil {
@@ -115,6 +115,22 @@ func (s *server) initialise(ctx context.Context) error {
 		return fmt.Errorf("put the data directory in place: %w", err)
 	}
 	return nil
+}
+
+// clearUnfinished removes what an initdb that was killed left. The server that
+// it had under it ends a moment later, and writes until then.
+func clearUnfinished(ctx context.Context, dir string) error {
+	for deadline := time.Now().Add(10 * time.Second); ; {
+		err := os.RemoveAll(dir)
+		if err == nil || time.Now().After(deadline) {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return errors.Join(ctx.Err(), err)
+		case <-time.After(20 * time.Millisecond):
+		}
+	}
 }
 
 // give makes the server's account the owner of a path.
