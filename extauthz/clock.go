@@ -10,13 +10,14 @@ import (
 
 // Clock tells the control plane's time. It is anchored by what the control plane said last and carried on by a
 // monotonic clock, so that neither a jump of the host's wall clock nor a suspended host makes a mandate valid for
-// longer. Until it is anchored it tells the wall clock's time.
+// longer. Until it is anchored it tells the wall clock's time, but no earlier one than is known to have passed.
 type Clock struct {
 	elapsed func() time.Duration
 	wall    func() time.Time
 
 	mu     sync.RWMutex
 	anchor *anchor
+	past   *anchor // the latest instant that is known to have passed; nil for none
 }
 
 // anchor is one observation of the control plane's time.
@@ -50,16 +51,36 @@ func (c *Clock) Anchor(server time.Time, roundTrip time.Duration) {
 	}
 }
 
+// Passed takes note of an instant that the control plane has seen, such as when it sealed the state that is enforced: a
+// gateway that starts without its control plane on a host whose wall clock is behind, or is set back, does not take what
+// ended before for valid.
+func (c *Clock) Passed(at time.Time) {
+	now := c.elapsed()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.past == nil || c.past.at(now).Before(at) {
+		c.past = &anchor{time: at, elapsed: now}
+	}
+}
+
 // Now is the control plane's present time, in UTC.
 func (c *Clock) Now() time.Time {
 	c.mu.RLock()
-	at := c.anchor
+	known, past := c.anchor, c.past
 	c.mu.RUnlock()
-	if at == nil {
-		return c.wall().UTC()
+	elapsed := c.elapsed()
+	if known != nil {
+		return known.at(elapsed).UTC()
 	}
-	return at.time.Add(c.elapsed() - at.elapsed).UTC()
+	now := c.wall()
+	if past != nil && now.Before(past.at(elapsed)) {
+		now = past.at(elapsed)
+	}
+	return now.UTC()
 }
+
+// at is the time when the monotonic clock has got so far.
+func (a *anchor) at(elapsed time.Duration) time.Time { return a.time.Add(elapsed - a.elapsed) }
 
 // BootTime is the time since the host started, counting the time that it was suspended.
 func BootTime() time.Duration {

@@ -4,6 +4,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/caracal-gateway/caracal/authority"
 	"github.com/caracal-gateway/caracal/extauthz"
 )
 
@@ -37,6 +38,43 @@ func TestTheClockTellsTheControlPlanesTime(t *testing.T) {
 
 	clock.Anchor(server, 0)
 	expect("after a quicker answer", server)
+}
+
+func TestAClockThatWasNotAnchoredDoesNotGoBehindWhatHasPassed(t *testing.T) {
+	var elapsed time.Duration
+	wall := start.Add(-time.Hour)
+	clock := extauthz.NewClock(func() time.Duration { return elapsed }, func() time.Time { return wall })
+	expect := func(what string, want time.Time) {
+		t.Helper()
+		if got := clock.Now(); !got.Equal(want) {
+			t.Errorf("%s: %s, want %s", what, got.Format(time.RFC3339Nano), want.Format(time.RFC3339Nano))
+		}
+	}
+	clock.Passed(start)
+	expect("on a host whose clock is an hour behind", start)
+	elapsed = time.Minute
+	expect("a minute later", start.Add(time.Minute))
+	clock.Passed(start.Add(time.Second))
+	expect("after news of what had passed before", start.Add(time.Minute))
+	wall = start.Add(time.Hour)
+	expect("once the wall clock is ahead of it", wall)
+	clock.Anchor(start.Add(-time.Hour), 0)
+	expect("anchored, the control plane's", start.Add(-time.Hour))
+}
+
+func TestAMandateThatHasEndedStaysSoOnAHostWhoseClockIsBehind(t *testing.T) {
+	b := newBench(t, func(c *extauthz.Config) {
+		c.Clock = extauthz.NewClock(func() time.Duration { return 0 }, func() time.Time { return start })
+	})
+	b.State.IssuedAt = start.Add(2 * time.Hour)
+	b.enforce(t)
+	answer, err := b.service.Validate(t.Context(), b.Agent, extauthz.Question{MandateID: b.Mandate.ID, Action: authority.Read, Resource: "api:model"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if answer.DenialReason == nil || *answer.DenialReason != authority.ReasonExpired {
+		t.Errorf("answered %+v, want %s", answer, authority.ReasonExpired)
+	}
 }
 
 func TestBootTimeRuns(t *testing.T) {

@@ -52,7 +52,10 @@ func New(c Config) *Service {
 
 // Enforce makes a snapshot the one that decisions are made from. When it returns, no decision that is yet to be
 // answered is made from an older one.
-func (s *Service) Enforce(snapshot *Snapshot) { s.current.Store(snapshot) }
+func (s *Service) Enforce(snapshot *Snapshot) {
+	s.clock.Passed(snapshot.issuedAt)
+	s.current.Store(snapshot)
+}
 
 // Snapshot is the one that is enforced; nil when there is none.
 func (s *Service) Snapshot() *Snapshot { return s.current.Load() }
