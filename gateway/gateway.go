@@ -321,10 +321,11 @@ func (g *gateway) keep(sealed bundle.Sealed, revision uint64) {
 	g.Log.Error("the bundle is enforced but not kept", "revision", revision, "cause", err)
 }
 
-// reportEnvoy tells the control plane what Envoy made of its configuration.
+// reportEnvoy tells the control plane and the log what Envoy made of its configuration.
 func (g *gateway) reportEnvoy(refusal string) {
 	_, revision := g.state.enforced()
 	g.link.outbox.tellEnvoy(&syncpb.EnvoyStatus{Accepted: refusal == "", Revision: revision, Message: refusal})
+	g.state.envoyAnswered()
 }
 
 // portIsFree says which setting to change when something else listens already; Envoy would only say that it cannot

@@ -383,6 +383,7 @@ func (l *link) take(ctx context.Context, b *syncpb.Bundle) {
 		l.outbox.refuse(&syncpb.Refused{Revision: b.GetRevision(), Code: code, Message: err.Error()})
 		return
 	}
+	l.state.synced(sealed.Revision()) // the control plane pushes what is newest
 	l.outbox.acknowledge(&syncpb.Acknowledged{Revision: sealed.Revision(), Digest: sealed.Digest()})
 }
 

@@ -132,7 +132,10 @@ func (l *local) adminSync(w http.ResponseWriter, r *http.Request) {
 // validate answers from the gateway's own snapshot. Keys that a gateway does not know, such as an owner's, are for the
 // control plane to judge.
 func (l *local) validate(w http.ResponseWriter, r *http.Request) {
-	bearer, _ := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
+	scheme, bearer, _ := strings.Cut(r.Header.Get("Authorization"), " ")
+	if !strings.EqualFold(scheme, "Bearer") {
+		bearer = ""
+	}
 	if key, err := token.ParseAPIKey(bearer); err == nil && key.Kind != authority.KeyAgent {
 		l.forward.ServeHTTP(w, r)
 		return
@@ -140,6 +143,10 @@ func (l *local) validate(w http.ResponseWriter, r *http.Request) {
 	caller, err := l.service.Identify(bearer)
 	if err != nil {
 		refuse(w, err)
+		return
+	}
+	if slug := r.PathValue("slug"); slug != "" && slug != l.service.Snapshot().Workspace().Slug {
+		refuse(w, authority.NotFound("workspace"))
 		return
 	}
 	var asked extauthz.Question

@@ -49,6 +49,7 @@ type state struct {
 	revision uint64 // that decisions enforce; 0 without a bundle
 	policies int
 	refusal  string        // why the newest bundle was not applied
+	logged   Status        // of the last line
 	advanced chan struct{} // closed and replaced when the revision advances
 }
 
@@ -102,6 +103,17 @@ func (s *state) change(apply func()) {
 	}
 }
 
+// envoyAnswered logs the state if what Envoy made of its configuration has changed the status.
+func (s *state) envoyAnswered() {
+	status := s.Health().Status
+	s.mu.Lock()
+	changed := status != s.logged
+	s.mu.Unlock()
+	if changed {
+		s.Log()
+	}
+}
+
 // summary is what a change of state is: one of these differs.
 func (s *state) summary() [3]string {
 	return [3]string{fmt.Sprint(s.online), fmt.Sprint(s.revision), s.refusal}
@@ -112,6 +124,7 @@ func (s *state) Log() {
 	h := s.Health()
 	s.mu.Lock()
 	revision := s.revision
+	s.logged = h.Status
 	s.mu.Unlock()
 	last := "never"
 	if h.EnterpriseSync.LastSync != nil {
