@@ -8,6 +8,7 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -66,7 +67,7 @@ func TestACallSaysWhoAsksForWhat(t *testing.T) {
 	c := answering(t, func(w http.ResponseWriter, r *http.Request) {
 		body, _ := io.ReadAll(r.Body)
 		got = append(got, fmt.Sprintf("%s %s %s %s", r.Method, r.URL.RequestURI(), r.Header.Get("Authorization"), body))
-		io.WriteString(w, `{}`)
+		fmt.Fprint(w, `{}`)
 	})
 	for _, err := range []error{
 		second(c.Mandate(t.Context(), "mdt_x/../y")),
@@ -106,13 +107,13 @@ func TestARefusalIsRead(t *testing.T) {
 			client.Error{Status: 400, Code: "invalid_request", Detail: "d", Problems: []client.Problem{{File: "a.rego", Row: 3, Column: 2, Code: "parse_error", Message: "m"}}}, "invalid_request: d"},
 		"a proxy's page": {502, `<html>`, client.Error{Status: 502, Code: "unexpected_answer", Title: "the server answered 502 Bad Gateway, which is not an answer of a control plane"},
 			"unexpected_answer: the server answered 502 Bad Gateway, which is not an answer of a control plane"},
-		"JSON of somebody else": {401, `{"error":"x"}`, client.Error{Status: 401, Code: "unexpected_answer", Title: "the server answered 401 Unauthorized, which is not an answer of a control plane"},
-			"unexpected_answer: the server answered 401 Unauthorized, which is not an answer of a control plane"},
+		"JSON of somebody else": {403, `{"error":"x"}`, client.Error{Status: 403, Code: "unexpected_answer", Title: "the server answered 403 Forbidden, which is not an answer of a control plane"},
+			"unexpected_answer: the server answered 403 Forbidden, which is not an answer of a control plane"},
 	} {
 		t.Run(sentence, func(t *testing.T) {
 			_, err := answering(t, func(w http.ResponseWriter, _ *http.Request) {
 				w.WriteHeader(c.status)
-				io.WriteString(w, c.body)
+				fmt.Fprint(w, c.body)
 			}).Mandate(t.Context(), "mdt_x")
 			var got *client.Error
 			if !errors.As(err, &got) {
@@ -144,7 +145,7 @@ func TestARedirectIsNotFollowed(t *testing.T) {
 func TestAnAnswerThatBreaksOffIsAnError(t *testing.T) {
 	c := answering(t, func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Length", "1000")
-		io.WriteString(w, `{"mandate_id": "mdt_`)
+		fmt.Fprint(w, `{"mandate_id": "mdt_`)
 	})
 	if m, err := c.Mandate(t.Context(), "mdt_x"); err == nil {
 		t.Errorf("half an answer was read as %+v", m)
@@ -158,9 +159,12 @@ func TestAnAnswerThatBreaksOffIsAnError(t *testing.T) {
 func pages(n int, asked *[]string, list func(w http.ResponseWriter, items []map[string]any, next string)) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		*asked = append(*asked, r.URL.Query().Get("limit"))
-		var from, limit int
-		fmt.Sscan(r.URL.Query().Get("cursor"), &from)
-		fmt.Sscan(r.URL.Query().Get("limit"), &limit)
+		from, _ := strconv.Atoi(r.URL.Query().Get("cursor")) // the first page has none
+		limit, err := strconv.Atoi(r.URL.Query().Get("limit"))
+		if err != nil {
+			http.Error(w, err.Error(), http.StatusBadRequest)
+			return
+		}
 		items := []map[string]any{}
 		for i := from; i < min(n, from+limit); i++ {
 			items = append(items, map[string]any{"principal_id": fmt.Sprint(i), "event_id": fmt.Sprint(i)})
@@ -170,6 +174,12 @@ func pages(n int, asked *[]string, list func(w http.ResponseWriter, items []map[
 			next = fmt.Sprint(from + limit)
 		}
 		list(w, items, next)
+	}
+}
+
+func writeJSON(w http.ResponseWriter, v any) {
+	if err := json.NewEncoder(w).Encode(v); err != nil {
+		panic(err)
 	}
 }
 
@@ -191,7 +201,7 @@ func TestAListFollowsItsPages(t *testing.T) {
 				if next != "" {
 					page["next_cursor"] = next
 				}
-				json.NewEncoder(w).Encode(page)
+				writeJSON(w, page)
 			})).Principals(t.Context(), client.Filter{"principal_type": ""}, c.limit)
 			if err != nil || len(principals) != c.want {
 				t.Errorf("%d principals, %v, want %d", len(principals), err, c.want)
@@ -204,7 +214,7 @@ func TestAListFollowsItsPages(t *testing.T) {
 			}
 			events, err := answering(t, pages(c.have, &askedEvents, func(w http.ResponseWriter, items []map[string]any, next string) {
 				w.Header().Set("X-Caracal-Next-Cursor", next)
-				json.NewEncoder(w).Encode(items)
+				writeJSON(w, items)
 			})).Events(t.Context(), nil, c.limit)
 			if err != nil || len(events) != c.want {
 				t.Errorf("%d events, %v, want %d", len(events), err, c.want)
@@ -214,7 +224,7 @@ func TestAListFollowsItsPages(t *testing.T) {
 }
 
 func TestTheControlPlanesCertificateIsVerified(t *testing.T) {
-	server := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, `{}`) }))
+	server := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, `{}`) }))
 	t.Cleanup(server.Close)
 	ca := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: server.Certificate().Raw})
 	if _, err := dial(t, client.Config{URL: server.URL, CA: ca}).Mandate(t.Context(), "mdt_x"); err != nil {

@@ -7,6 +7,7 @@ import (
 	"io"
 	"maps"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"path"
 	"slices"
@@ -155,7 +156,7 @@ func TestMain(m *testing.M) {
 	whole := flag.Lookup("test.run").Value.String() == "" && flag.Lookup("test.skip").Value.String() == "" && flag.Lookup("test.list").Value.String() == ""
 	if c, err := spec(); code == 0 && whole && err == nil {
 		for _, name := range c.missing() {
-			fmt.Println("openapi.yaml documents an answer that no test has shown:", name)
+			fmt.Fprintln(os.Stderr, "openapi.yaml documents an answer that no test has shown:", name)
 			code = 1
 		}
 	}
@@ -166,4 +167,49 @@ func TestTheDocumentIsValidOpenAPI(t *testing.T) {
 	if ok, errs := loadContract(t).validator.ValidateDocument(); !ok {
 		t.Errorf("openapi.yaml: %s", told(errs))
 	}
+}
+
+// The checks notice an answer and a request that are not as documented.
+func TestTheContractNoticesADrift(t *testing.T) {
+	const answered = `{"items":[],"next_cursor":null}`
+	for sentence, c := range map[string]struct {
+		method, path, sent string
+		status             int
+		received           string
+		fails              bool
+	}{
+		"as documented":                 {"GET", "/api/v1/mandates", "", 200, answered, false},
+		"a field that is not there":     {"GET", "/api/v1/mandates", "", 200, `{"items":[],"next_cursor":null,"total":0}`, true},
+		"a field that is missing":       {"GET", "/api/v1/mandates", "", 200, `{"items":[]}`, true},
+		"a field of another type":       {"GET", "/api/v1/mandates", "", 200, `{"items":[],"next_cursor":7}`, true},
+		"a status that is not there":    {"GET", "/api/v1/mandates", "", 204, "", true},
+		"a path that is not there":      {"GET", "/api/v1/wishes", "", 200, answered, true},
+		"a parameter that is malformed": {"GET", "/api/v1/mandates?limit=0", "", 200, answered, true},
+		"a field that is not accepted":  {"POST", "/api/v1/mandates/mdt_aaaaaaaaaaaaaaaaaaaaaaaaaa/revoke", `{"why":"x"}`, 200, `{}`, true},
+	} {
+		t.Run(sentence, func(t *testing.T) {
+			request := httptest.NewRequest(c.method, c.path, strings.NewReader(c.sent))
+			request.Header.Set("Authorization", "Bearer x")
+			request.Header.Set("Content-Type", "application/json")
+			response := &http.Response{StatusCode: c.status, Status: strconv.Itoa(c.status), Header: http.Header{"Content-Type": {"application/json"}}}
+			drift := &reporter{TB: t}
+			shared := loadContract(t)
+			check := &contract{document: shared.document, validator: shared.validator, options: shared.options, seen: map[string]bool{}}
+			check.exchanged(drift, request, []byte(c.sent), response, []byte(c.received))
+			if drift.failed != c.fails {
+				t.Errorf("reported %v, want %v: %s", drift.failed, c.fails, drift.said)
+			}
+		})
+	}
+}
+
+// reporter takes what a check would fail a test with.
+type reporter struct {
+	testing.TB
+	failed bool
+	said   string
+}
+
+func (r *reporter) Errorf(format string, args ...any) {
+	r.failed, r.said = true, r.said+fmt.Sprintf(format, args...)
 }

@@ -71,7 +71,8 @@ func (h *Handler) export(x *exchange, filter controlplane.EventFilter, page cont
 		}
 		// A connection that knows no deadlines is bounded by the context alone.
 		_ = control.SetWriteDeadline(time.Now().Add(writeTimeout))
-		if _, err := x.w.Write(text); err != nil || onePage || l.NextCursor == "" {
+		sent, _ := x.w.Write(text) // less than all when the client has left
+		if sent < len(text) || onePage || l.NextCursor == "" {
 			return nil
 		}
 		page.Cursor = l.NextCursor

@@ -60,7 +60,7 @@ func TestBodiesThatAreRefused(t *testing.T) {
 		"JSON that ends early":              {"principals", `{"name": "x"`, "", 400, "invalid_request", ""},
 		"two JSON values":                   {"principals", `{"name":"x","principal_type":"agent"} {}`, "", 400, "invalid_request", ""},
 		"a list for an object":              {"principals", `[]`, "", 400, "invalid_request", ""},
-		"an unknown field":                  {"principals", `{"name":"x","principal_type":"agent","nmae":"y"}`, "", 400, "invalid_request", "nmae"},
+		"an unknown field":                  {"principals", `{"name":"x","principal_type":"agent","nickname":"y"}`, "", 400, "invalid_request", "nickname"},
 		"a field in another case":           {"principals", `{"Name":"x","principal_type":"agent"}`, "", 400, "invalid_request", "Name"},
 		"a field twice":                     {"principals", `{"name":"x","principal_type":"agent","name":"y"}`, "", 400, "invalid_request", "name"},
 		"a member of a map twice":           {"principals", `{"name":"x","principal_type":"agent","metadata":{"a":"1","a":"2"}}`, "", 400, "invalid_request", "metadata.a"},

@@ -7,6 +7,7 @@ import (
 	"crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
+	"fmt"
 	"io"
 	"log/slog"
 	"math/big"
@@ -20,7 +21,7 @@ import (
 
 func answer(text string) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		io.WriteString(w, text+" "+r.Proto)
+		fmt.Fprint(w, text+" "+r.Proto)
 	})
 }
 
@@ -81,8 +82,8 @@ func TestOnePortSpeaksRESTAndGRPC(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
+			defer resp.Body.Close()
 			body, err := io.ReadAll(resp.Body)
-			resp.Body.Close()
 			if err != nil || string(body) != c.want {
 				t.Errorf("answered %q (%v), want %q", body, err, c.want)
 			}
@@ -99,7 +100,7 @@ func TestARunningRequestEndsBeforeTheServerDoes(t *testing.T) {
 	addr, stop := start(t, nil, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		close(entered)
 		<-release
-		io.WriteString(w, "done")
+		fmt.Fprint(w, "done")
 	}))
 	type result struct {
 		body string
@@ -125,7 +126,9 @@ func TestARunningRequestEndsBeforeTheServerDoes(t *testing.T) {
 		if err != nil {
 			break
 		}
-		conn.Close()
+		if err := conn.Close(); err != nil {
+			t.Error(err)
+		}
 	}
 	close(release)
 	if r := <-got; r.err != nil || r.body != "done" {
@@ -141,7 +144,9 @@ func TestAFailedListenerIsAnError(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	listener.Close()
+	if err := listener.Close(); err != nil {
+		t.Fatal(err)
+	}
 	err = serve.Run(t.Context(), serve.Config{Listener: listener, REST: answer("rest"), GRPC: answer("grpc"), Log: slog.New(slog.DiscardHandler)})
 	if err == nil {
 		t.Error("serving on a closed listener succeeded")
