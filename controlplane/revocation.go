@@ -131,6 +131,9 @@ func (s *Service) completeReceipt(ctx context.Context, c Caller, r *Receipt) err
 			return err
 		}
 		r.Gateways, r.State = []GatewayReceipt{}, RevocationEnforced
+		if len(gateways) == postgres.MaxGateways && gateways[len(gateways)-1].LeftAt == nil {
+			r.State = RevocationPending // nobody knows of those that the list has no room for
+		}
 		effective := r.RevokedAt
 		for _, g := range gateways {
 			if g.LeftAt != nil {

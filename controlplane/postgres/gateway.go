@@ -50,9 +50,12 @@ func (t *Tx) Gateway(ctx context.Context, id authority.GatewayID) (Gateway, erro
 	return Gateway(row), translate("read gateway", err)
 }
 
+// MaxGateways is how many processes Gateways lists at most: as many may mean that there are more.
+const MaxGateways = 1000
+
 // Gateways lists the processes that were heard of after an instant, those that left last.
 func (t *Tx) Gateways(ctx context.Context, seenAfter time.Time) ([]Gateway, error) {
-	rows, err := t.q.Gateways(ctx, query.GatewaysParams{WorkspaceID: t.workspace, SeenAfter: seenAfter})
+	rows, err := t.q.Gateways(ctx, query.GatewaysParams{WorkspaceID: t.workspace, SeenAfter: seenAfter, Size: MaxGateways})
 	list := make([]Gateway, len(rows))
 	for i, row := range rows {
 		list[i] = Gateway(row)

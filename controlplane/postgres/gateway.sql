@@ -18,7 +18,7 @@ FROM gateways WHERE workspace_id = @workspace_id AND id = @id;
 SELECT id, workspace_id, key_id, public_key, instance, version, formats, revision, acknowledged_at, connected,
     enrolled_at, seen_at, left_at, envoy_refusal
 FROM gateways WHERE workspace_id = @workspace_id AND seen_at > @seen_after::timestamptz
-ORDER BY left_at DESC NULLS FIRST, enrolled_at DESC, id LIMIT 1000;
+ORDER BY left_at DESC NULLS FIRST, enrolled_at DESC, id LIMIT @size;
 
 -- A process that starts where another of the same key ran takes its place.
 -- name: SupersedeGateways :exec

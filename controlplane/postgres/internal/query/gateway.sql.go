@@ -160,16 +160,17 @@ const gateways = `-- name: Gateways :many
 SELECT id, workspace_id, key_id, public_key, instance, version, formats, revision, acknowledged_at, connected,
     enrolled_at, seen_at, left_at, envoy_refusal
 FROM gateways WHERE workspace_id = $1 AND seen_at > $2::timestamptz
-ORDER BY left_at DESC NULLS FIRST, enrolled_at DESC, id LIMIT 1000
+ORDER BY left_at DESC NULLS FIRST, enrolled_at DESC, id LIMIT $3
 `
 
 type GatewaysParams struct {
 	WorkspaceID authority.WorkspaceID
 	SeenAfter   time.Time
+	Size        int32
 }
 
 func (q *Queries) Gateways(ctx context.Context, arg GatewaysParams) ([]Gateway, error) {
-	rows, err := q.db.Query(ctx, gateways, arg.WorkspaceID, arg.SeenAfter)
+	rows, err := q.db.Query(ctx, gateways, arg.WorkspaceID, arg.SeenAfter, arg.Size)
 	if err != nil {
 		return nil, err
 	}
