@@ -54,7 +54,7 @@ func New(cfg Config) (*Client, error) {
 		return nil, fmt.Errorf("the control plane's URL %q is not of the form https://host[:port]", cfg.URL)
 	}
 	if base.Scheme == "http" && !cfg.AllowPlain && !loopback(base.Hostname()) {
-		return nil, fmt.Errorf("the control plane's URL %q would send the key unencrypted: use https, or allow plain http", cfg.URL)
+		return nil, fmt.Errorf("the control plane's URL %q would send the key unencrypted: use https, or CARACAL_ALLOW_PLAIN=true in a closed network", cfg.URL)
 	}
 	transport := &http.Transport{
 		Proxy:                 http.ProxyFromEnvironment,

@@ -59,11 +59,18 @@ func unprintable(r rune) bool { return r < 0x20 || r == 0x7f || r == '\ufffd' }
 
 // checkHolder checks that the principal of a key is one that a key of its kind is for.
 func checkHolder(ctx context.Context, tx *postgres.Tx, n NewKey) error {
-	if n.Kind == authority.KeyGateway {
+	switch n.Kind {
+	case authority.KeyOwner, authority.KeyAgent:
+	case authority.KeyGateway:
 		if n.PrincipalID != "" {
 			return authority.Invalid("principal_id", "a gateway's key belongs to no principal")
 		}
 		return nil
+	default:
+		return authority.Invalid("kind", "is one of owner, agent, gateway")
+	}
+	if n.PrincipalID == "" {
+		return authority.Invalid("principal_id", "says whom the key acts for")
 	}
 	p, err := tx.Principal(ctx, n.PrincipalID)
 	if errors.Is(err, postgres.ErrNotFound) {
@@ -72,17 +79,14 @@ func checkHolder(ctx context.Context, tx *postgres.Tx, n NewKey) error {
 	if err != nil {
 		return err
 	}
-	switch n.Kind {
-	case authority.KeyOwner:
+	if n.Kind == authority.KeyOwner {
 		if p.Type != authority.User || p.Role != authority.RoleOwner {
 			return authority.Invalid("principal_id", "an owner's key is for a user with the role owner")
 		}
-	case authority.KeyAgent:
-		if p.Type == authority.User {
-			return authority.Invalid("principal_id", "an agent's key is for an agent or a service")
-		}
-	default:
-		return authority.Invalid("kind", "is one of owner, agent, gateway")
+		return nil
+	}
+	if p.Type == authority.User {
+		return authority.Invalid("principal_id", "an agent's key is for an agent or a service")
 	}
 	return nil
 }

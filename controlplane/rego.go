@@ -41,7 +41,11 @@ func (e *InvalidRego) Error() string { return e.Unwrap().Error() }
 
 // Unwrap is the invalid_request that the problems amount to.
 func (e *InvalidRego) Unwrap() error {
-	return authority.Invalid("modules", "%s (%d problems in all)", e.Problems[0], len(e.Problems))
+	more := ""
+	if len(e.Problems) > 1 {
+		more = fmt.Sprintf(" (%d problems in all)", len(e.Problems))
+	}
+	return authority.Invalid("modules", "%s%s", e.Problems[0], more)
 }
 
 // PushRego compiles and tests a version and stores it. A version that does not compile or whose tests fail is an

@@ -90,7 +90,7 @@ func dial(control *url.URL, caPEM []byte, allowPlain bool) (*grpc.ClientConn, er
 	case control.Scheme == "http" && (allowPlain || isLoopback(control.Hostname())):
 		transport = insecure.NewCredentials()
 	case control.Scheme == "http":
-		return nil, fmt.Errorf("%s: plain http carries the gateway key in the clear and is only for loopback addresses; use https", control)
+		return nil, fmt.Errorf("%s: plain http carries the gateway key in the clear and is only for loopback addresses; use https, or CARACAL_ALLOW_PLAIN=true in a closed network", control)
 	default:
 		return nil, fmt.Errorf("%s: the URL of a control plane begins with https:// or http://", control)
 	}

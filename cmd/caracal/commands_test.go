@@ -22,6 +22,9 @@ func TestTheCommandsOfAWorkspace(t *testing.T) {
 	if answer := asAgent.must(t, question...); answer["allowed"] != true {
 		t.Errorf("validating answered %v", answer)
 	}
+	if text, _, err := asAgent.caracal(t, "", "mandate", "get", mandate); err != nil || shown(text, "subject_id") != agentID || shown(text, "signature") != "" {
+		t.Errorf("the mandate is shown as %s (%v)", text, err)
+	}
 	child := asAgent.must(t, "mandate", "delegate", mandate, "--to", helperID, "--resource", "api:external/openai", "--action", "execute", "--validity", "5m")
 	if child["parent_mandate_id"] != mandate {
 		t.Errorf("the child is %v", child)
@@ -156,5 +159,22 @@ func TestErrorsSayWhatToTryNext(t *testing.T) {
 				t.Errorf("stdout has %s", stdout)
 			}
 		})
+	}
+}
+
+func TestAMistakeIsAnsweredWithWhatWasMeant(t *testing.T) {
+	owner := member(t, "http://"+serverEnvironment(t).serve(t))
+	for args, want := range map[string]string{
+		"mandate get":                      "usage: caracal mandate get MANDATE",
+		"key create edge --kind goat":      "is one of owner, agent, gateway",
+		"key create edge --kind agent":     "says whom the key acts for",
+		"rego push output.go":              "output.go: path_not_allowed",
+		"mandate list -o yaml":             "--output must be text or json",
+		"mandate list --url http://a.test": "CARACAL_ALLOW_PLAIN",
+	} {
+		_, stderr, err := owner.caracal(t, "", strings.Fields(args)...)
+		if err == nil || !strings.Contains(stderr, want) || strings.Contains(stderr, ":0:0") || strings.Contains(stderr, "1 problems") {
+			t.Errorf("caracal %s printed %s (%v), want %s in it", args, stderr, err, want)
+		}
 	}
 }

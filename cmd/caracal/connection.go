@@ -16,7 +16,12 @@ type action func(ctx context.Context, c *client.Client, o *output, args []string
 
 // calling makes a command that calls the control plane. The usage names its arguments, as cobra writes it.
 func (p *program) calling(usage, short string, args cobra.PositionalArgs, do action) *cobra.Command {
-	command := &cobra.Command{Use: usage, Short: short, Args: args}
+	command := &cobra.Command{Use: usage, Short: short, Args: func(cmd *cobra.Command, given []string) error {
+		if args(cmd, given) != nil {
+			return &usageError{"usage: " + cmd.UseLine()}
+		}
+		return nil
+	}}
 	settings, out := p.bind(command, clientSettings()), p.output(command)
 	command.RunE = func(cmd *cobra.Command, args []string) error {
 		if err := out.check(); err != nil {

@@ -134,5 +134,13 @@ func (p *program) logger(settings *values) (*slog.Logger, error) {
 	if err := level.UnmarshalText([]byte(settings.text("log-level"))); err != nil {
 		return nil, &usageError{"CARACAL_LOG_LEVEL must be debug, info, warn or error"}
 	}
-	return slog.New(slog.NewJSONHandler(p.stderr, &slog.HandlerOptions{Level: level})), nil
+	return slog.New(slog.NewJSONHandler(p.stderr, &slog.HandlerOptions{Level: level, ReplaceAttr: durationsInWords})), nil
+}
+
+// durationsInWords writes 1.5s where JSON would have a number of nanoseconds.
+func durationsInWords(_ []string, a slog.Attr) slog.Attr {
+	if a.Value.Kind() == slog.KindDuration {
+		a.Value = slog.StringValue(a.Value.Duration().String())
+	}
+	return a
 }

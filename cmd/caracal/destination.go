@@ -24,7 +24,7 @@ func (p *program) destination() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return things(o, all, "destination_id", "name", "host", "ports", "tls", "addresses", "connect_to")
+			return things(o, all, "destination_id", "name", "host", "ports", "tls", "addresses", "connect_to", "credential.name")
 		})
 	limited(list, &limit)
 	remove := p.calling("delete DESTINATION", "Delete a destination", cobra.ExactArgs(1),

@@ -5,7 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
+	"net/url"
 	"strings"
 
 	"github.com/caracal-gateway/caracal/authority"
@@ -41,7 +41,11 @@ func explain(w io.Writer, err error) {
 			}
 		}
 		for _, p := range refusal.Problems {
-			fmt.Fprintf(w, "  %s:%d:%d: %s: %s\n", printable(p.File), p.Row, p.Column, printable(p.Code), printable(p.Message))
+			place := printable(p.File)
+			if p.Row > 0 {
+				place = fmt.Sprintf("%s:%d:%d", place, p.Row, p.Column)
+			}
+			fmt.Fprintf(w, "  %s: %s: %s\n", place, printable(p.Code), printable(p.Message))
 		}
 	}
 	if next := nextThing(err); next != "" {
@@ -51,16 +55,19 @@ func explain(w io.Writer, err error) {
 
 // nextThing is what mends an error most often; empty where its message says it.
 func nextThing(err error) string {
+	var call *callError
+	if !errors.As(err, &call) {
+		return ""
+	}
 	var refusal *client.Error
 	var unknownCA x509.UnknownAuthorityError
-	var call *callError
-	var network net.Error
+	var network *url.Error // of net/http; a file that is not there is a net.Error as well
 	switch {
 	case errors.As(err, &refusal):
 		return afterRefusal(refusal)
 	case errors.As(err, &unknownCA):
 		return "set CARACAL_CA_FILE to the certificates that the control plane's chains to"
-	case errors.As(err, &call) && errors.As(err, &network):
+	case errors.As(err, &network):
 		return "see that the control plane runs, and that CARACAL_URL is its address"
 	}
 	return ""

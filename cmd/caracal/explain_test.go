@@ -3,9 +3,12 @@ package main
 import (
 	"bytes"
 	"errors"
+	"io/fs"
 	"net"
+	"net/url"
 	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/caracal-gateway/caracal/authority"
@@ -13,13 +16,15 @@ import (
 )
 
 func TestAnErrorSaysWhatToTryNextWhereThatIsKnown(t *testing.T) {
-	network := &net.OpError{Op: "dial", Net: "tcp", Err: &net.DNSError{Err: "no such host", Name: "control.example"}}
+	network := &url.Error{Op: "Get", URL: "https://control.example", Err: &net.DNSError{Err: "no such host", Name: "control.example"}}
 	for name, c := range map[string]struct {
 		err  error
 		next string // empty where nothing may be advised
 	}{
 		"a control plane that cannot be reached":  {&callError{network}, "see that the control plane runs, and that CARACAL_URL is its address"},
 		"a server that cannot listen":             {&net.OpError{Op: "listen", Net: "unix", Err: net.ErrClosed}, ""},
+		"a file that is not there":                {&callError{&fs.PathError{Op: "open", Path: "policy.rego", Err: syscall.ENOENT}}, ""},
+		"a refusal that `caracal dev` met":        {&client.Error{Code: string(authority.CodeUnauthenticated)}, ""},
 		"a refusal for want of a policy":          {&callError{&client.Error{Reason: string(authority.ReasonNoPolicyCovers)}}, "see `caracal policy list`, and add what is missing with `caracal policy create`"},
 		"a key that the control plane knows not":  {&callError{&client.Error{Code: string(authority.CodeUnauthenticated)}}, "see that CARACAL_API_KEY holds a key that is not revoked or expired"},
 		"a command line that says its error well": {&usageError{"set CARACAL_URL"}, ""},

@@ -197,14 +197,17 @@ func (p *program) envoyPath(ctx context.Context, settings *values) (string, erro
 	if err != nil || own {
 		return "", err
 	}
-	if path := settings.text("envoy"); path != "" {
-		return path, nil
+	getenv := func(name string) string {
+		if name == settings.of("envoy").variable {
+			return settings.text("envoy")
+		}
+		return p.getenv(name)
 	}
 	cache, err := provision.CacheDir(p.getenv, os.Getuid())
 	if err != nil {
 		return "", err
 	}
-	return provision.Envoy(ctx, provision.Config{Getenv: p.getenv, CacheDir: cache, Progress: p.stderr})
+	return provision.Envoy(ctx, provision.Config{Getenv: getenv, CacheDir: cache, Progress: p.stderr})
 }
 
 // portOf reads the number of a port from a setting.

@@ -50,6 +50,7 @@ func (p *program) root() *cobra.Command {
 	root := &cobra.Command{
 		Use:           "caracal",
 		Short:         "Decide what agents may do on the network, and prove what they did",
+		Version:       version,
 		SilenceUsage:  true,
 		SilenceErrors: true,
 	}

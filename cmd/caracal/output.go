@@ -43,7 +43,7 @@ func (o *output) thing(v any) error {
 	}
 	table := tabwriter.NewWriter(o.w, 0, 0, 2, ' ', 0)
 	for _, f := range fields {
-		if f.text != "" {
+		if f.text != "" && f.name != "signature" { // which is for programs, and fills a screen
 			fmt.Fprintf(table, "%s\t%s\n", f.name, f.text)
 		}
 	}
