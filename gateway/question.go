@@ -47,7 +47,7 @@ func (q *questions) end() {
 	}
 }
 
-// ask numbers a question. Its channel holds one answer.
+// ask numbers a question, from 1. Its channel gets one answer, at once when there is no stream to ask it on.
 func (q *questions) ask() (id uint64, answered <-chan error) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -103,7 +103,9 @@ func (q *questions) longest() (time.Duration, bool) {
 // Sync asks the control plane for the newest revision and returns once it was applied or refused.
 func (l *link) Sync(ctx context.Context) error {
 	id, answered := l.questions.ask()
-	l.outbox.ask(id)
+	if id != 0 {
+		l.outbox.ask(id)
+	}
 	select {
 	case <-ctx.Done():
 		l.questions.forget(id)

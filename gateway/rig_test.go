@@ -50,6 +50,7 @@ type rig struct {
 	key      token.APIKey
 	slug     string // that the gateway is configured with
 	log      *lines
+	envoy    string // program to run as Envoy; empty means the pinned one
 }
 
 func newRig(t *testing.T) *rig {
@@ -150,13 +151,16 @@ func (r *rig) start() *running {
 	if err != nil {
 		r.t.Fatal(err)
 	}
+	if r.envoy == "" {
+		r.envoy = envoyBinary(r.t)
+	}
 	ctx, cancel := context.WithCancel(context.Background())
 	g := &running{cancel: cancel, ended: make(chan struct{})}
 	go func() {
 		defer close(g.ended)
 		g.err = gateway.Run(ctx, gateway.Config{
 			Control: control, Key: r.key, Workspace: r.slug, Interval: time.Second,
-			Listen: r.listen, Roots: r.anyRoots(), StateDir: r.stateDir, EnvoyPath: envoyBinary(r.t), Instance: "test", Version: "test",
+			Listen: r.listen, Roots: r.anyRoots(), StateDir: r.stateDir, EnvoyPath: r.envoy, Instance: "test", Version: "test",
 			Credentials: extauthz.NewCredentials("", func(string) (string, bool) { return "", false }),
 			Log:         slog.New(slog.NewTextHandler(r.log, nil)),
 		})
@@ -316,6 +320,9 @@ type control struct {
 	enrolled map[string]ed25519.PublicKey
 	batches  []*syncpb.RecordRequest
 	failing  int // how many of the next batches are stored, but answered with an error
+	// instead, if set, speaks on the streams in place of a good control plane; onLeave hears of each goodbye.
+	instead func(syncpb.Sync_StreamServer) error
+	onLeave func()
 }
 
 func startControl(t *testing.T, key token.APIKey, sealed func() bundle.Sealed, w *world.World) *control {
@@ -403,20 +410,14 @@ func (c *control) Stream(stream syncpb.Sync_StreamServer) error {
 	if err := c.authenticate(stream.Context()); err != nil {
 		return err
 	}
-	nonce := make([]byte, 32)
-	rand.Read(nonce)
-	if err := stream.Send(&syncpb.ControlMessage{Time: timestamppb.Now(), Message: &syncpb.ControlMessage_Challenge{Challenge: &syncpb.Challenge{Nonce: nonce}}}); err != nil {
-		return err
-	}
-	first, err := stream.Recv()
-	if err != nil {
-		return err
-	}
 	c.mu.Lock()
-	process := c.enrolled[first.GetHello().GetGatewayId()]
+	instead := c.instead
 	c.mu.Unlock()
-	if err := bundle.VerifyStreamProof(process, nonce, first.GetHello().GetProof()); err != nil {
-		return status.Error(codes.Unauthenticated, err.Error())
+	if instead != nil {
+		return instead(stream)
+	}
+	if err := c.greet(stream); err != nil {
+		return err
 	}
 	asked := make(chan uint64, 16)
 	ended := make(chan struct{})
@@ -432,6 +433,32 @@ func (c *control) Stream(stream syncpb.Sync_StreamServer) error {
 			return nil
 		}
 	}
+}
+
+// greet challenges a gateway and takes its hello.
+func (c *control) greet(stream syncpb.Sync_StreamServer) error {
+	nonce := make([]byte, 32)
+	rand.Read(nonce)
+	if err := stream.Send(&syncpb.ControlMessage{Time: timestamppb.Now(), Message: &syncpb.ControlMessage_Challenge{Challenge: &syncpb.Challenge{Nonce: nonce}}}); err != nil {
+		return err
+	}
+	first, err := stream.Recv()
+	if err != nil {
+		return err
+	}
+	c.mu.Lock()
+	process := c.enrolled[first.GetHello().GetGatewayId()]
+	c.mu.Unlock()
+	if err := bundle.VerifyStreamProof(process, nonce, first.GetHello().GetProof()); err != nil {
+		return status.Error(codes.Unauthenticated, err.Error())
+	}
+	return nil
+}
+
+func (c *control) speak(instead func(syncpb.Sync_StreamServer) error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.instead = instead
 }
 
 // rest answers sync requests until there is another bundle to send, or the stream is over.
@@ -455,6 +482,9 @@ func (c *control) listen(stream syncpb.Sync_StreamServer, asked chan<- uint64, e
 		c.mu.Lock()
 		if err == io.EOF {
 			c.left++
+			if c.onLeave != nil {
+				c.onLeave()
+			}
 		}
 		if a := m.GetAcknowledged(); a != nil {
 			c.acked = a.GetRevision()
