@@ -24,6 +24,7 @@ const (
 	staleAfter = 3 * heartbeat
 
 	maxInstance     = 253
+	maxFormats      = 64
 	maxEnvoyRefusal = 1000
 )
 
@@ -58,6 +59,9 @@ func (s *Service) EnrolGateway(ctx context.Context, c Caller, e Enrolment) (Enro
 	written, err := write(ctx, s, c, op, func(ctx context.Context, tx *postgres.Tx, ch *change) (Enrolled, error) {
 		if len(e.PublicKey) != ed25519.PublicKeySize {
 			return Enrolled{}, authority.Invalid("public_key", "is %d bytes", ed25519.PublicKeySize)
+		}
+		if len(e.Formats) > maxFormats {
+			return Enrolled{}, authority.Invalid("formats", "lists more than %d", maxFormats)
 		}
 		keys, err := s.openKeys(ctx, tx, c.workspace)
 		if err != nil {

@@ -19,6 +19,8 @@ const (
 	maxBatch = 64 << 20
 	// maxMembers bounds how many events, and how many outcomes, it may hold.
 	maxMembers = 20_000
+	// maxMember bounds one of them, in bytes: each is read again whenever a page of events is.
+	maxMember = 64 << 10
 )
 
 // decode reads a batch and checks that its events are the ones that it claims, without gaps.
@@ -100,8 +102,12 @@ func unpack(packed []byte, opening json.Delim, member func(*json.Decoder) error)
 		if n == maxMembers {
 			return fmt.Errorf("more than %d", maxMembers)
 		}
+		before := decoder.InputOffset()
 		if err := member(decoder); err != nil {
 			return fmt.Errorf("member %d: %w", n, err)
+		}
+		if decoder.InputOffset()-before > maxMember {
+			return fmt.Errorf("member %d: larger than %d bytes", n, maxMember)
 		}
 	}
 	if _, err := decoder.Token(); err != nil {

@@ -62,6 +62,7 @@ func TestOnlyTheHolderOfAGatewayKeyEnrols(t *testing.T) {
 			r.Proof = bundle.EnrolProof(private, must(token.ParseAPIKey(other.APIKey))(t))
 		}), codes.Unauthenticated, noProof},
 		"without a proof":                      {[]string{"Bearer " + key.APIKey}, but(func(r *syncpb.EnrolRequest) { r.Proof = nil }), codes.Unauthenticated, noProof},
+		"with more formats than there can be":  {[]string{"Bearer " + key.APIKey}, but(func(r *syncpb.EnrolRequest) { r.Formats = make([]uint32, 65) }), codes.InvalidArgument, "lists more than 64"},
 		"with a public key of a wrong length":  {[]string{"Bearer " + key.APIKey}, but(func(r *syncpb.EnrolRequest) { r.PublicKey = r.PublicKey[1:] }), codes.Unauthenticated, noProof},
 		"with a public key of another process": {[]string{"Bearer " + key.APIKey}, but(func(r *syncpb.EnrolRequest) { r.PublicKey = forger.Public().(ed25519.PublicKey) }), codes.Unauthenticated, noProof},
 	} {

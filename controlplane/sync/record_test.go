@@ -87,6 +87,7 @@ func TestABatchThatIsNotWhatItSaysIsRefused(t *testing.T) {
 		"with an event of another epoch":        {events(func(l []authority.Event) { l[1].Gateway.Epoch = 2 }), codes.InvalidArgument, "event 1 is not number 2 of epoch 1"},
 		"with an event that has no number":      {events(func(l []authority.Event) { l[0].Gateway = nil }), codes.InvalidArgument, "event 0 is not number 1"},
 		"with an event that is no decision":     {events(func(l []authority.Event) { l[0].Type = authority.EventRevoked }), codes.InvalidArgument, "not a decision's"},
+		"with an event larger than any":         {events(func(l []authority.Event) { l[0].Message = strings.Repeat("x", 64<<10) }), codes.InvalidArgument, "member 0: larger than"},
 		"with a range and no events":            {signed(func(r *syncpb.RecordRequest) { r.Events = nil }), codes.InvalidArgument, "a range without events"},
 		"with events that are not compressed":   {signed(func(r *syncpb.RecordRequest) { r.Events = []byte("[]") }), codes.InvalidArgument, "events: "},
 		"with events that are no list":          {signed(func(r *syncpb.RecordRequest) { r.Events = compress(t, []byte("{}")) }), codes.InvalidArgument, "does not begin with ["},
