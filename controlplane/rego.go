@@ -14,6 +14,7 @@ import (
 
 const (
 	pushTimeout       = 10 * time.Second // for compiling and testing a version
+	maxVetting        = 2                // versions at once: each may take a processor and some 100 MB
 	maxRegoMessage    = 1000             // bytes
 	maxCachedPolicies = 64
 )
@@ -65,7 +66,7 @@ func (s *Service) PushRego(ctx context.Context, c Caller, p RegoPush) (Written[a
 	if p.Data == nil {
 		p.Data = map[string]any{}
 	}
-	if err := vet(ctx, rego.Source{Modules: p.Modules, Data: p.Data}); err != nil {
+	if err := s.vet(ctx, rego.Source{Modules: p.Modules, Data: p.Data}); err != nil {
 		return none, err
 	}
 	return write(ctx, s, c, op, func(ctx context.Context, tx *postgres.Tx, ch *change) (authority.RegoVersion, error) {
@@ -88,10 +89,16 @@ func (s *Service) PushRego(ctx context.Context, c Caller, p RegoPush) (Written[a
 	})
 }
 
-// vet compiles a source and runs its tests.
-func vet(ctx context.Context, source rego.Source) error {
+// vet compiles a source and runs its tests, when it is its turn.
+func (s *Service) vet(ctx context.Context, source rego.Source) error {
 	ctx, cancel := context.WithTimeout(ctx, pushTimeout)
 	defer cancel()
+	select {
+	case s.vetting <- struct{}{}:
+		defer func() { <-s.vetting }()
+	case <-ctx.Done():
+		return &authority.Error{Code: authority.CodeLimited, Message: "other versions of Rego policies are being compiled and tested; try again"}
+	}
 	_, err := rego.Compile(ctx, source)
 	var results []rego.TestResult
 	if err == nil {

@@ -48,8 +48,9 @@ type Service struct {
 	clock      func() time.Time
 	deployment atomic.Pointer[postgres.Deployment] // read once, never changes
 	policies   policyCache
-	changes    topic // wakes who waits for a change of a workspace
-	acks       topic // wakes who waits for a gateway's acknowledgement
+	vetting    chan struct{} // holds a token for each version of a Rego policy that is compiled and tested
+	changes    topic         // wakes who waits for a change of a workspace
+	acks       topic         // wakes who waits for a gateway's acknowledgement
 	connected  connections
 }
 
@@ -62,7 +63,9 @@ func New(c Config) (*Service, error) {
 	}
 	mac := hmac.New(sha256.New, c.MasterKey)
 	mac.Write([]byte("caracal-cursor"))
-	s := &Service{store: c.Store, vault: vault, cursorKey: mac.Sum(nil), log: c.Log, clock: c.Now}
+	s := &Service{
+		store: c.Store, vault: vault, cursorKey: mac.Sum(nil), vetting: make(chan struct{}, maxVetting), log: c.Log, clock: c.Now,
+	}
 	if c.SetupKey != "" {
 		if len(c.SetupKey) < minSetupKey {
 			return nil, fmt.Errorf("the setup key has fewer than %d characters", minSetupKey)
