@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 
@@ -298,20 +299,29 @@ func TestAnUnfinishedDataDirectoryIsClearedAlthoughSomethingStillWritesToIt(t *t
 	t.Parallel()
 	dir := openTempDir(t)
 	c := config(t, dir)
-	base := filepath.Join(dataDir(t, dir)+".part", "base")
-	if err := os.MkdirAll(base, 0o700); err != nil {
-		t.Fatal(err)
-	}
-	// Like the server of an initdb that was just killed: it writes for a while, as long as its directory is there.
-	ended := make(chan struct{})
-	go func() {
-		defer close(ended)
-		for i := range 20_000 {
-			if err := os.WriteFile(filepath.Join(base, strconv.Itoa(i)), nil, 0o600); err != nil {
-				return
-			}
+	part := dataDir(t, dir) + ".part"
+	for database := range 16 {
+		if err := os.MkdirAll(filepath.Join(part, "base", strconv.Itoa(database)), 0o700); err != nil {
+			t.Fatal(err)
 		}
-	}()
+	}
+	// Like the servers of an initdb that was just killed: they write for a while, as long as their directories are there.
+	var writers, underWay sync.WaitGroup
+	for writer := range 8 {
+		underWay.Add(1)
+		writers.Go(func() {
+			for i := range 20_000 {
+				if i == 100 {
+					underWay.Done()
+				}
+				_ = os.WriteFile(filepath.Join(part, "base", strconv.Itoa(i%16), fmt.Sprintf("%d-%d", writer, i)), nil, 0o600)
+				if _, err := os.Stat(filepath.Join(part, "base")); err != nil {
+					return
+				}
+			}
+		})
+	}
+	underWay.Wait()
 	stop(t, start(t, c))
-	<-ended
+	writers.Wait()
 }
