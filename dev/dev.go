@@ -44,6 +44,9 @@ const (
 	UpstreamPortSetting = "CARACAL_DEV_UPSTREAM_PORT"
 )
 
+// portPatience is how long a port may be taken by what has just been killed.
+const portPatience = 2 * time.Second
+
 // Run starts everything, plays the story, and stays until ctx ends. It returns once all that it started has stopped.
 func Run(ctx context.Context, c Config) error {
 	if _, err := os.Stat(c.demo(policyFile)); err != nil {
@@ -58,7 +61,7 @@ func Run(ctx context.Context, c Config) error {
 		return err
 	}
 	defer unlock()
-	if err := c.checkPorts(ctx); err != nil {
+	if err := c.awaitPorts(ctx); err != nil {
 		return err
 	}
 	s, err := c.start(ctx, state)
@@ -110,6 +113,21 @@ func lock(state string) (unlock func(), err error) {
 		return nil, errors.Join(fmt.Errorf("another `caracal dev` runs in %s; stop it first, with Ctrl-C in its terminal", state), file.Close())
 	}
 	return func() { _ = file.Close() }, nil // the end of the process releases it as well
+}
+
+// awaitPorts gives what a killed run had started the moment that it takes to go.
+func (c Config) awaitPorts(ctx context.Context) error {
+	for deadline := time.Now().Add(portPatience); ; {
+		err := c.checkPorts(ctx)
+		if err == nil || time.Now().After(deadline) {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return err
+		case <-time.After(50 * time.Millisecond):
+		}
+	}
 }
 
 // checkPorts names each port that is taken with the setting that changes it, before anything is fetched or started.
