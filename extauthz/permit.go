@@ -89,11 +89,11 @@ func (p Permit) whole() bool {
 }
 
 // mayReachUpstream reports whether a caller's header goes on unchanged. What identified the caller, what is between
-// callers and the gateway or between proxies, what makes servers take another host or path for the judged one, and
-// whatever holds a credential of ours does not.
+// callers and the gateway or between proxies, what makes servers take another path for the judged one, and whatever
+// holds a credential of ours does not.
 func mayReachUpstream(h header) bool {
 	switch h.name {
-	case headerAuthorization, "forwarded", "x-original-url", "x-rewrite-url":
+	case headerAuthorization, "x-original-url", "x-rewrite-url":
 		return false
 	}
 	return !strings.HasPrefix(h.name, ours) && !strings.HasPrefix(h.name, "proxy-") && !isFromEdge(h.name) && !token.Recognise(h.value)
