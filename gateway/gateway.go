@@ -149,9 +149,9 @@ func assemble(ctx context.Context, c Config, at sockets, private ed25519.Private
 	return g, nil
 }
 
-// run runs all parts until ctx ends or one of them fails. They end in this order: Envoy takes requests no more; the
-// record of the last decisions is shipped; the gateway leaves the control plane, and only then do revocations no longer
-// wait for it; what Envoy asked goes last.
+// run runs all parts until ctx ends or one of them fails. They end in this order: Envoy takes requests no more; an Envoy
+// that is not ours to stop is given decisions no more; the record of the last ones is shipped; and only then the gateway
+// leaves the control plane, after which no revocation waits for it.
 func (g *gateway) run(ctx context.Context, at sockets) error {
 	transport, err := controlTransport(g.ControlCA)
 	if err != nil {
@@ -160,6 +160,7 @@ func (g *gateway) run(ctx context.Context, at sockets) error {
 	endpoints := newLocal(g.Control, transport, g.state, g.service, g.link.Sync, g.Log)
 	return inOrder(ctx,
 		[]part{g.envoy()},
+		[]part{func(ctx context.Context) error { return g.service.Serve(ctx, at.authz.listener) }},
 		[]part{func(ctx context.Context) error { return g.shipper.Run(ctx, g.link.Record) }},
 		[]part{
 			g.tell,
@@ -168,7 +169,6 @@ func (g *gateway) run(ctx context.Context, at sockets) error {
 			},
 		},
 		[]part{
-			func(ctx context.Context) error { return g.service.Serve(ctx, at.authz.listener) },
 			func(ctx context.Context) error { return g.xds.Run(ctx, at.xds.listener) },
 			func(ctx context.Context) error { return endpoints.Run(ctx, at.self.listener) },
 		},

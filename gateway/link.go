@@ -401,5 +401,5 @@ func (l *link) Record(ctx context.Context, r *syncpb.RecordRequest) error {
 	if status.Code(err) == codes.InvalidArgument {
 		return fmt.Errorf("%w: %s", errNotStorable, status.Convert(err).Message())
 	}
-	return err
+	return l.reconsider(err)
 }

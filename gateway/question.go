@@ -66,7 +66,10 @@ func (q *questions) roundTrip(id uint64) (time.Duration, bool) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	w, known := q.waiting[id]
-	return q.elapsed() - w.at, known
+	if !known {
+		return 0, false
+	}
+	return q.elapsed() - w.at, true
 }
 
 // answer ends the wait of all who asked up to this question.

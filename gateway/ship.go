@@ -162,7 +162,14 @@ func (s *shipper) Run(ctx context.Context, send func(context.Context, *syncpb.Re
 func (s *shipper) flush(encoder *zstd.Encoder, send func(context.Context, *syncpb.RecordRequest) error) error {
 	ctx, cancel := context.WithTimeout(context.Background(), shipTimeout)
 	defer cancel()
-	if err := s.drain(ctx, encoder, send); err != nil {
+	err := s.drain(ctx, encoder, func(ctx context.Context, r *syncpb.RecordRequest) error {
+		err := send(ctx, r)
+		if errors.Is(err, errEnrolment) {
+			cancel() // there is no time left in which that could mend
+		}
+		return err
+	})
+	if err != nil {
 		return err
 	}
 	s.mu.Lock()

@@ -62,6 +62,7 @@ type stack struct {
 
 func newStack(t *testing.T) *stack {
 	t.Helper()
+	t.Parallel()
 	s := &stack{t: t, log: &lines{}, upstream: &echo.Recorder{}}
 	showIfFailed(t, "control plane", s.log)
 	s.serveUpstream()
