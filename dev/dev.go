@@ -94,8 +94,19 @@ func Clean(c Config) error {
 	if err := os.Remove(c.environmentFile()); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return fmt.Errorf("remove local data: %w", err)
 	}
-	_, err = fmt.Fprintln(c.Out, "removed the database, keys and logs in", state)
-	return err
+	c.say("removed the database, keys and logs in %s", state)
+	if c.DatabaseURL != "" {
+		c.say("the database %s of CARACAL_DATABASE_URL is left alone: drop it before the next start", databaseName)
+	}
+	return nil
+}
+
+// startOver is what helps where a former run's data cannot be used.
+func (c Config) startOver() string {
+	if c.DatabaseURL != "" {
+		return "`make clean-data` and dropping the database " + databaseName + " of CARACAL_DATABASE_URL start over"
+	}
+	return "`make clean-data` starts over"
 }
 
 // demo is the path of a file that comes with the project.

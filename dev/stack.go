@@ -146,6 +146,9 @@ func (s *stack) startControlPlane(ctx context.Context) error {
 		return err
 	}
 	owner, app, err := roles(ctx, admin)
+	if err != nil && s.DatabaseURL != "" {
+		return fmt.Errorf("use the server of CARACAL_DATABASE_URL, as a superuser: %w", err)
+	}
 	if err != nil {
 		return err
 	}

@@ -57,7 +57,7 @@ func (s *stack) setUp(ctx context.Context) (*workspace, error) {
 		err = json.Unmarshal(text, w)
 	}
 	if err != nil && !errors.Is(err, os.ErrNotExist) {
-		return nil, fmt.Errorf("read %s: %w (`make clean-data` starts over)", w.path, err)
+		return nil, fmt.Errorf("read %s: %w (%s)", w.path, err, s.startOver())
 	}
 	for _, step := range []struct {
 		done bool
@@ -74,7 +74,7 @@ func (s *stack) setUp(ctx context.Context) (*workspace, error) {
 			continue
 		}
 		if err := w.finish(ctx, step.make); err != nil {
-			return nil, fmt.Errorf("set up the workspace: %w (`make clean-data` starts over)", err)
+			return nil, fmt.Errorf("set up the workspace: %w (%s)", err, s.startOver())
 		}
 	}
 	return w, w.adjustUpstream(ctx)
@@ -185,7 +185,7 @@ func (w *workspace) adjustUpstream(ctx context.Context) error {
 	all, err := c.Destinations(ctx, 1000)
 	var refusal *client.Error
 	if errors.As(err, &refusal) && refusal.Status == http.StatusUnauthorized {
-		return fmt.Errorf("the database does not know the keys in %s: use the database of the last run again, or `make clean-data` starts over", w.path)
+		return fmt.Errorf("the database does not know the keys in %s: use the database of the last run again, or %s", w.path, w.stack.startOver())
 	}
 	if err != nil {
 		return fmt.Errorf("find the destination %s: %w", UpstreamHost, err)
@@ -197,7 +197,7 @@ func (w *workspace) adjustUpstream(ctx context.Context) error {
 		}
 	}
 	if _, err = c.ReplaceDestination(ctx, w.Upstream, wanted); err != nil {
-		return fmt.Errorf("set up the destination %s: %w (`make clean-data` starts over)", UpstreamHost, err)
+		return fmt.Errorf("set up the destination %s: %w (%s)", UpstreamHost, err, w.stack.startOver())
 	}
 	return nil
 }

@@ -28,7 +28,7 @@ func explain(w io.Writer, err error) {
 	refused := errors.As(err, &refusal)
 	lines := []string{err.Error()}
 	if !refused { // somebody else's words may not look like lines of ours
-		lines = strings.Split(err.Error(), "\n")
+		lines = strings.Split(strings.ReplaceAll(err.Error(), "\t", "  "), "\n")
 	}
 	fmt.Fprint(w, "caracal: ")
 	for _, line := range lines {

@@ -46,8 +46,8 @@ func TestOnlyOurOwnErrorsHaveLines(t *testing.T) {
 		want string
 	}{
 		"two ports that are taken": {
-			errors.Join(errors.New("port 1 is taken"), errors.New("port 2 is taken")),
-			"caracal: port 1 is taken\nport 2 is taken\n",
+			errors.Join(errors.New("port 1 is taken"), errors.New("port 2\tis taken")),
+			"caracal: port 1 is taken\nport 2  is taken\n",
 		},
 		"an answer that would look like our advice": {
 			&client.Error{Code: "invalid", Detail: "no\n  next     give up\x1b[2J"},

@@ -2,9 +2,8 @@ package main
 
 import (
 	"context"
-
+	"crypto/tls"
 	"fmt"
-
 	"net/netip"
 	"net/url"
 	"os"
@@ -107,6 +106,11 @@ func readPort(settings *values, c *gateway.Config) error {
 	}
 	if (c.Certificate == nil) != (c.PrivateKey == nil) {
 		return &usageError{"set both of CARACAL_TLS_CERT and CARACAL_TLS_KEY, or neither"}
+	}
+	if c.Certificate != nil {
+		if _, err := tls.X509KeyPair(c.Certificate, c.PrivateKey); err != nil {
+			return fmt.Errorf("reading CARACAL_TLS_CERT and CARACAL_TLS_KEY: %w", err)
+		}
 	}
 	address := settings.text("listen")
 	switch {

