@@ -48,6 +48,9 @@ func boundedBuiltins() map[string]precondition {
 		ast.Multiply.Name:               none,
 		ast.Split.Name:                  none,
 		ast.ToNumber.Name:               none,
+		ast.Trim.Name:                   none, // the set of characters is looked through for each of the text
+		ast.TrimLeft.Name:               none,
+		ast.TrimRight.Name:              none,
 	}
 }
 

@@ -102,6 +102,24 @@ func TestAValueThatOutgrowsItsBoundsDenies(t *testing.T) {
 	}
 }
 
+// The product of its operands' sizes is what trimming costs, and nothing can stop it.
+func TestTrimmingIsBounded(t *testing.T) {
+	long := map[string]any{"text": strings.Repeat("É", 16<<10), "characters": strings.Repeat("ĉ", 16<<10) + "É"}
+	for _, name := range []string{"trim", "trim_left", "trim_right"} {
+		t.Run(name, func(t *testing.T) {
+			policy := header + denyIf + name + "(data.text, data.characters) == \"\""
+			p := compile(t, rego.Source{Modules: map[string]string{"p.rego": policy}, Data: long})
+			if _, err := p.Evaluate(context.Background(), chat()); err == nil || !strings.Contains(err.Error(), "larger than") {
+				t.Errorf("error %v, want one that says that a value is too large", err)
+			}
+			policy = header + denyIf + name + "(\"--a--\", \"-\") == \"b\""
+			if _, err := compile(t, rego.Source{Modules: map[string]string{"p.rego": policy}}).Evaluate(context.Background(), chat()); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+}
+
 func TestBoundsLeaveRoomForWhatPoliciesDo(t *testing.T) {
 	p := compile(t, rego.Source{Data: many(), Modules: map[string]string{"p.rego": header +
 		`path := concat("/", input.request.path)
