@@ -22,7 +22,10 @@ const (
 type Health struct {
 	Status         Status         `json:"status"`
 	EnterpriseSync EnterpriseSync `json:"enterprise_sync"`
-	Reasons        []string       `json:"reasons,omitempty"` // why the status is not ok
+	// Reasons say why the status is not ok. Anyone who reaches the port reads them, so that causes, which hold addresses
+	// and names of certificates, are for the log only.
+	Reasons []string `json:"reasons,omitempty"`
+	causes  []string // the reasons with their causes
 }
 
 // EnterpriseSync is the state of the stream to the control plane.
@@ -131,7 +134,7 @@ func (s *state) Log() {
 		last = *h.EnterpriseSync.LastSync
 	}
 	s.log.Info("enterprise_sync", "status", h.Status, "connected", h.EnterpriseSync.Connected, "last_sync", last,
-		"policies_synced", h.EnterpriseSync.PoliciesSynced, "revision", revision, "reasons", h.Reasons)
+		"policies_synced", h.EnterpriseSync.PoliciesSynced, "revision", revision, "reasons", h.causes)
 }
 
 // Health is the present condition.
@@ -144,27 +147,31 @@ func (s *state) Health() Health {
 		at := s.lastSync.UTC().Format("2006-01-02T15:04:05Z")
 		h.EnterpriseSync.LastSync = &at
 	}
-	note := func(status Status, format string, args ...any) {
+	note := func(status Status, reason, cause string) {
 		if h.Status != StatusFenced {
 			h.Status = status
 		}
-		h.Reasons = append(h.Reasons, fmt.Sprintf(format, args...))
+		h.Reasons = append(h.Reasons, reason)
+		if cause != "" {
+			reason += ": " + cause
+		}
+		h.causes = append(h.causes, reason)
 	}
 	if s.revision == 0 {
-		note(StatusFenced, "no bundle yet: every request is denied")
+		note(StatusFenced, "no bundle yet: every request is denied", "")
 	} else if !envoy.forwards {
-		note(StatusFenced, "envoy: has no route to any target yet: every request is denied")
+		note(StatusFenced, "envoy has no route to any target yet: every request is denied", "")
 	}
 	if !s.online {
-		note(StatusDegraded, "control plane: %s", s.fault)
+		note(StatusDegraded, "the control plane is not connected", s.fault)
 	}
 	if s.refusal != "" {
-		note(StatusDegraded, "%s", s.refusal)
+		note(StatusDegraded, "the newest bundle is refused", s.refusal)
 	}
 	if envoy.refusal != "" {
-		note(StatusDegraded, "envoy: %s", envoy.refusal)
+		note(StatusDegraded, "envoy refused its configuration", envoy.refusal)
 	} else if !envoy.current {
-		note(StatusDegraded, "envoy: has not accepted its configuration yet")
+		note(StatusDegraded, "envoy has not accepted its configuration yet", "")
 	}
 	return h
 }

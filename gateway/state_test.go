@@ -3,7 +3,9 @@ package gateway
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"log/slog"
+	"strings"
 	"testing"
 	"time"
 
@@ -34,5 +36,24 @@ func TestTheLogFollowsTheStatus(t *testing.T) {
 	}
 	if diff := cmp.Diff([]Status{StatusFenced, StatusFenced, StatusFenced, StatusOK}, got); diff != "" {
 		t.Errorf("the logged states are wrong (-want +got):\n%s", diff)
+	}
+}
+
+func TestHealthTellsNobodyWhatOnlyTheLogMayHold(t *testing.T) {
+	var log bytes.Buffer
+	s := newState(time.Minute, time.Now, func() verdict { return verdict{refusal: "canary certificate"} }, slog.New(slog.NewJSONHandler(&log, nil)))
+	s.disconnected(errors.New("dial tcp 10.0.0.5:8080: canary"))
+	s.refused(8, errors.New("canary bundle"))
+	told, err := json.Marshal(s.Health())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if strings.Contains(string(told), "canary") {
+		t.Errorf("health is %s", told)
+	}
+	for _, cause := range []string{"10.0.0.5:8080: canary", "canary bundle", "canary certificate"} {
+		if !strings.Contains(log.String(), cause) {
+			t.Errorf("the log lacks %q", cause)
+		}
 	}
 }
