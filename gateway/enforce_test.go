@@ -92,14 +92,10 @@ func TestABundleOfARestoredDatabaseIsRefusedAndBothSidesSaySo(t *testing.T) {
 	if _, err := connection.Exec(t.Context(), "UPDATE workspaces SET revision = revision - 2"); err != nil {
 		t.Fatal(err)
 	}
-	var health answer
 	eventually(t, "the gateway says so", func() bool {
-		health = e.self("", http.MethodPost, "/admin/sync", nil)
-		return strings.Contains(health.body, "bundle_older")
+		health := e.self("", http.MethodPost, "/admin/sync", nil)
+		return strings.HasPrefix(health.body, `{"status":"degraded"`) && strings.Contains(e.gatewayLog.String(), "bundle_older")
 	})
-	if !strings.HasPrefix(health.body, `{"status":"degraded"`) {
-		t.Errorf("health is %s", health.body)
-	}
 	eventually(t, "the control plane says so", func() bool {
 		return strings.Contains(s.log.String(), "gateway refused a bundle") && strings.Contains(s.log.String(), "code=bundle_older")
 	})
@@ -121,8 +117,8 @@ func TestARevokedGatewayKeyEndsTheSyncButNotTheDecisions(t *testing.T) {
 	mandate := e.issue(600, "execute")
 	must(s.RevokeKey(t.Context(), s.owner, s.keyID))(t)
 	eventually(t, "the gateway says so", func() bool {
-		health := e.self("", http.MethodGet, "/health", nil).body
-		return strings.HasPrefix(health, `{"status":"degraded"`) && strings.Contains(health, "revoked")
+		health := e.self("", http.MethodGet, "/health", nil)
+		return strings.HasPrefix(health.body, `{"status":"degraded"`) && strings.Contains(e.gatewayLog.String(), "expired or revoked")
 	})
 	if got := e.proxy(mandate, "/"); got.status != http.StatusOK {
 		t.Errorf("a call is answered %d %s", got.status, got.body)
@@ -187,4 +183,33 @@ func TestAnEnvoyOfTheOperatorsOutlivesTheGatewayProcess(t *testing.T) {
 	wantDenied(t, e.proxy(mandate, "/"), http.StatusServiceUnavailable, authority.ReasonNoDecision)
 	e.start()
 	eventually(t, "the next process decides", func() bool { return e.proxy(mandate, "/").status == http.StatusOK })
+}
+
+func TestADestinationThatIsAddedOrMovedIsReachedAsItIsThen(t *testing.T) {
+	s := newStack(t)
+	e := s.edge()
+	mandate := e.issue(600, "execute")
+	to := func(host string) answer {
+		return must(send(e.client(), e.request(http.MethodPost, mandate, host, "/v1")))(t)
+	}
+	// Without a destination a POST is a write.
+	wantDenied(t, to("filed.caracal.test"), http.StatusForbidden, authority.ReasonActionNotInScope)
+	added := s.destination("filed.caracal.test", nil)
+	eventually(t, "the destination is reached", func() bool { return to("filed.caracal.test").status == http.StatusOK })
+
+	added.ConnectTo = "127.0.0.1:1"
+	must(s.UpdateDestination(t.Context(), s.owner, added.ID, added))(t)
+	eventually(t, "its new address is tried", func() bool {
+		return to("filed.caracal.test").member("error") == string(authority.ReasonUpstreamUnreachable)
+	})
+	reached := len(s.upstream.Requests())
+	for range 5 {
+		wantDenied(t, to("filed.caracal.test"), http.StatusServiceUnavailable, authority.ReasonUpstreamUnreachable)
+	}
+	if now := len(s.upstream.Requests()); now != reached {
+		t.Errorf("%d requests went to the old address", now-reached)
+	}
+
+	must(s.DeleteDestination(t.Context(), s.owner, added.ID))(t)
+	eventually(t, "it is gone", func() bool { return to("filed.caracal.test").member("error") == string(authority.ReasonActionNotInScope) })
 }

@@ -15,6 +15,7 @@ import (
 
 	"google.golang.org/protobuf/types/known/timestamppb"
 
+	"github.com/caracal-gateway/caracal/authority"
 	"github.com/caracal-gateway/caracal/bundle"
 	"github.com/caracal-gateway/caracal/internal/syncpb"
 )
@@ -112,7 +113,8 @@ func TestAMessageBeyondAllBoundsIsNotTaken(t *testing.T) {
 		return stream.Send(&syncpb.ControlMessage{Message: &syncpb.ControlMessage_Bundle{Bundle: &syncpb.Bundle{Sealed: make([]byte, bundle.MaxSealed+1<<20)}}})
 	})
 	r.start()
-	r.health(func(a answer) bool { return strings.Contains(a.body, "received message larger than max") }, "health tells why")
+	r.health(isOK, "health")
+	eventually(t, "the log tells why", func() bool { return strings.Contains(r.log.String(), "received message larger than max") })
 	r.control.speak(nil)
 	r.until("proxied call under a good control plane", func() (answer, error) { return r.proxy("/") }, isOK)
 }
@@ -170,4 +172,26 @@ func TestABundleThatCannotBeKeptLeavesNoOlderOneBehind(t *testing.T) {
 	if _, err := os.Stat(kept); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("the bundle from before the revocation is still kept (%v)", err)
 	}
+}
+
+func TestABundleIsEnforcedAndAcknowledgedWhileEnvoyIsAway(t *testing.T) {
+	r := newRig(t)
+	flag := filepath.Join(t.TempDir(), "let-envoy-run")
+	r.envoy = flag + ".sh"
+	script := "#!/bin/sh\n[ -e " + flag + " ] || exit 1\nexec " + envoyBinary(t) + ` "$@"` + "\n"
+	if err := os.WriteFile(r.envoy, []byte(script), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	r.start()
+	eventually(t, "the first bundle is acknowledged", func() bool { return r.control.acknowledged() == r.world.State.Revision })
+	r.world.Revoke(r.world.Mandate.ID)
+	r.world.State.Revision++
+	r.control.push(r.world.Seal())
+	eventually(t, "the revocation is acknowledged", func() bool { return r.control.acknowledged() == r.world.State.Revision })
+	if err := os.WriteFile(flag, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	denied := r.until("Envoy comes", func() (answer, error) { return r.proxy("/") }, func(a answer) bool { return a.status != http.StatusServiceUnavailable })
+	wantDenied(t, denied, http.StatusForbidden, authority.ReasonMandateRevoked)
+	r.health(func(a answer) bool { return strings.HasPrefix(a.body, `{"status":"ok"`) }, "all is well")
 }

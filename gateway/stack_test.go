@@ -127,15 +127,15 @@ func (s *stack) until(run func(context.Context) error) {
 }
 
 // destination adds a host that leads to the upstream.
-func (s *stack) destination(host string, credential *authority.Credential) {
+func (s *stack) destination(host string, credential *authority.Credential) authority.Destination {
 	s.t.Helper()
-	must(s.CreateDestination(s.t.Context(), s.owner, authority.Destination{
+	return must(s.CreateDestination(s.t.Context(), s.owner, authority.Destination{
 		Name: strings.Split(host, ".")[0], Host: host, Ports: []uint16{443}, TLS: authority.TLSRequired, CA: string(s.ca.PEM()),
 		ConnectTo: s.address, Addresses: []netip.Prefix{netip.MustParsePrefix("127.0.0.1/32")}, Credential: credential,
 		Rules: []authority.Rule{{Path: "/**", Resource: "api:echo/all", Methods: map[string]authority.Action{
 			"GET": authority.Read, "PUT": authority.Write, "POST": authority.Execute,
 		}}},
-	}))(s.t)
+	}))(s.t).Value
 }
 
 // terms of a mandate of the agent's, as they travel.
