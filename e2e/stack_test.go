@@ -10,6 +10,7 @@ import (
 	"os/exec"
 	"os/user"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -205,27 +206,31 @@ func (s *stack) note() error {
 	return nil
 }
 
-// left says which processes of the stack still run although they should not: those that were noted, and any other that
-// works in the project's directory.
-func (s *stack) left() error {
+// survivors are the processes of the stack that still run although they should not: those that were noted, and when dev
+// has ended any other that works in the project's directory.
+func (s *stack) survivors() ([]process, error) {
 	all, err := processes()
 	if err != nil {
-		return err
+		return nil, err
 	}
-	var left []error
-	for _, p := range s.noted {
-		if now, ok := all[p.pid]; ok && now.started == p.started && now.state != 'Z' {
-			left = append(left, fmt.Errorf("still runs: %d %s", p.pid, strings.Join(p.arguments, " ")))
+	running := s.running()
+	var survivors []process
+	for _, p := range all {
+		noted := slices.ContainsFunc(s.noted, func(n process) bool { return n.pid == p.pid && n.started == p.started })
+		if p.state != 'Z' && (noted || !running && p.worksIn(s.project)) {
+			survivors = append(survivors, p)
 		}
 	}
-	if !s.running() {
-		for _, p := range all {
-			if p.worksIn(s.project) {
-				left = append(left, fmt.Errorf("still runs in the project's directory: %d %s", p.pid, strings.Join(p.arguments, " ")))
-			}
-		}
+	return survivors, nil
+}
+
+// left is an error that names the survivors, where there are any.
+func (s *stack) left() error {
+	survivors, err := s.survivors()
+	for _, p := range survivors {
+		err = errors.Join(err, fmt.Errorf("still runs: %d %s", p.pid, strings.Join(p.arguments, " ")))
 	}
-	return errors.Join(left...)
+	return err
 }
 
 // gone waits until nothing is left of what was noted.
@@ -293,7 +298,10 @@ func (s *stack) end() {
 		_ = syscall.Kill(-s.dev.Process.Pid, syscall.SIGKILL)
 		<-s.exited
 	}
-	_ = s.gone() // what is left is reported where it matters
+	survivors, _ := s.survivors() // it is the scripts that say when there may be none
+	for _, p := range survivors {
+		_ = syscall.Kill(p.pid, syscall.SIGKILL)
+	}
 }
 
 // report is what a person would look at first when something went wrong.
