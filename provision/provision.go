@@ -32,7 +32,8 @@ type Config struct {
 	// CacheDir keeps the fetched programs; see [CacheDir]. It is made, with
 	// its parents, when it does not exist.
 	CacheDir string
-	// Progress receives one line for each finished step: what, size and time.
+	// Progress receives a line where a download begins, and one for each
+	// finished step: what, size and time.
 	// Nil discards them.
 	Progress io.Writer
 }
