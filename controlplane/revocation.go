@@ -107,8 +107,12 @@ func (s *Service) awaitEnforcement(ctx context.Context, c Caller, r Receipt, wai
 	look := time.NewTicker(enforcementPoll)
 	defer look.Stop()
 	for last := false; ; {
-		if err := s.completeReceipt(ctx, c, &r); err != nil || r.State == RevocationEnforced || last {
-			// The revocation is committed: a receipt that cannot be completed is pending, not an error.
+		// The revocation is committed: a receipt that cannot be completed is pending, not an error.
+		if err := s.completeReceipt(ctx, c, &r); err != nil {
+			r.State = RevocationPending
+			s.log.Warn("gateways' acknowledgements cannot be read", "revision", r.Revision, "cause", err)
+		}
+		if r.State == RevocationEnforced || last {
 			return r, nil
 		}
 		select {
