@@ -47,6 +47,7 @@ type Handler struct {
 	service  *controlplane.Service
 	log      *slog.Logger
 	attempts *attempts
+	running  running
 	document []byte // the OpenAPI document as JSON
 	mux      *http.ServeMux
 }
@@ -174,6 +175,12 @@ func (h *Handler) serve(x *exchange, matched route) {
 			h.fail(x, err)
 			return
 		}
+		end, err := h.running.begin(x.caller)
+		if err != nil {
+			h.fail(x, err)
+			return
+		}
+		defer end()
 	}
 	answer, err := matched.do(x)
 	if err != nil {

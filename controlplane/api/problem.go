@@ -40,6 +40,7 @@ var (
 	errMethod    = &protocolError{http.StatusMethodNotAllowed, "method_not_allowed", "this path has no such method; the Allow header lists those it has", ""}
 	errTooLarge  = &protocolError{http.StatusRequestEntityTooLarge, "body_too_large", "the body is larger than 1 MiB", ""}
 	errMediaType = &protocolError{http.StatusUnsupportedMediaType, "unsupported_media_type", "the body must be application/json in UTF-8", "Content-Type"}
+	errBusy      = &authority.Error{Code: authority.CodeLimited, Message: "too many requests of this caller are under way: wait for their answers"}
 	errAttempts  = &authority.Error{Code: authority.CodeLimited, Message: "too many bad keys from this address: wait a minute"}
 )
 
@@ -109,7 +110,11 @@ func (h *Handler) fail(x *exchange, err error) {
 	case http.StatusUnauthorized:
 		header.Set("WWW-Authenticate", `Bearer realm="caracal"`)
 	case http.StatusTooManyRequests:
-		header.Set("Retry-After", strconv.Itoa(60))
+		seconds := 60
+		if errors.Is(err, errBusy) {
+			seconds = 1
+		}
+		header.Set("Retry-After", strconv.Itoa(seconds))
 	case http.StatusServiceUnavailable:
 		header.Set("Retry-After", strconv.Itoa(1))
 	}

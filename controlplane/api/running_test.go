@@ -1,0 +1,54 @@
+package api_test
+
+import (
+	"crypto/ed25519"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/caracal-gateway/caracal/controlplane"
+)
+
+func TestACallerWithManyRequestsUnderWayWaitsAndNobodyElseDoes(t *testing.T) {
+	m := newWorld(t).newTeam(t, "my-team")
+	gateway, err := m.world.service.Authenticate(t.Context(), m.gatewayKey)
+	if err != nil {
+		t.Fatal(err)
+	}
+	enrolled, err := m.world.service.EnrolGateway(t.Context(), gateway, controlplane.Enrolment{PublicKey: make([]byte, ed25519.PublicKeySize), Instance: "edge"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	mandate := m.issue()
+	path := "/api/v1/mandates/" + string(mandate.ID)
+	revision := into[controlplane.Receipt](m.call(t, m.agentKey, "POST", path+"/revoke", `{"wait":0}`).ok(202)).Revision
+
+	var waiting sync.WaitGroup
+	for range 40 { // for a gateway that does not acknowledge
+		waiting.Go(func() {
+			if a := m.call(t, m.agentKey, "POST", path+"/revoke", `{"wait":30}`); a.status != 200 && a.status != 429 {
+				t.Errorf("a revocation is answered %d %s", a.status, a.body)
+			}
+		})
+	}
+	for deadline := time.Now().Add(20 * time.Second); ; {
+		a := m.call(t, m.agentKey, "GET", path, nil)
+		if a.status == 429 {
+			a.refused(429, "rate_limited", "", "")
+			if got := a.header.Get("Retry-After"); got != "1" {
+				t.Errorf("Retry-After is %q", got)
+			}
+			break
+		}
+		if time.Now().After(deadline) {
+			t.Fatal("nothing is refused")
+		}
+	}
+	m.own("GET", path, nil).ok(200)
+	m.call(t, m.helperKey, "GET", "/api/v1/mandates", nil).ok(200)
+	if err := m.world.service.Acknowledge(t.Context(), gateway, enrolled.Gateway.ID, revision); err != nil {
+		t.Fatal(err)
+	}
+	waiting.Wait()
+	m.call(t, m.agentKey, "GET", path, nil).ok(200)
+}
