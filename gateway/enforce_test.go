@@ -57,13 +57,13 @@ func TestARevocationWaitsForAKilledGatewayAndNotForOneThatStopped(t *testing.T) 
 	s := newStack(t)
 	network := newRelay(t, strings.TrimPrefix(s.url, "http://"))
 	stays, stops := s.edge(), s.edge()
-	revoke := func() answer {
-		return s.call(s.ownerKey, http.MethodPost, "/api/v1/mandates/"+stays.issue(600, "execute")+"/revoke", map[string]any{"wait": 0.5})
+	revoke := func(wait float64) answer {
+		return s.call(s.ownerKey, http.MethodPost, "/api/v1/mandates/"+stays.issue(600, "execute")+"/revoke", map[string]any{"wait": wait})
 	}
 	if err := stops.running.stop(); err != nil {
 		t.Fatal(err)
 	}
-	if got := revoke(); got.status != http.StatusOK || strings.Count(got.body, `"gateway_id"`) != 1 {
+	if got := revoke(20); got.status != http.StatusOK || strings.Count(got.body, `"gateway_id"`) != 1 {
 		t.Errorf("with one gateway stopped in order: %d %s", got.status, got.body)
 	}
 
@@ -73,12 +73,12 @@ func TestARevocationWaitsForAKilledGatewayAndNotForOneThatStopped(t *testing.T) 
 	eventually(t, "the gateway notices", func() bool {
 		return strings.HasPrefix(killed.self("", http.MethodGet, "/health", nil).body, `{"status":"degraded"`)
 	})
-	if got := revoke(); got.status != http.StatusAccepted || got.member("state") != "pending" {
+	if got := revoke(0.5); got.status != http.StatusAccepted || got.member("state") != "pending" {
 		t.Errorf("with one gateway gone without a word: %d %s", got.status, got.body)
 	}
 	network.set(false, false)
 	killed.ready()
-	if got := revoke(); got.status != http.StatusOK || strings.Count(got.body, `"gateway_id"`) != 2 {
+	if got := revoke(20); got.status != http.StatusOK || strings.Count(got.body, `"gateway_id"`) != 2 {
 		t.Errorf("with the gateway back: %d %s", got.status, got.body)
 	}
 }
@@ -88,7 +88,7 @@ func TestABundleOfARestoredDatabaseIsRefusedAndBothSidesSaySo(t *testing.T) {
 	e := s.edge()
 	mandate := e.issue(600, "execute")
 	connection := must(pgx.Connect(t.Context(), cluster.Superuser(t, s.database)))(t)
-	defer connection.Close(context.Background())
+	defer func() { _ = connection.Close(context.Background()) }() // the database goes with the test
 	if _, err := connection.Exec(t.Context(), "UPDATE workspaces SET revision = revision - 2"); err != nil {
 		t.Fatal(err)
 	}
@@ -211,5 +211,7 @@ func TestADestinationThatIsAddedOrMovedIsReachedAsItIsThen(t *testing.T) {
 	}
 
 	must(s.DeleteDestination(t.Context(), s.owner, added.ID))(t)
-	eventually(t, "it is gone", func() bool { return to("filed.caracal.test").member("error") == string(authority.ReasonActionNotInScope) })
+	eventually(t, "it is gone", func() bool {
+		return to("filed.caracal.test").member("error") == string(authority.ReasonActionNotInScope)
+	})
 }

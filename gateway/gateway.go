@@ -83,7 +83,7 @@ func Run(ctx context.Context, c Config) error {
 	}
 	defer unlock()
 	if c.EnvoyPath != "" { // an operator's Envoy may hold the port already
-		if err := portIsFree(c.Listen); err != nil {
+		if err := portIsFree(ctx, c.Listen); err != nil {
 			return err
 		}
 	}
@@ -330,8 +330,8 @@ func (g *gateway) reportEnvoy(refusal string) {
 
 // portIsFree says which setting to change when something else listens already; Envoy would only say that it cannot
 // bind.
-func portIsFree(address netip.AddrPort) error {
-	listener, err := net.Listen("tcp", address.String())
+func portIsFree(ctx context.Context, address netip.AddrPort) error {
+	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", address.String())
 	if err != nil {
 		return fmt.Errorf("the gateway port %s cannot be used (%w): stop what listens there, or choose another with CARACAL_LISTEN", strconv.Itoa(int(address.Port())), err)
 	}

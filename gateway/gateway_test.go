@@ -138,8 +138,9 @@ func TestABundleThatIsNotGoodIsRefusedAndTheLastGoodOneStays(t *testing.T) {
 			good := r.world.State.Revision
 			r.control.push(c.bad(r))
 			r.health(func(a answer) bool { return strings.HasPrefix(a.body, `{"status":"degraded"`) }, "health tells of the refusal")
+			eventually(t, "the control plane is told", func() bool { return r.control.lastRefusal() != nil })
 			refusal := r.control.lastRefusal()
-			if refusal == nil || refusal.GetCode() != string(c.code) {
+			if refusal.GetCode() != string(c.code) {
 				t.Fatalf("the control plane was told %v, want %s", refusal, c.code)
 			}
 			if r.control.acknowledged() != good {

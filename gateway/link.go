@@ -138,7 +138,7 @@ func (l *link) Run(ctx context.Context, fatal func() bool) error {
 		started := time.Now()
 		err := l.once(ctx)
 		if ctx.Err() != nil {
-			return nil
+			return nil //nolint:nilerr // the stream ended because the gateway does
 		}
 		l.state.disconnected(err)
 		if errors.Is(err, errEnrolment) && fatal() {
@@ -160,10 +160,15 @@ func (l *link) Run(ctx context.Context, fatal func() bool) error {
 
 // plain is an error's text without the wrapping of gRPC.
 func plain(err error) string {
-	if s, ok := status.FromError(err); ok && s.Code() != codes.Unknown {
-		return s.Message()
+	text := err.Error()
+	var call interface {
+		error
+		GRPCStatus() *status.Status
 	}
-	return fmt.Sprint(err)
+	if errors.As(err, &call) {
+		text = strings.Replace(text, call.Error(), call.GRPCStatus().Message(), 1)
+	}
+	return text
 }
 
 func (l *link) authorised(ctx context.Context) context.Context {
@@ -296,10 +301,12 @@ func (l *link) reconsider(err error) error {
 		l.mu.Lock()
 		l.gateway = ""
 		l.mu.Unlock()
+		return err
 	case codes.Unauthenticated, codes.PermissionDenied:
 		return fmt.Errorf("%w: %s", errEnrolment, status.Convert(err).Message())
+	default:
+		return err
 	}
-	return err
 }
 
 // send is the stream's only sender. It asks for the newest revision at once and each interval, and closes its side when
@@ -376,7 +383,11 @@ func (l *link) receive(ctx context.Context, stream syncpb.Sync_StreamClient) err
 // take applies a bundle and says so, or says why not.
 func (l *link) take(ctx context.Context, b *syncpb.Bundle) {
 	sealed := bundle.Sealed(b.GetSealed())
-	if err := l.apply(ctx, sealed); err != nil {
+	err := l.apply(ctx, sealed)
+	if ctx.Err() != nil {
+		return // the gateway leaves, and enforces nothing more
+	}
+	if err != nil {
 		code := string(bundle.CodeOf(err))
 		l.state.refused(b.GetRevision(), err)
 		l.log.Error("bundle refused, the last good one stays", "revision", b.GetRevision(), "code", code, "cause", err)

@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"context"
 	"crypto/ed25519"
 	"crypto/rand"
 	"errors"
@@ -93,7 +94,7 @@ func openSockets(stateDir string) (s sockets, remove func(), err error) {
 	s.admin = filepath.Join(dir, "admin.sock")
 	for _, at := range all {
 		at.socket.path = filepath.Join(dir, at.name)
-		if at.socket.listener, err = net.Listen("unix", at.socket.path); err != nil {
+		if at.socket.listener, err = (&net.ListenConfig{}).Listen(context.Background(), "unix", at.socket.path); err != nil {
 			remove()
 			return s, nil, fmt.Errorf("listen for Envoy: %w", err)
 		}

@@ -6,6 +6,7 @@ import (
 	"crypto/ed25519"
 	"crypto/rand"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -480,7 +481,7 @@ func (c *control) listen(stream syncpb.Sync_StreamServer, asked chan<- uint64, e
 	for {
 		m, err := stream.Recv()
 		c.mu.Lock()
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			c.left++
 			if c.onLeave != nil {
 				c.onLeave()

@@ -76,7 +76,7 @@ func newStack(t *testing.T) *stack {
 	}))(t)
 	s.destination(upstreamHost, nil)
 	key := must(s.CreateKey(t.Context(), s.owner, controlplane.NewKey{Kind: authority.KeyGateway, Name: "edge"}))(t).Value
-	s.gatewayKey, s.keyID = must(token.ParseAPIKey(key.APIKey))(t), key.Key.ID
+	s.gatewayKey, s.keyID = must(token.ParseAPIKey(key.APIKey))(t), key.ID
 	return s
 }
 

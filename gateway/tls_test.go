@@ -38,8 +38,13 @@ func TestWithACertificatePlainHTTPIsForProbesOnly(t *testing.T) {
 			if got := call(t, client, e.agentKey, http.MethodGet, e.base+"/api/v1/mandates/"+mandate, nil); got.status != http.StatusOK {
 				t.Errorf("the agent API answers %d %s", got.status, got.body)
 			}
-			response := must(client.Get(e.base + "/health"))(t)
-			response.Body.Close()
+			response, err := client.Get(e.base + "/health")
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := response.Body.Close(); err != nil {
+				t.Error(err)
+			}
 			if response.Proto != protocol || response.StatusCode != http.StatusOK {
 				t.Errorf("health is answered %s in %s", response.Status, response.Proto)
 			}

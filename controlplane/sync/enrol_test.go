@@ -16,7 +16,7 @@ func TestOnlyTheHolderOfAGatewayKeyEnrols(t *testing.T) {
 	p := newPlane(t)
 	ours, theirs := p.team("ours"), p.team("theirs")
 	key, other, revoked := p.gatewayKey(ours), p.gatewayKey(theirs), p.gatewayKey(ours)
-	must(p.RevokeKey(t.Context(), ours.owner, revoked.Key.ID))(t)
+	must(p.RevokeKey(t.Context(), ours.owner, revoked.ID))(t)
 	_, private, err := ed25519.GenerateKey(nil)
 	if err != nil {
 		t.Fatal(err)

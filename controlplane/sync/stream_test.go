@@ -101,7 +101,7 @@ func TestARevokedGatewayKeyEndsItsStreamAtOnce(t *testing.T) {
 	g := p.process(ours, key.APIKey)
 	l := g.join(0)
 	l.bundle()
-	must(p.RevokeKey(t.Context(), ours.owner, key.Key.ID))(t)
+	must(p.RevokeKey(t.Context(), ours.owner, key.ID))(t)
 	l.wantEnd(codes.Unauthenticated, "revoked")
 	_, err := g.record(&syncpb.RecordRequest{Epoch: 1, First: 1, Last: 1, Events: pack(t, decisions(1, 1, 1))})
 	wantStatus(t, err, codes.Unauthenticated, "revoked")

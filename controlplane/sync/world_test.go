@@ -129,11 +129,6 @@ func (p *plane) mandate(m team) authority.Mandate {
 	}))(p.t).Value
 }
 
-func (p *plane) revoke(m team, id authority.MandateID, wait time.Duration) controlplane.Receipt {
-	p.t.Helper()
-	return must(p.RevokeMandate(p.t.Context(), m.owner, id, wait))(p.t).Value
-}
-
 func (p *plane) gateway(m team, id string) controlplane.Gateway {
 	p.t.Helper()
 	for _, g := range must(p.Gateways(p.t.Context(), m.owner))(p.t) {
