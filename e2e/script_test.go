@@ -9,6 +9,8 @@ import (
 	"testing"
 
 	"github.com/rogpeppe/go-internal/testscript"
+
+	"github.com/caracal-gateway/caracal/internal/nameserver"
 )
 
 // What the scripts say beside testscript's own commands. The directory that a script starts in is a project: demo/ and
@@ -55,6 +57,7 @@ func TestStoriesThatShareAStack(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	shared.settings = []string{namesOf(t)}
 	t.Cleanup(func() { // runs when the scripts, which run side by side, have ended
 		if t.Failed() {
 			t.Log(shared.report())
@@ -82,6 +85,7 @@ func TestStoriesThatShareAStack(t *testing.T) {
 }
 
 func TestStoriesWithAStackOfTheirOwn(t *testing.T) {
+	names := namesOf(t)
 	testscript.Run(t, testscript.Params{
 		Dir: "testdata/alone", WorkdirRoot: mkdir(t, "scripts-alone"), Cmds: commands, RequireUniqueNames: true,
 		Setup: func(env *testscript.Env) error {
@@ -89,6 +93,7 @@ func TestStoriesWithAStackOfTheirOwn(t *testing.T) {
 			if err != nil {
 				return err
 			}
+			s.settings = []string{names}
 			prepareScript(env, s)
 			env.Defer(func() {
 				if test, ok := env.T().(interface{ Failed() bool }); ok && test.Failed() {
@@ -99,6 +104,15 @@ func TestStoriesWithAStackOfTheirOwn(t *testing.T) {
 			return nil
 		},
 	})
+}
+
+// namesOf starts a server of names that lead to where no gateway may go, and returns the setting that makes gateways ask it.
+// It knows no other name.
+func namesOf(t *testing.T) string {
+	t.Helper()
+	return "CARACAL_DNS_RESOLVERS=" + nameserver.Start(t, map[string][]string{
+		"loopback.example": {"127.0.0.1"}, "network.example": {"10.0.0.1"}, "metadata.example": {"169.254.169.254"},
+	}).String()
 }
 
 func prepareScript(env *testscript.Env, s *stack) {

@@ -23,8 +23,9 @@ const patience = 40 * time.Second
 
 // stack is a `caracal dev` in a project directory of its own.
 type stack struct {
-	project string
-	ports   map[string]int // by the setting that chooses them
+	project  string
+	ports    map[string]int // by the setting that chooses them
+	settings []string       // beside the ports, as NAME=VALUE
 
 	dev    *exec.Cmd
 	exited chan struct{} // closed when dev has ended
@@ -75,7 +76,7 @@ func (s *stack) environment() []string {
 	for setting, port := range s.ports {
 		env = append(env, setting+"="+strconv.Itoa(port))
 	}
-	return env
+	return append(env, s.settings...)
 }
 
 func (s *stack) environmentFile() string { return filepath.Join(s.project, ".caracal", "dev.env") }
