@@ -38,7 +38,7 @@ test-deep: test ## the long ones: the race detector, fuzzing, many seeds
 
 check: $(GOLANGCI_LINT) $(SQLC) ## formatting, lint, generated code
 	@test -z "$$(gofmt -l authority token bundle rego envoy extauthz gateway controlplane provision dev client cmd internal e2e migrations)" || { gofmt -l .; echo "run gofmt -w on these"; exit 1; }
-	$(GOLANGCI_LINT) run ./...
+	$(GOLANGCI_LINT) run --allow-parallel-runners ./...
 	$(SQLC) diff
 
 generate: $(SQLC) $(BUF) $(PROTOC_GEN_GO) $(PROTOC_GEN_GO_GRPC) ## generate code from SQL and protobuf, and the references in docs/
