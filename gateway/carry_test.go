@@ -166,6 +166,12 @@ func TestTheRecordOfADecisionTellsWhatCameOfIt(t *testing.T) {
 	if validation.status != http.StatusOK || validation.member("denial_reason") != string(authority.ReasonActionNotInScope) {
 		t.Fatalf("a validation is answered %d %s", validation.status, validation.body)
 	}
+	covered := e.self(e.agentKey, http.MethodPost, "/api/v1/mandates/validate", map[string]any{
+		"mandate_id": mandate, "requested_action": "execute", "requested_resource": "api:echo/all",
+	})
+	if covered.status != http.StatusOK || covered.member("decision") != "allowed" {
+		t.Fatalf("a validation is answered %d %s", covered.status, covered.body)
+	}
 	refused := e.self(e.jwt, http.MethodPost, "/api/proxy", nil)
 	wantDenied(t, refused, http.StatusBadRequest, authority.ReasonMissingTarget)
 
@@ -193,6 +199,9 @@ func TestTheRecordOfADecisionTellsWhatCameOfIt(t *testing.T) {
 		t.Errorf("the record of the second call is %+v of %s %s", r, large.Resource, large.Action)
 	}
 	if asked := event(authority.DecisionID(validation.member("decision_id"))); asked.Type != authority.EventDenied || asked.Reason != authority.ReasonActionNotInScope || asked.PrincipalID != e.agent {
+		t.Errorf("the record of the validation is %+v", asked)
+	}
+	if asked := event(authority.DecisionID(covered.member("decision_id"))); asked.Type != authority.EventValidated || asked.MandateID != authority.MandateID(mandate) || asked.Request != nil {
 		t.Errorf("the record of the validation is %+v", asked)
 	}
 	if denied := event(authority.DecisionID(refused.member("decision_id"))); denied.Reason != authority.ReasonMissingTarget || denied.Outcome != nil && denied.Outcome.Status != http.StatusBadRequest {
