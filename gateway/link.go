@@ -30,6 +30,7 @@ import (
 	"github.com/caracal-gateway/caracal/authority"
 	"github.com/caracal-gateway/caracal/bundle"
 	"github.com/caracal-gateway/caracal/internal/syncpb"
+	"github.com/caracal-gateway/caracal/rego"
 	"github.com/caracal-gateway/caracal/token"
 )
 
@@ -369,7 +370,9 @@ func (l *link) receive(ctx context.Context, stream syncpb.Sync_StreamClient) err
 		l.state.connected()
 		switch message := m.GetMessage().(type) {
 		case *syncpb.ControlMessage_Bundle:
-			l.take(ctx, message.Bundle)
+			if err := l.take(ctx, message.Bundle); err != nil {
+				return err
+			}
 		case *syncpb.ControlMessage_Current:
 			l.state.synced(message.Current.GetRevision())
 			if roundTrip, known := l.questions.roundTrip(message.Current.GetId()); known {
@@ -380,22 +383,27 @@ func (l *link) receive(ctx context.Context, stream syncpb.Sync_StreamClient) err
 	}
 }
 
-// take applies a bundle and says so, or says why not.
-func (l *link) take(ctx context.Context, b *syncpb.Bundle) {
+// take applies a bundle and says so, or says why not. One that a busy host was too slow for is not at fault: the error
+// ends the stream, and the control plane sends it again on the next.
+func (l *link) take(ctx context.Context, b *syncpb.Bundle) error {
 	sealed := bundle.Sealed(b.GetSealed())
 	err := l.apply(ctx, sealed)
 	if ctx.Err() != nil {
-		return // the gateway leaves, and enforces nothing more
+		return nil // the gateway leaves, and enforces nothing more
 	}
 	if err != nil {
 		code := string(bundle.CodeOf(err))
 		l.state.refused(b.GetRevision(), err)
 		l.log.Error("bundle refused, the last good one stays", "revision", b.GetRevision(), "code", code, "cause", err)
 		l.outbox.refuse(&syncpb.Refused{Revision: b.GetRevision(), Code: code, Message: err.Error()})
-		return
+		if errors.Is(err, rego.ErrTimeout) {
+			return fmt.Errorf("apply bundle %d: %w", b.GetRevision(), err)
+		}
+		return nil
 	}
 	l.state.synced(sealed.Revision()) // the control plane pushes what is newest
 	l.outbox.acknowledge(&syncpb.Acknowledged{Revision: sealed.Revision(), Digest: sealed.Digest()})
+	return nil
 }
 
 // Record stores one batch of events; it is for the shipper.
