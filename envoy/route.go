@@ -11,7 +11,7 @@ import (
 )
 
 // selfTimeout bounds a request to the gateway process itself; a write of the agent API waits until it is enforced.
-const selfTimeoutSeconds = 60
+const selfTimeoutSeconds = 150
 
 // forward is a route that a decision can choose.
 type forward struct {
