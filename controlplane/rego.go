@@ -17,6 +17,7 @@ const (
 	maxVetting        = 2                // versions at once: each may take a processor and some 100 MB
 	maxRegoMessage    = 1000             // bytes
 	maxCachedPolicies = 64
+	maxRegoPage       = 10 // versions in one page: each may be of more than a megabyte
 )
 
 // RegoPush is a new version of the workspace's Rego policy. Modules maps paths to texts, tests included.
@@ -133,9 +134,12 @@ func regoEvent(t authority.EventType, v authority.RegoVersion) authority.Event {
 	return authority.Event{Type: t, RegoVersion: v.ID, Message: v.Message, Detail: map[string]any{"number": v.Number}}
 }
 
-// RegoVersions lists the versions.
+// RegoVersions lists the versions. Its pages are smaller than those of other lists.
 func (s *Service) RegoVersions(ctx context.Context, c Caller, p Page) (List[authority.RegoVersion], error) {
 	op := operation{name: "list_rego_versions", right: observe}
+	if p.Limit == 0 || p.Limit > maxRegoPage && p.Limit <= MaxPage {
+		p.Limit = maxRegoPage
+	}
 	return list(ctx, s, c, op, p, func(ctx context.Context, tx *postgres.Tx, page postgres.Page) ([]authority.RegoVersion, error) {
 		return tx.RegoVersions(ctx, page)
 	}, func(v authority.RegoVersion) place { return at(v.CreatedAt, 0, string(v.ID)) })
