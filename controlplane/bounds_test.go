@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 
@@ -84,4 +85,17 @@ func TestAPageOfRegoVersionsIsSmall(t *testing.T) {
 	}
 	_, err := w.RegoVersions(t.Context(), w.owner, controlplane.Page{Limit: controlplane.MaxPage + 1})
 	wantError(t, err, authority.CodeInvalid, "")
+}
+
+func TestAnAccessTokenDoesNotOutliveTheKeyThatItWasExchangedFor(t *testing.T) {
+	w := newWorld(t)
+	agent, forever := w.agent(w.owner, "a", authority.Agent)
+	expires := time.Now().Add(time.Minute)
+	soon := must(w.CreateKey(t.Context(), w.owner, controlplane.NewKey{Kind: authority.KeyAgent, Name: "soon", PrincipalID: agent.ID, ExpiresAt: &expires}))(t).Value
+	if got := must(w.IssueToken(t.Context(), forever))(t).ExpiresIn; got != 900 {
+		t.Errorf("under a key without an end: %d seconds", got)
+	}
+	if got := must(w.IssueToken(t.Context(), w.as(soon.APIKey)))(t).ExpiresIn; got < 50 || got > 60 {
+		t.Errorf("under a key that ends in a minute: %d seconds", got)
+	}
 }

@@ -164,7 +164,8 @@ type AccessToken struct {
 	ExpiresIn       int64  `json:"expires_in"` // seconds
 }
 
-// IssueToken exchanges the API key of an agent or a service for an access token of 15 minutes.
+// IssueToken exchanges the API key of an agent or a service for an access token of 15 minutes, or of less where the key
+// ends before.
 func (s *Service) IssueToken(ctx context.Context, c Caller) (AccessToken, error) {
 	op := operation{name: "issue_token", right: exchange}
 	return read(ctx, s, c, op, func(ctx context.Context, tx *postgres.Tx) (AccessToken, error) {
@@ -178,9 +179,15 @@ func (s *Service) IssueToken(ctx context.Context, c Caller) (AccessToken, error)
 			return AccessToken{}, err
 		}
 		issued := now.Truncate(time.Second)
+		expires := issued.Add(accessLifetime)
+		if key, err := tx.Key(ctx, c.key); err != nil {
+			return AccessToken{}, err
+		} else if key.ExpiresAt != nil && key.ExpiresAt.Before(expires) {
+			expires = key.ExpiresAt.Truncate(time.Second)
+		}
 		text, err := token.SignAccess(signer, token.Access{
 			Deployment: keys.set.Deployment, Workspace: c.workspace, Subject: c.principal.ID,
-			ID: string(authority.NewID[authority.EventID]()), IssuedAt: issued, ExpiresAt: issued.Add(accessLifetime),
+			ID: string(authority.NewID[authority.EventID]()), IssuedAt: issued, ExpiresAt: expires,
 		})
 		if err != nil {
 			return AccessToken{}, err
@@ -189,7 +196,7 @@ func (s *Service) IssueToken(ctx context.Context, c Caller) (AccessToken, error)
 			AccessToken:     text,
 			IssuedTokenType: "urn:ietf:params:oauth:token-type:access_token",
 			TokenType:       "Bearer",
-			ExpiresIn:       int64(accessLifetime / time.Second),
+			ExpiresIn:       int64(expires.Sub(issued) / time.Second),
 		}, nil
 	})
 }
