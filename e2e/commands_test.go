@@ -254,6 +254,7 @@ func roundTrip(ts *testscript.TestScript, path, text string) error {
 	header.Set("Authorization", "Bearer "+ts.Getenv("CARACAL_AGENT_JWT"))
 	header.Set("X-Caracal-Mandate", ts.Getenv("CARACAL_MANDATE_ID"))
 	header.Set("X-Caracal-Target-URL", ts.Getenv("CARACAL_UPSTREAM_URL")+path)
+	//nolint:bodyclose // the library closes the body of the handshake
 	socket, _, err := websocket.Dial(ctx, ts.Getenv("CARACAL_GATEWAY_URL")+"/api/proxy", &websocket.DialOptions{HTTPHeader: header})
 	if err != nil {
 		return err

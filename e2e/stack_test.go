@@ -10,6 +10,7 @@ import (
 	"os/exec"
 	"os/user"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strconv"
 	"strings"
@@ -94,21 +95,34 @@ func (s *stack) launch(account string, settings ...string) error {
 	defer output.Close()
 	s.dev = exec.Command(filepath.Join(s.project, "bin", "caracal"), "dev")
 	s.dev.Dir, s.dev.Env, s.dev.Stdout, s.dev.Stderr = s.project, append(s.environment(), settings...), output, output
-	s.dev.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // a terminal's foreground group
+	// A group of its own is what a terminal's foreground job has; the signal is for tests that end without cleaning up.
+	s.dev.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
 	if account != "" {
 		if s.dev.SysProcAttr.Credential, err = s.hand(account); err != nil {
 			return err
 		}
 	}
-	if err := s.dev.Start(); err != nil {
+	return s.run(s.dev)
+}
+
+// run starts dev on a thread that lives as long as it does: the kernel sends the signal of a parent's death when the thread
+// ends that started the child.
+func (s *stack) run(dev *exec.Cmd) error {
+	exited, started := make(chan struct{}), make(chan error)
+	go func() {
+		runtime.LockOSThread()
+		defer runtime.UnlockOSThread()
+		err := dev.Start()
+		started <- err
+		if err == nil {
+			s.err = dev.Wait()
+			close(exited)
+		}
+	}()
+	if err := <-started; err != nil {
 		return err
 	}
-	dev, exited := s.dev, make(chan struct{})
 	s.exited = exited
-	go func() {
-		s.err = dev.Wait()
-		close(exited)
-	}()
 	return nil
 }
 
