@@ -73,7 +73,7 @@ func write[T any](ctx context.Context, s *Service, c Caller, op operation, apply
 	err := s.store.Write(ctx, c.workspace, func(ctx context.Context, tx *postgres.Tx) error {
 		ch := &change{caller: c, at: s.now()}
 		var err error
-		if ch.revision, err = revise(ctx, tx, op); err != nil {
+		if ch.revision, err = revise(ctx, tx, op, ch.at); err != nil {
 			return err
 		}
 		if err := recheck(ctx, tx, &ch.caller, ch.at); err != nil {
@@ -112,12 +112,12 @@ func write[T any](ctx context.Context, s *Service, c Caller, op operation, apply
 }
 
 // revise gives the transaction its revision. One that changes nothing a gateway enforces takes none of its own.
-func revise(ctx context.Context, tx *postgres.Tx, op operation) (uint64, error) {
+func revise(ctx context.Context, tx *postgres.Tx, op operation, at time.Time) (uint64, error) {
 	if op.quiet {
 		w, err := tx.Workspace(ctx)
 		return w.Revision, err
 	}
-	return tx.AdvanceRevision(ctx)
+	return tx.AdvanceRevision(ctx, at)
 }
 
 // recheck judges the caller as of the transaction, in which nothing changes any more: a principal that was suspended or

@@ -1,8 +1,10 @@
 package controlplane_test
 
 import (
+	"bytes"
 	"errors"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -88,5 +90,21 @@ func wantError(t *testing.T, err error, code authority.Code, reason authority.Re
 		t.Errorf("error %v, want %s %s", err, code, reason)
 	} else if told.Code != code || told.Reason != reason {
 		t.Errorf("error %s %q (%s), want %s %q", told.Code, told.Reason, told.Message, code, reason)
+	}
+}
+
+func TestTheSameRevisionIsTheSameBundleHoweverMuchLaterItIsSealed(t *testing.T) {
+	w := newWorld(t)
+	agent, _ := w.agent(w.owner, "researcher", authority.Agent)
+	w.policy(w.owner, agent, 0)
+	w.mandate(w.owner, agent)
+	key := must(w.CreateKey(t.Context(), w.owner, controlplane.NewKey{Kind: authority.KeyGateway, Name: "gateway"}))(t).Value
+	now := must(w.Snapshot(t.Context(), w.as(key.APIKey)))(t)
+
+	later := serviceAt(t, w.appURL, func() time.Time { return time.Now().Add(72 * time.Hour) })
+	caller := must(later.Authenticate(t.Context(), key.APIKey))(t)
+	then := must(later.Snapshot(t.Context(), caller))(t)
+	if now.Revision != then.Revision || !bytes.Equal(now.Sealed.Digest(), then.Sealed.Digest()) {
+		t.Error("after the mandate's end the same revision has another content, which gateways refuse")
 	}
 }

@@ -39,20 +39,24 @@ func (s *Service) Snapshot(ctx context.Context, c Caller) (Bundle, error) {
 	return s.sealBundle(state, keys)
 }
 
-// state reads all that a gateway decides from.
+// state reads all that a gateway decides from. What has ended is left out as of the time of the revision, not of the
+// reading: a gateway refuses another state under a revision that it enforces.
 func (s *Service) state(ctx context.Context, tx *postgres.Tx) (bundle.Snapshot, error) {
 	var (
 		b   bundle.Snapshot
 		err error
 	)
-	now := s.now()
 	if b.Workspace, err = tx.Workspace(ctx); err != nil {
+		return b, err
+	}
+	asOf, err := tx.RevisedAt(ctx)
+	if err != nil {
 		return b, err
 	}
 	if b.Principals, err = tx.AllPrincipals(ctx); err != nil {
 		return b, err
 	}
-	if b.Mandates, err = tx.MandatesEndingAfter(ctx, now.Add(-endedKept)); err != nil {
+	if b.Mandates, err = tx.MandatesEndingAfter(ctx, asOf.Add(-endedKept)); err != nil {
 		return b, err
 	}
 	if b.ActivePolicies, err = tx.CountActivePolicies(ctx); err != nil {
@@ -64,11 +68,11 @@ func (s *Service) state(ctx context.Context, tx *postgres.Tx) (bundle.Snapshot, 
 	if b.Rego, err = tx.ActiveRego(ctx); err != nil {
 		return b, err
 	}
-	keys, err := tx.LiveAgentKeys(ctx, now)
+	keys, err := tx.LiveAgentKeys(ctx, asOf)
 	for _, k := range keys {
 		b.AgentKeys = append(b.AgentKeys, bundle.AgentKey(k))
 	}
-	b.Revision, b.IssuedAt = b.Workspace.Revision, now
+	b.Revision, b.IssuedAt = b.Workspace.Revision, s.now()
 	return b, err
 }
 

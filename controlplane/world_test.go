@@ -37,6 +37,12 @@ func newWorld(t *testing.T) *world {
 // newService is one replica.
 func newService(t *testing.T, appURL string) *controlplane.Service {
 	t.Helper()
+	return serviceAt(t, appURL, time.Now)
+}
+
+// serviceAt is a replica with a clock of its own.
+func serviceAt(t *testing.T, appURL string, now func() time.Time) *controlplane.Service {
+	t.Helper()
 	store, err := postgres.Open(postgres.Config{URL: appURL, MaxConns: 4})
 	if err != nil {
 		t.Fatal(err)
@@ -44,7 +50,7 @@ func newService(t *testing.T, appURL string) *controlplane.Service {
 	t.Cleanup(store.Close)
 	service, err := controlplane.New(controlplane.Config{
 		Store: store, MasterKey: []byte(strings.Repeat("m", 32)), SetupKey: setupKey,
-		Log: slog.New(slog.NewTextHandler(t.Output(), nil)), Now: time.Now,
+		Log: slog.New(slog.NewTextHandler(t.Output(), nil)), Now: now,
 	})
 	if err != nil {
 		t.Fatal(err)

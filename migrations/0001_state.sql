@@ -63,6 +63,9 @@ CREATE TABLE workspaces (
     description    text NOT NULL,
     settings       jsonb NOT NULL,
     revision       bigint NOT NULL,
+    -- When the revision was taken. What a bundle of it holds is judged as of then, so that the same revision is always
+    -- the same bundle.
+    revised_at     timestamptz NOT NULL,
     created_at     timestamptz NOT NULL,
     event_sequence bigint NOT NULL
 );

@@ -31,10 +31,16 @@ func (t *Tx) Workspace(ctx context.Context) (authority.Workspace, error) {
 	return authority.Workspace(row), translate("read workspace", err)
 }
 
+// RevisedAt is when the workspace's present revision was taken.
+func (t *Tx) RevisedAt(ctx context.Context) (time.Time, error) {
+	at, err := t.q.RevisedAt(ctx, query.RevisedAtParams{WorkspaceID: t.workspace})
+	return at, translate("read time of revision", err)
+}
+
 // AdvanceRevision gives the transaction the workspace's next revision. Until it ends no other transaction of the
 // workspace gets one, so that revisions are in the order of commits and what is read after this call stays true.
-func (t *Tx) AdvanceRevision(ctx context.Context) (uint64, error) {
-	revision, err := t.q.AdvanceRevision(ctx, query.AdvanceRevisionParams{WorkspaceID: t.workspace})
+func (t *Tx) AdvanceRevision(ctx context.Context, at time.Time) (uint64, error) {
+	revision, err := t.q.AdvanceRevision(ctx, query.AdvanceRevisionParams{WorkspaceID: t.workspace, At: at})
 	return revision, translate("advance revision", err)
 }
 

@@ -2,15 +2,18 @@
 SELECT id, timeline FROM deployment;
 
 -- name: InsertWorkspace :exec
-INSERT INTO workspaces (id, slug, name, description, settings, revision, created_at, event_sequence)
-VALUES (@id, @slug, @name, @description, @settings, @revision, @created_at, 0);
+INSERT INTO workspaces (id, slug, name, description, settings, revision, created_at, revised_at, event_sequence)
+VALUES (@id, @slug, @name, @description, @settings, @revision, @created_at, @created_at, 0);
 
 -- name: Workspace :one
 SELECT id, slug, name, description, settings, revision, created_at FROM workspaces WHERE id = @workspace_id;
 
 -- The row lock that this takes orders the writers of a workspace by their commits.
 -- name: AdvanceRevision :one
-UPDATE workspaces SET revision = revision + 1 WHERE id = @workspace_id RETURNING revision;
+UPDATE workspaces SET revision = revision + 1, revised_at = @at WHERE id = @workspace_id RETURNING revision;
+
+-- name: RevisedAt :one
+SELECT revised_at FROM workspaces WHERE id = @workspace_id;
 
 -- name: TakeEventSequences :one
 UPDATE workspaces SET event_sequence = event_sequence + @count WHERE id = @workspace_id

@@ -13,16 +13,17 @@ import (
 )
 
 const advanceRevision = `-- name: AdvanceRevision :one
-UPDATE workspaces SET revision = revision + 1 WHERE id = $1 RETURNING revision
+UPDATE workspaces SET revision = revision + 1, revised_at = $1 WHERE id = $2 RETURNING revision
 `
 
 type AdvanceRevisionParams struct {
+	At          time.Time
 	WorkspaceID authority.WorkspaceID
 }
 
 // The row lock that this takes orders the writers of a workspace by their commits.
 func (q *Queries) AdvanceRevision(ctx context.Context, arg AdvanceRevisionParams) (uint64, error) {
-	row := q.db.QueryRow(ctx, advanceRevision, arg.WorkspaceID)
+	row := q.db.QueryRow(ctx, advanceRevision, arg.At, arg.WorkspaceID)
 	var revision uint64
 	err := row.Scan(&revision)
 	return revision, err
@@ -151,8 +152,8 @@ func (q *Queries) InsertSigningKey(ctx context.Context, arg InsertSigningKeyPara
 }
 
 const insertWorkspace = `-- name: InsertWorkspace :exec
-INSERT INTO workspaces (id, slug, name, description, settings, revision, created_at, event_sequence)
-VALUES ($1, $2, $3, $4, $5, $6, $7, 0)
+INSERT INTO workspaces (id, slug, name, description, settings, revision, created_at, revised_at, event_sequence)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $7, 0)
 `
 
 type InsertWorkspaceParams struct {
@@ -176,6 +177,21 @@ func (q *Queries) InsertWorkspace(ctx context.Context, arg InsertWorkspaceParams
 		arg.CreatedAt,
 	)
 	return err
+}
+
+const revisedAt = `-- name: RevisedAt :one
+SELECT revised_at FROM workspaces WHERE id = $1
+`
+
+type RevisedAtParams struct {
+	WorkspaceID authority.WorkspaceID
+}
+
+func (q *Queries) RevisedAt(ctx context.Context, arg RevisedAtParams) (time.Time, error) {
+	row := q.db.QueryRow(ctx, revisedAt, arg.WorkspaceID)
+	var revised_at time.Time
+	err := row.Scan(&revised_at)
+	return revised_at, err
 }
 
 const signingKeys = `-- name: SigningKeys :many
