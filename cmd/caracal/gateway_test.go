@@ -26,6 +26,7 @@ func TestAGatewayThatCannotBeMeantSaysWhichSettingIsWrong(t *testing.T) {
 	}{
 		"nothing is set":                           {environment{"ENTERPRISE_URL": ""}, "set ENTERPRISE_URL"},
 		"a URL without a scheme":                   {environment{"ENTERPRISE_URL": "control.example"}, "ENTERPRISE_URL is not of the form"},
+		"a URL with a password, which logs show":   {environment{"ENTERPRISE_URL": "https://me:secret@control.example"}, "ENTERPRISE_URL is not of the form https://host[:port]\n"},
 		"an agent's key":                           {environment{"ENTERPRISE_API_KEY": agentKey.Reveal()}, "ENTERPRISE_API_KEY is not the key of a gateway"},
 		"no workspace":                             {environment{"ENTERPRISE_WORKSPACE": ""}, "set ENTERPRISE_WORKSPACE"},
 		"an interval in words":                     {environment{"ENTERPRISE_SYNC_INTERVAL": "often"}, "ENTERPRISE_SYNC_INTERVAL has to be"},
