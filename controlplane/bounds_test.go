@@ -51,7 +51,7 @@ func TestARevocationIsNotEnforcedWhileThereAreMoreGatewaysThanAReceiptHolds(t *t
 	w.policy(w.owner, agent, 0)
 	key := must(w.CreateKey(t.Context(), w.owner, controlplane.NewKey{Kind: authority.KeyGateway, Name: "g"}))(t).Value
 	app := must(pgx.Connect(t.Context(), w.appURL))(t)
-	defer app.Close(context.Background())
+	t.Cleanup(func() { _ = app.Close(context.Background()) })
 	// All but the oldest acknowledge whatever comes.
 	if _, err := app.Exec(t.Context(), "SELECT set_config('caracal.workspace', $1, false)", key.WorkspaceID); err != nil {
 		t.Fatal(err)

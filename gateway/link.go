@@ -389,7 +389,7 @@ func (l *link) take(ctx context.Context, b *syncpb.Bundle) error {
 	sealed := bundle.Sealed(b.GetSealed())
 	err := l.apply(ctx, sealed)
 	if ctx.Err() != nil {
-		return nil // the gateway leaves, and enforces nothing more
+		return nil //nolint:nilerr // the gateway leaves, and enforces nothing more
 	}
 	if err != nil {
 		code := string(bundle.CodeOf(err))
