@@ -23,15 +23,15 @@ const (
 	listedPolicy = "listed"
 )
 
-// NotPublic lists the ranges that are no part of the public internet, and those that lead to them by translation: IPv4
-// addresses mapped into IPv6, NAT64 and 6to4. 168.63.129.16 is a cloud platform's own service behind a public address.
+// NotPublic lists the ranges that are no part of the public internet, and those that lead to them by translation, such as
+// 6to4. Of IPv6 only 2000::/3 is public: outside of it are also all other ways to write an IPv4 address. 168.63.129.16 is
+// a cloud platform's own service behind a public address.
 func NotPublic() []netip.Prefix {
 	return prefixes(
 		"0.0.0.0/8", "10.0.0.0/8", "100.64.0.0/10", "127.0.0.0/8", "169.254.0.0/16", "172.16.0.0/12",
 		"192.0.0.0/24", "192.0.2.0/24", "192.88.99.0/24", "192.168.0.0/16", "198.18.0.0/15", "198.51.100.0/24",
 		"168.63.129.16/32", "203.0.113.0/24", "224.0.0.0/4", "240.0.0.0/4",
-		"::/128", "::1/128", "::ffff:0:0/96", "64:ff9b::/96", "64:ff9b:1::/48", "100::/64", "2001::/23",
-		"2001:db8::/32", "2002::/16", "3fff::/20", "5f00::/16", "fc00::/7", "fe80::/10", "fec0::/10", "ff00::/8",
+		"::/3", "2001::/23", "2001:db8::/32", "2002::/16", "3fff::/20", "4000::/2", "8000::/1",
 	)
 }
 

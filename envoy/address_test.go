@@ -48,11 +48,12 @@ func TestNoAddressOfThisMachineOrItsNetworkIsReached(t *testing.T) {
 		"platform.test": {"168.63.129.16"}, "unique.test": {"fc00::1"}, "link.test": {"fe80::1"}, "nat64.test": {"64:ff9b::7f00:1"},
 		"nat64local.test": {"64:ff9b:1::7f00:1"}, "sixtofour.test": {"2002:7f00:1::1"}, "multicast.test": {"224.0.0.1"}, "multicast6.test": {"ff02::1"},
 		"broadcast.test": {"255.255.255.255"}, "protocol.test": {"192.0.0.192"}, "benchmark.test": {"198.18.0.1"},
+		"compatible.test": {"::7f00:1"}, "translated.test": {"::ffff:0:7f00:1"}, "unassigned.test": {"4000::1"},
 	})
 	targets := []string{
 		"loopback.test", "loopback6.test", "mapped.test", "zero.test", "zero6.test", "ten.test", "metadata.test", "metadata6.test", "shared.test",
 		"platform.test", "unique.test", "link.test", "nat64.test", "nat64local.test", "sixtofour.test", "multicast.test", "multicast6.test",
-		"broadcast.test", "protocol.test", "benchmark.test",
+		"broadcast.test", "protocol.test", "benchmark.test", "compatible.test", "translated.test", "unassigned.test",
 		"localhost", "LOCALHOST", "127.0.0.1", "127.1.2.3", "10.0.0.1", "169.254.169.254", "0.0.0.0",
 		"[::1]", "[::]", "[::ffff:127.0.0.1]", "[::ffff:7f00:1]", "[fd00:ec2::254]", "[64:ff9b::7f00:1]",
 	}
