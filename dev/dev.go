@@ -44,8 +44,8 @@ const (
 	UpstreamPortSetting = "CARACAL_DEV_UPSTREAM_PORT"
 )
 
-// portPatience is how long a port may be taken by what has just been killed.
-const portPatience = 2 * time.Second
+// dyingTime is how long what has just been killed may hold a port or the state directory.
+const dyingTime = 2 * time.Second
 
 // Run starts everything, plays the story, and stays until ctx ends. It returns once all that it started has stopped.
 func Run(ctx context.Context, c Config) error {
@@ -56,7 +56,7 @@ func Run(ctx context.Context, c Config) error {
 	if err != nil {
 		return err
 	}
-	unlock, err := lock(state)
+	unlock, err := lock(ctx, state)
 	if err != nil {
 		return err
 	}
@@ -76,12 +76,12 @@ func Run(ctx context.Context, c Config) error {
 }
 
 // Clean removes what runs keep: the database, keys, logs and the environment file.
-func Clean(c Config) error {
+func Clean(ctx context.Context, c Config) error {
 	state, err := provision.StateDir(c.Project, c.StateDir, os.Getuid())
 	if err != nil {
 		return err
 	}
-	unlock, err := lock(state)
+	unlock, err := lock(ctx, state)
 	if err != nil {
 		return err
 	}
@@ -114,21 +114,31 @@ func (c Config) demo(name string) string { return filepath.Join(c.Project, "demo
 
 func (c Config) environmentFile() string { return filepath.Join(c.Project, ".caracal", "dev.env") }
 
-// lock makes the state directory this process's own until it ends.
-func lock(state string) (unlock func(), err error) {
+// lock makes the state directory this process's own until it ends. It gives a former owner that was killed the time to
+// go.
+func lock(ctx context.Context, state string) (unlock func(), err error) {
 	file, err := os.OpenFile(filepath.Join(state, "dev.lock"), os.O_CREATE|os.O_RDWR, 0o600)
 	if err != nil {
 		return nil, fmt.Errorf("lock the state directory: %w", err)
 	}
-	if err := syscall.Flock(int(file.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
-		return nil, errors.Join(fmt.Errorf("another `caracal dev` runs in %s; stop it first, with Ctrl-C in its terminal", state), file.Close())
+	for deadline := time.Now().Add(dyingTime); ; {
+		err := syscall.Flock(int(file.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
+		if err == nil {
+			return func() { _ = file.Close() }, nil // the end of the process releases it as well
+		}
+		if time.Now().After(deadline) || ctx.Err() != nil {
+			return nil, errors.Join(fmt.Errorf("another `caracal dev` runs in %s; stop it first, with Ctrl-C in its terminal", state), file.Close())
+		}
+		select {
+		case <-ctx.Done():
+		case <-time.After(50 * time.Millisecond):
+		}
 	}
-	return func() { _ = file.Close() }, nil // the end of the process releases it as well
 }
 
 // awaitPorts gives what a killed run had started the moment that it takes to go.
 func (c Config) awaitPorts(ctx context.Context) error {
-	for deadline := time.Now().Add(portPatience); ; {
+	for deadline := time.Now().Add(dyingTime); ; {
 		err := c.checkPorts(ctx)
 		if err == nil || time.Now().After(deadline) {
 			return err

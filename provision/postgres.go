@@ -62,7 +62,7 @@ type Postgres struct {
 // whatever crash: an orphaned server is stopped first and a stale pid file
 // removed. A directory serves one server at a time; a second gets [ErrRunning].
 func StartPostgres(ctx context.Context, c PostgresConfig) (*Postgres, error) {
-	s, err := newServer(c)
+	s, err := newServer(ctx, c)
 	if err != nil {
 		return nil, fmt.Errorf("start PostgreSQL: %w", err)
 	}

@@ -23,7 +23,7 @@ type server struct {
 }
 
 // newServer takes the directory for this process.
-func newServer(c PostgresConfig) (*server, error) {
+func newServer(ctx context.Context, c PostgresConfig) (*server, error) {
 	a, err := serverAccount()
 	if err != nil {
 		return nil, err
@@ -40,14 +40,25 @@ func newServer(c PostgresConfig) (*server, error) {
 			return nil, fmt.Errorf("it runs as %s, to which the directory %s is closed", a.name, closed)
 		}
 	}
-	lock, err := tryLock(filepath.Join(c.Dir, "lock"))
+	lock, err := lockServer(ctx, c.Dir)
 	if err != nil {
 		return nil, err
 	}
-	if lock == nil {
-		return nil, fmt.Errorf("%w: %s", ErrRunning, c.Dir)
-	}
 	return &server{PostgresConfig: c, account: a, data: filepath.Join(c.Dir, dataDirName(c.Binaries)), lock: lock}, nil
+}
+
+// dyingTime is how long a process that was killed may take to be gone, with what it held.
+const dyingTime = 2 * time.Second
+
+// lockServer makes the directory this process's own. It gives a former owner that was killed the time to go.
+func lockServer(ctx context.Context, dir string) (*os.File, error) {
+	patient, cancel := context.WithTimeout(ctx, dyingTime)
+	defer cancel()
+	lock, err := waitForLock(patient, filepath.Join(dir, "lock"))
+	if errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil {
+		return nil, fmt.Errorf("%w: %s", ErrRunning, dir)
+	}
+	return lock, err
 }
 
 func (s *server) close() {

@@ -19,7 +19,7 @@ func (p *program) dev() *cobra.Command {
 			return err
 		}
 		if *clean {
-			return dev.Clean(config)
+			return dev.Clean(cmd.Context(), config)
 		}
 		return dev.Run(cmd.Context(), config)
 	}
