@@ -28,7 +28,6 @@ import (
 
 	"github.com/caracal-gateway/caracal/authority"
 	"github.com/caracal-gateway/caracal/bundle"
-	"github.com/caracal-gateway/caracal/envoy"
 	"github.com/caracal-gateway/caracal/extauthz"
 	"github.com/caracal-gateway/caracal/gateway"
 	"github.com/caracal-gateway/caracal/internal/echo"
@@ -103,19 +102,8 @@ func (r *rig) startUpstream() {
 // buildEnvoy builds the catalog's part of Envoy's configuration, as the control plane does.
 func (r *rig) buildEnvoy() {
 	r.t.Helper()
-	var upstreams []envoy.Upstream
-	for _, d := range r.world.State.Destinations {
-		for _, port := range d.Ports {
-			upstreams = append(upstreams, envoy.Upstream{
-				Host: d.Host, Port: port, TLS: d.TLS == authority.TLSRequired, CA: d.CA, ConnectTo: d.ConnectTo, Addresses: d.Addresses,
-			})
-		}
-	}
-	catalog, err := envoy.Catalog(upstreams)
-	if err != nil {
-		r.t.Fatal(err)
-	}
-	if r.world.State.Envoy, err = catalog.Marshal(); err != nil {
+	var err error
+	if r.world.State.Envoy, err = bundle.EnvoyConfiguration(r.world.State.Destinations); err != nil {
 		r.t.Fatal(err)
 	}
 }

@@ -18,7 +18,6 @@ import (
 
 	"github.com/caracal-gateway/caracal/authority"
 	"github.com/caracal-gateway/caracal/bundle"
-	"github.com/caracal-gateway/caracal/envoy"
 	"github.com/caracal-gateway/caracal/extauthz"
 	"github.com/caracal-gateway/caracal/gateway"
 	"github.com/caracal-gateway/caracal/internal/echo"
@@ -106,19 +105,8 @@ func (f *front) serveUpstream(t *testing.T) []byte {
 // buildEnvoy builds the catalog's part of Envoy's configuration, as the control plane does.
 func (f *front) buildEnvoy(t *testing.T) {
 	t.Helper()
-	var upstreams []envoy.Upstream
-	for _, d := range f.State.Destinations {
-		for _, port := range d.Ports {
-			upstreams = append(upstreams, envoy.Upstream{
-				Host: d.Host, Port: port, TLS: d.TLS == authority.TLSRequired, CA: d.CA, ConnectTo: d.ConnectTo, Addresses: d.Addresses,
-			})
-		}
-	}
-	catalog, err := envoy.Catalog(upstreams)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if f.State.Envoy, err = catalog.Marshal(); err != nil {
+	var err error
+	if f.State.Envoy, err = bundle.EnvoyConfiguration(f.State.Destinations); err != nil {
 		t.Fatal(err)
 	}
 }
