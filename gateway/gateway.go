@@ -102,7 +102,9 @@ func Run(ctx context.Context, c Config) error {
 	}
 	defer g.link.connect.Close()
 	g.state.Log()
-	g.load(ctx)
+	if err := g.load(ctx); err != nil {
+		return err
+	}
 	return g.run(ctx, sockets)
 }
 
@@ -235,18 +237,23 @@ func (g *gateway) tell(ctx context.Context) error {
 }
 
 // load enforces the bundle that an earlier process kept. One that does not open is left alone and said so: the control
-// plane sends a new one.
-func (g *gateway) load(ctx context.Context) {
+// plane sends a new one. One of another workspace than the configured one is a mistake of whoever configured it.
+func (g *gateway) load(ctx context.Context) error {
 	sealed, err := g.kept.Read()
 	if errors.Is(err, os.ErrNotExist) {
-		return
+		return nil
 	}
 	if err == nil {
 		err = g.apply(ctx, sealed)
 	}
 	if err != nil {
 		g.Log.Warn("the kept bundle is not used", "path", g.kept.Path, "code", bundle.CodeOf(err), "cause", err)
+		return nil
 	}
+	if kept := g.service.Snapshot().Workspace().Slug; kept != g.Workspace {
+		return fmt.Errorf("ENTERPRISE_WORKSPACE is %q, but the gateway key and the bundle in %s are of %q", g.Workspace, g.StateDir, kept)
+	}
+	return nil
 }
 
 // enrolled takes what the control plane says it is, and holds it to the fingerprint in the gateway key and to what is

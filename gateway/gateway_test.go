@@ -246,6 +246,19 @@ func TestAKeyOfAnotherWorkspaceEndsAGatewayThatHasNothingToGoOnWith(t *testing.T
 	}
 }
 
+func TestAnotherWorkspaceThanTheKeptBundlesIsAnErrorAtStart(t *testing.T) {
+	r := newRig(t)
+	running := r.start()
+	r.until("proxied call", func() (answer, error) { return r.proxy("/") }, isOK)
+	if err := running.stop(); err != nil {
+		t.Fatalf("stopping: %v", err)
+	}
+	r.slug = "another-team"
+	if err := r.start().wait(t); err == nil || !strings.Contains(err.Error(), "ENTERPRISE_WORKSPACE") {
+		t.Errorf("the gateway ends with %v", err)
+	}
+}
+
 func TestABusyPortIsNamedWithTheSettingThatChangesIt(t *testing.T) {
 	r := newRig(t)
 	r.start()
