@@ -201,17 +201,18 @@ func (p *program) envoyPath(ctx context.Context, settings *values) (string, erro
 	if err != nil || own {
 		return "", err
 	}
-	getenv := func(name string) string {
+	config := provision.Config{Progress: p.stderr, Getenv: func(name string) string {
 		if name == settings.of("envoy").variable {
 			return settings.text("envoy")
 		}
 		return p.getenv(name)
+	}}
+	if settings.text("envoy") == "" { // a host with an Envoy of its own needs no place for ours
+		if config.CacheDir, err = provision.CacheDir(p.getenv, os.Getuid()); err != nil {
+			return "", err
+		}
 	}
-	cache, err := provision.CacheDir(p.getenv, os.Getuid())
-	if err != nil {
-		return "", err
-	}
-	return provision.Envoy(ctx, provision.Config{Getenv: getenv, CacheDir: cache, Progress: p.stderr})
+	return provision.Envoy(ctx, config)
 }
 
 // portOf reads the number of a port from a setting.
