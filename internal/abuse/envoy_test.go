@@ -10,6 +10,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"slices"
 	"os"
 	"strconv"
 	"strings"
@@ -32,7 +33,7 @@ func TestTheGatewayStandsEveryCase(t *testing.T) {
 				send = f.send2
 			}
 			wantAnswer(t, c, abuse.AtEnvoy, send(t, message, c.AnswerAt(abuse.AtEnvoy).Closed))
-			seen := f.upstream.Requests()
+			seen := slices.DeleteFunc(f.upstream.Requests(), brokenOff)
 			if c.Upstream == nil {
 				if len(seen) != 0 {
 					t.Errorf("%s: the upstream got %+v, want nothing", c.Title, seen)
@@ -59,6 +60,13 @@ func TestTheGatewayStandsEveryCase(t *testing.T) {
 		t.Errorf("%d connections were made to this machine", n)
 	}
 	f.awaitRequest(t) // whatever was sent, ordinary requests still pass
+}
+
+// brokenOff tells a request whose body was announced and never ended. Envoy forwards what was permitted before it has
+// seen the whole body; when the framing then turns out to be false it resets the stream on both sides, perhaps only
+// while the next case runs. No upstream acts on such a request. What must not arrive is a whole one.
+func brokenOff(r echo.Request) bool {
+	return r.BodySHA256 == "" && r.Header.Get("Content-Length") != ""
 }
 
 func arrivedAt(r echo.Request) arrived {
