@@ -2,11 +2,14 @@ package controlplane_test
 
 import (
 	"bytes"
+	"context"
 	"errors"
+	"fmt"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/jackc/pgx/v5"
 
 	"github.com/caracal-gateway/caracal/authority"
 	"github.com/caracal-gateway/caracal/bundle"
@@ -106,5 +109,59 @@ func TestTheSameRevisionIsTheSameBundleHoweverMuchLaterItIsSealed(t *testing.T) 
 	then := must(later.Snapshot(t.Context(), caller))(t)
 	if now.Revision != then.Revision || !bytes.Equal(now.Sealed.Digest(), then.Sealed.Digest()) {
 		t.Error("after the mandate's end the same revision has another content, which gateways refuse")
+	}
+}
+
+func TestARevocationGoesOnWaitingWhenTheDatabaseIsAwayForAMoment(t *testing.T) {
+	w := newWorld(t)
+	agent, _ := w.agent(w.owner, "researcher", authority.Agent)
+	w.policy(w.owner, agent, 0)
+	m := w.mandate(w.owner, agent)
+	key := must(w.CreateKey(t.Context(), w.owner, controlplane.NewKey{Kind: authority.KeyGateway, Name: "gateway"}))(t).Value
+	asGateway := w.as(key.APIKey)
+	enrolled := must(w.EnrolGateway(t.Context(), asGateway, controlplane.Enrolment{PublicKey: make([]byte, 32), Instance: "here"}))(t)
+	// Nobody can close the database that it is connected to.
+	config := must(pgx.ParseConfig(cluster.Superuser(t, w.ownerURL)))(t)
+	database := config.Database
+	config.Database = "postgres"
+	super := must(pgx.ConnectConfig(t.Context(), config))(t)
+	t.Cleanup(func() { _ = super.Close(context.Background()) })
+	allow := func(connections bool) {
+		name := pgx.Identifier{database}.Sanitize() //nolint:misspell // the name is pgx's
+		if _, err := super.Exec(t.Context(), fmt.Sprintf("ALTER DATABASE %s ALLOW_CONNECTIONS %t", name, connections)); err != nil {
+			t.Fatal(err)
+		}
+	}
+
+	answered := make(chan controlplane.Written[controlplane.Receipt], 1)
+	go func() {
+		receipt, err := w.RevokeMandate(context.Background(), w.owner, m.ID, 30*time.Second)
+		if err != nil {
+			t.Errorf("revocation: %v", err)
+		}
+		answered <- receipt
+	}()
+	eventually(t, "the revocation is committed", func() bool { return must(w.Mandate(t.Context(), w.owner, m.ID))(t).Revoked })
+	allow(false)
+	if _, err := super.Exec(t.Context(), "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = $1", database); err != nil {
+		t.Fatal(err)
+	}
+	for range 3 { // each as long as a look at the acknowledgements, or longer
+		if err := w.Ping(t.Context()); err == nil {
+			t.Fatal("the database is there")
+		}
+		select {
+		case early := <-answered:
+			t.Fatalf("the revocation was answered while the database was away: %+v", early.Value)
+		case <-time.After(300 * time.Millisecond):
+		}
+	}
+	allow(true)
+	eventually(t, "the gateway acknowledges", func() bool {
+		revision, err := w.Revision(t.Context(), asGateway)
+		return err == nil && w.Acknowledge(t.Context(), asGateway, enrolled.Gateway.ID, revision) == nil
+	})
+	if receipt := <-answered; receipt.Value.State != controlplane.RevocationEnforced {
+		t.Errorf("the receipt says %+v", receipt.Value)
 	}
 }
