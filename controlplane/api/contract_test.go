@@ -22,9 +22,11 @@ import (
 	"github.com/pb33f/libopenapi-validator/errors"
 	"github.com/pb33f/libopenapi-validator/paths"
 	v3 "github.com/pb33f/libopenapi/datamodel/high/v3"
+
+	"github.com/caracal-gateway/caracal/controlplane/api"
 )
 
-// contract holds every exchange of the tests to openapi.yaml, and remembers which parts of it they have shown.
+// contract holds every exchange of the tests to the OpenAPI document, and remembers which parts of it they have shown.
 type contract struct {
 	document  *v3.Document
 	validator validator.Validator
@@ -42,7 +44,7 @@ var unseen = map[string]string{
 }
 
 var spec = sync.OnceValues(func() (*contract, error) {
-	text, err := os.ReadFile("openapi.yaml")
+	text, err := api.Document()
 	if err != nil {
 		return nil, err
 	}
@@ -66,7 +68,7 @@ func loadContract(t testing.TB) *contract {
 	t.Helper()
 	c, err := spec()
 	if err != nil {
-		t.Fatalf("reading openapi.yaml: %v", err)
+		t.Fatalf("reading the OpenAPI document: %v", err)
 	}
 	return c
 }
@@ -84,7 +86,7 @@ func (c *contract) exchanged(t testing.TB, request *http.Request, sent []byte, r
 	operation := operationOf(item, request.Method)
 	if operation == nil {
 		if response.StatusCode != http.StatusNotFound {
-			t.Errorf("%s %s is not in openapi.yaml, and was answered %s", request.Method, request.URL.Path, response.Status)
+			t.Errorf("%s %s is not in the OpenAPI document, and was answered %s", request.Method, request.URL.Path, response.Status)
 		}
 		return
 	}
@@ -156,7 +158,7 @@ func TestMain(m *testing.M) {
 	whole := flag.Lookup("test.run").Value.String() == "" && flag.Lookup("test.skip").Value.String() == "" && flag.Lookup("test.list").Value.String() == ""
 	if c, err := spec(); code == 0 && whole && err == nil {
 		for _, name := range c.missing() {
-			fmt.Fprintln(os.Stderr, "openapi.yaml documents an answer that no test has shown:", name)
+			fmt.Fprintln(os.Stderr, "the OpenAPI document has an answer that no test has shown:", name)
 			code = 1
 		}
 	}
@@ -165,7 +167,7 @@ func TestMain(m *testing.M) {
 
 func TestTheDocumentIsValidOpenAPI(t *testing.T) {
 	if ok, errs := loadContract(t).validator.ValidateDocument(); !ok {
-		t.Errorf("openapi.yaml: %s", told(errs))
+		t.Errorf("the OpenAPI document: %s", told(errs))
 	}
 }
 

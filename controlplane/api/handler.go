@@ -1,7 +1,7 @@
 // Package api is the control plane's REST interface: it decodes a request, calls one method of the service and encodes
 // the answer. What may be done by whom is the service's to say.
 //
-// openapi.yaml describes every operation, field and status; the tests hold each exchange to it.
+// The files of openapi describe every operation, field and status; the tests hold each exchange to it.
 package api
 
 import (
@@ -54,7 +54,7 @@ type Handler struct {
 
 // New makes the handler of a service.
 func New(cfg Config) (*Handler, error) {
-	document, err := openAPI()
+	document, err := Document()
 	if err != nil {
 		return nil, err
 	}

@@ -2,12 +2,8 @@ package api
 
 import (
 	"context"
-	"embed"
-	"fmt"
 	"net/http"
 	"time"
-
-	"sigs.k8s.io/yaml"
 
 	"github.com/caracal-gateway/caracal/authority"
 )
@@ -42,25 +38,4 @@ func (h *Handler) ping(x *exchange) error {
 	ctx, cancel := context.WithTimeout(x.ctx(), pingTimeout)
 	defer cancel()
 	return h.service.Ping(ctx)
-}
-
-//go:embed openapi.yaml
-var documents embed.FS
-
-// openAPI is the description of the interface as JSON.
-func openAPI() ([]byte, error) {
-	text, err := documents.ReadFile("openapi.yaml")
-	if err != nil {
-		return nil, fmt.Errorf("reading the OpenAPI document: %w", err)
-	}
-	document, err := yaml.YAMLToJSON(text)
-	if err != nil {
-		return nil, fmt.Errorf("reading the OpenAPI document: %w", err)
-	}
-	return document, nil
-}
-
-func (h *Handler) openAPI(x *exchange) (*reply, error) {
-	h.write(x, http.StatusOK, "application/json", h.document)
-	return nil, nil
 }

@@ -11,7 +11,7 @@ import (
 	"github.com/caracal-gateway/caracal/authority"
 )
 
-// operation is one operation of openapi.yaml.
+// operation is one operation of the OpenAPI document.
 type operation struct {
 	method, path string
 	open         bool // asks for no credential
@@ -20,7 +20,7 @@ type operation struct {
 
 func (o operation) String() string { return o.method + " " + o.path }
 
-// operations lists all that openapi.yaml describes, so that a new one is in every test that walks them.
+// operations lists all that the OpenAPI document describes, so that a new one is in every test that walks them.
 func operations(t *testing.T) []operation {
 	t.Helper()
 	var all []operation
@@ -33,7 +33,7 @@ func operations(t *testing.T) []operation {
 		}
 	}
 	if len(all) < 50 {
-		t.Fatalf("openapi.yaml has only %d operations", len(all))
+		t.Fatalf("the OpenAPI document has only %d operations", len(all))
 	}
 	return all
 }

@@ -18,7 +18,7 @@ type route struct {
 	wait time.Duration
 }
 
-// routes is the whole interface, in the order of openapi.yaml.
+// routes is the whole interface, in the order of the OpenAPI document.
 func (h *Handler) routes() []route {
 	s := h.service
 	const root = "/api/v1/"
