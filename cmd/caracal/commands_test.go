@@ -135,7 +135,7 @@ func TestErrorsSayWhatToTryNext(t *testing.T) {
 		"the key may not":          {asAgent, []string{"principal", "list"}, []string{"forbidden", "use a key of an owner"}},
 		"there is no such thing":   {owner, []string{"event", "show", "evt_aaaaaaaaaaaaaaaaaaaaaaaaaa"}, []string{"not_found", "see that the id is right"}},
 		"nobody answers":           {nowhere, []string{"mandate", "list"}, []string{"calling the control plane", "CARACAL_URL is its address"}},
-		"there is no key":          {environment{}, []string{"mandate", "list"}, []string{"set CARACAL_API_KEY or --api-key"}},
+		"there is no key":          {environment{}, []string{"mandate", "list"}, []string{"set CARACAL_API_KEY or --api-key-file"}},
 		"the Rego does not pass":   {owner, []string{"rego", "push", broken}, []string{"broken.rego:4", "http.send"}},
 		"the URL is not safe":      {environment{"CARACAL_URL": "http://control.example.com", "CARACAL_API_KEY": "x"}, []string{"mandate", "list"}, []string{"CARACAL_URL", "unencrypted"}},
 		"an unknown format":        {owner, []string{"mandate", "list", "-o", "yaml"}, []string{"--output must be text or json"}},

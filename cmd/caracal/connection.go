@@ -40,7 +40,7 @@ func (p *program) calling(usage, short string, args cobra.PositionalArgs, do act
 }
 
 func connect(v *values) (*client.Client, error) {
-	key, err := v.required("api-key")
+	key, err := v.required("api-key-file")
 	if err != nil {
 		return nil, err
 	}

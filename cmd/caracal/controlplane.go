@@ -60,7 +60,7 @@ func (p *program) runControlPlane(ctx context.Context, settings *values) error {
 }
 
 func openService(settings *values, log *slog.Logger) (*controlplane.Service, *postgres.Store, error) {
-	url, err := settings.required("database-url")
+	url, err := settings.required("database-url-file")
 	if err != nil {
 		return nil, nil, err
 	}

@@ -20,7 +20,7 @@ func TestTheControlPlaneRefusesToStartWrong(t *testing.T) {
 		change environment
 		want   string
 	}{
-		"without a database":           {environment{"CARACAL_DATABASE_URL": ""}, "set CARACAL_DATABASE_URL or --database-url"},
+		"without a database":           {environment{"CARACAL_DATABASE_URL": ""}, "set CARACAL_DATABASE_URL or --database-url-file"},
 		"with a URL that is none":      {environment{"CARACAL_DATABASE_URL": "mysql://secret-password@x"}, "not a PostgreSQL connection URL"},
 		"without a master key":         {environment{"CARACAL_MASTER_KEY_FILE": ""}, "set CARACAL_MASTER_KEY_FILE"},
 		"with a master key too short":  {environment{"CARACAL_MASTER_KEY_FILE": write(t, "short", "c2hvcnQ=")}, "master key"},

@@ -27,11 +27,11 @@ func (p *program) dev() *cobra.Command {
 }
 
 func (p *program) devConfig(settings *values) (dev.Config, error) {
-	c := dev.Config{
-		StateDir: settings.text("state-dir"), DatabaseURL: settings.text("database-url"),
-		Getenv: p.getenv, Environment: os.Environ(), Out: p.stdout,
-	}
+	c := dev.Config{StateDir: settings.text("state-dir"), Getenv: p.getenv, Environment: os.Environ(), Out: p.stdout}
 	var err error
+	if c.DatabaseURL, err = settings.secret("database-url-file"); err != nil {
+		return c, err
+	}
 	if c.Executable, err = os.Executable(); err != nil {
 		return c, fmt.Errorf("find this program: %w", err)
 	}

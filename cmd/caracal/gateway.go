@@ -72,7 +72,7 @@ func readControl(settings *values, c *gateway.Config) error {
 	if c.Control, err = url.Parse(address); err != nil || c.Control.Host == "" || c.Control.User != nil {
 		return &usageError{"ENTERPRISE_URL is not of the form https://host[:port]"}
 	}
-	key, err := settings.required("api-key")
+	key, err := settings.required("api-key-file")
 	if err != nil {
 		return err
 	}

@@ -12,7 +12,7 @@ func (p *program) migrate() *cobra.Command {
 	c := &cobra.Command{Use: "migrate", Short: "Bring the database's schema up to date", Args: cobra.NoArgs}
 	settings := p.bind(c, migrateSettings())
 	c.RunE = func(cmd *cobra.Command, _ []string) error {
-		url, err := settings.required("database-url")
+		url, err := settings.required("database-url-file")
 		if err != nil {
 			return err
 		}

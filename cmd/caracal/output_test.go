@@ -61,15 +61,20 @@ func TestAThingIsPrintedAFieldALine(t *testing.T) {
 	}
 }
 
-// A flag wins over its variable, and that over the fallback, for each setting of each command.
+// A flag wins over its variable, and that over the fallback, for each setting of each command. A secret is never an
+// argument: its flag names the file that holds it.
 func TestWhereASettingComesFrom(t *testing.T) {
+	secret := write(t, "secret", "from-flag\n")
 	for name, table := range map[string][]setting{
 		"client": clientSettings(), "controlplane": controlPlaneSettings(), "migrate": migrateSettings(), "gateway": gatewaySettings(), "dev": devSettings(),
 	} {
 		for _, s := range table {
-			flag, variable := "from-flag", "from-variable"
-			if s.fallback == "false" {
-				flag, variable = "true", "1"
+			argument, flag, variable := "from-flag", "from-flag", "from-variable"
+			switch {
+			case s.fallback == "false":
+				argument, flag, variable = "true", "true", "1"
+			case s.secret():
+				argument = secret
 			}
 			for sentence, c := range map[string]struct {
 				args []string
@@ -78,8 +83,8 @@ func TestWhereASettingComesFrom(t *testing.T) {
 			}{
 				"nothing is given":  {nil, environment{}, s.fallback},
 				"the variable":      {nil, environment{s.variable: variable}, variable},
-				"the flag":          {[]string{"--" + s.flag + "=" + flag}, environment{}, flag},
-				"both":              {[]string{"--" + s.flag + "=" + flag}, environment{s.variable: variable}, flag},
+				"the flag":          {[]string{"--" + s.flag + "=" + argument}, environment{}, flag},
+				"both":              {[]string{"--" + s.flag + "=" + argument}, environment{s.variable: variable}, flag},
 				"an empty variable": {nil, environment{s.variable: ""}, s.fallback},
 			} {
 				p := &program{getenv: c.env.get}
@@ -89,8 +94,26 @@ func TestWhereASettingComesFrom(t *testing.T) {
 				if err := command.Execute(); err != nil {
 					t.Fatal(err)
 				}
-				if got := values.text(s.flag); got != c.want {
-					t.Errorf("%s --%s, %s: %q, want %q", name, s.flag, sentence, got, c.want)
+				got, err := values.text(s.flag), error(nil)
+				if s.secret() {
+					got, err = values.secret(s.flag)
+				}
+				if got != c.want || err != nil {
+					t.Errorf("%s --%s, %s: %q (%v), want %q", name, s.flag, sentence, got, err, c.want)
+				}
+			}
+		}
+	}
+}
+
+func TestNoFlagCarriesASecret(t *testing.T) {
+	for name, table := range map[string][]setting{
+		"client": clientSettings(), "controlplane": controlPlaneSettings(), "migrate": migrateSettings(), "gateway": gatewaySettings(), "dev": devSettings(),
+	} {
+		for _, s := range table {
+			for _, word := range []string{"KEY", "SECRET", "PASSWORD", "TOKEN", "DATABASE_URL", "REDIS_URL"} {
+				if strings.Contains(s.variable, word) && !strings.HasSuffix(s.flag, "-file") && s.flag != "tls-key" {
+					t.Errorf("%s --%s would carry a secret: let it name a file, and end in -file", name, s.flag)
 				}
 			}
 		}

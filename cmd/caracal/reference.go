@@ -58,7 +58,11 @@ plane answers a problem with the reason as its `+"`reason`"+`.
 }
 
 func settingsReference(w io.Writer) {
-	fmt.Fprint(w, "# Settings\n\nEach is a flag or a variable; the flag wins.\n")
+	fmt.Fprint(w, `# Settings
+
+Each is a flag or a variable; the flag wins. Arguments of a process are for everyone on the machine to read, so that no
+flag carries a secret: it names a file that holds it, where the variable holds the secret itself.
+`)
 	for _, table := range []struct {
 		command  string
 		settings []setting

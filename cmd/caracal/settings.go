@@ -1,8 +1,8 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
-	"os"
 	"strconv"
 	"strings"
 
@@ -13,6 +13,9 @@ import (
 
 // setting is something that the environment of a command decides. Its flag wins over its variable, and that over its
 // fallback.
+//
+// Arguments of a process are for everyone on the machine to read, so that no flag carries a secret: its flag, which ends
+// in -file, names a file that holds it, and its variable holds it.
 type setting struct {
 	flag     string
 	variable string
@@ -20,11 +23,16 @@ type setting struct {
 	meaning  string
 }
 
+// secret reports whether the variable holds what the flag's file holds.
+func (s setting) secret() bool {
+	return strings.HasSuffix(s.flag, "-file") && !strings.HasSuffix(s.variable, "_FILE")
+}
+
 // The settings of the commands that call a control plane.
 func clientSettings() []setting {
 	return []setting{
 		{"url", "CARACAL_URL", "http://127.0.0.1:8080", "the control plane"},
-		{"api-key", "CARACAL_API_KEY", "", "the key to call it with; the variable keeps it out of the list of processes"},
+		{"api-key-file", "CARACAL_API_KEY", "", "the key to call it with; \"-\" reads it from standard input"},
 		{"workspace", "CARACAL_WORKSPACE", "", "slug of the workspace; the key's own unless told"},
 		{"ca-file", "CARACAL_CA_FILE", "", "PEM certificates that the control plane may chain to, beside the system's"},
 		{"allow-plain", "CARACAL_ALLOW_PLAIN", "false", "send the key without TLS to an address that is not loopback, in a closed network"},
@@ -34,7 +42,7 @@ func clientSettings() []setting {
 // The settings of `caracal controlplane`.
 func controlPlaneSettings() []setting {
 	return []setting{
-		{"database-url", "CARACAL_DATABASE_URL", "", "PostgreSQL, as the role caracal_app"},
+		{"database-url-file", "CARACAL_DATABASE_URL", "", "PostgreSQL, as the role caracal_app"},
 		{"listen", "CARACAL_LISTEN", "127.0.0.1:8080", "address of the one port, for REST and gRPC"},
 		{"tls-cert", "CARACAL_TLS_CERT", "", "PEM file of the port's certificate chain; plain HTTP without it"},
 		{"tls-key", "CARACAL_TLS_KEY", "", "PEM file of the certificate's private key"},
@@ -48,7 +56,7 @@ func controlPlaneSettings() []setting {
 // The settings of `caracal migrate`.
 func migrateSettings() []setting {
 	return []setting{
-		{"database-url", "CARACAL_MIGRATE_DATABASE_URL", "", "PostgreSQL, as the role that owns the tables"},
+		{"database-url-file", "CARACAL_MIGRATE_DATABASE_URL", "", "PostgreSQL, as the role that owns the tables"},
 	}
 }
 
@@ -56,7 +64,7 @@ func migrateSettings() []setting {
 func gatewaySettings() []setting {
 	return []setting{
 		{"url", "ENTERPRISE_URL", "", "the control plane"},
-		{"api-key", "ENTERPRISE_API_KEY", "", "the gateway's key; the variable keeps it out of the list of processes"},
+		{"api-key-file", "ENTERPRISE_API_KEY", "", "the gateway's key"},
 		{"workspace", "ENTERPRISE_WORKSPACE", "", "slug of the workspace, which has to be the key's own"},
 		{"sync-interval", "ENTERPRISE_SYNC_INTERVAL", "30", "seconds between the looks for a newer state, beside what is pushed"},
 		{"ca-file", "ENTERPRISE_CA_FILE", "", "PEM certificates that the control plane must chain to; the host's roots without it"},
@@ -81,7 +89,7 @@ func devSettings() []setting {
 		{"gateway-port", dev.GatewayPortSetting, "8443", "port of the gateway on 127.0.0.1"},
 		{"upstream-port", dev.UpstreamPortSetting, "9443", "port of the echo upstream on 127.0.0.1"},
 		{"state-dir", "CARACAL_STATE_DIR", "", "directory of the database, keys and logs; .caracal in the project without it"},
-		{"database-url", "CARACAL_DATABASE_URL", "", "PostgreSQL from version 15, as a superuser; a private one without it"},
+		{"database-url-file", "CARACAL_DATABASE_URL", "", "PostgreSQL from version 15, as a superuser; a private one without it"},
 	}
 }
 
@@ -91,22 +99,29 @@ func logLevel() setting {
 
 // values answers what the settings of a command are.
 type values struct {
+	*program
 	command  *cobra.Command
-	getenv   func(string) string
 	settings []setting
 }
 
 // bind gives a command the flags of its settings, and its help their table.
 func (p *program) bind(c *cobra.Command, settings []setting) *values {
 	for _, s := range settings {
-		meaning := s.meaning + " [" + s.variable + "]"
-		if s.fallback == "false" {
-			c.PersistentFlags().Bool(s.flag, false, meaning)
-			continue
-		}
-		c.PersistentFlags().String(s.flag, s.fallback, meaning)
+		s.define(c.Flags().Bool, c.Flags().String)
 	}
-	return &values{c, p.getenv, settings}
+	return &values{p, c, settings}
+}
+
+// define makes the setting's flag.
+func (s setting) define(newBool func(string, bool, string) *bool, newText func(string, string, string) *string) {
+	switch {
+	case s.fallback == "false":
+		newBool(s.flag, false, s.meaning+" ["+s.variable+"]")
+	case s.secret():
+		newText(s.flag, "", "file that holds "+s.meaning+" ["+s.variable+" holds it itself]")
+	default:
+		newText(s.flag, s.fallback, s.meaning+" ["+s.variable+"]")
+	}
 }
 
 func (v *values) of(flag string) setting {
@@ -118,25 +133,33 @@ func (v *values) of(flag string) setting {
 	panic("no setting --" + flag)
 }
 
-// text is the value of a setting.
+// flagged is the value of a setting's flag, if the command line has it.
+func (v *values) flagged(flag string) (string, bool) {
+	f := v.command.Flag(flag)
+	return f.Value.String(), f.Changed
+}
+
+// text is the value of a setting that is no secret.
 func (v *values) text(flag string) string {
 	s := v.of(flag)
-	if f := v.command.PersistentFlags().Lookup(flag); f.Changed {
-		return f.Value.String()
-	}
-	if value := v.getenv(s.variable); value != "" {
+	if value, ok := v.flagged(flag); ok {
 		return value
 	}
-	return s.fallback
+	return cmp.Or(v.getenv(s.variable), s.fallback)
 }
 
 // required is the value of a setting that has to be there.
 func (v *values) required(flag string) (string, error) {
-	if value := v.text(flag); value != "" {
-		return value, nil
+	s, value, err := v.of(flag), "", error(nil)
+	if s.secret() {
+		value, err = v.secret(flag)
+	} else {
+		value = v.text(flag)
 	}
-	s := v.of(flag)
-	return "", &usageError{fmt.Sprintf("set %s or --%s: %s", s.variable, s.flag, s.meaning)}
+	if value == "" && err == nil {
+		err = &usageError{fmt.Sprintf("set %s or --%s: %s", s.variable, s.flag, s.meaning)}
+	}
+	return value, err
 }
 
 func (v *values) boolean(flag string) (bool, error) {
@@ -148,21 +171,32 @@ func (v *values) boolean(flag string) (bool, error) {
 	return value, nil
 }
 
-// file is the content of the file that a setting names; nil where it names none.
+// file is the content of the file that a setting names, or of standard input for "-"; nil where it names none.
 func (v *values) file(flag string) ([]byte, error) {
-	path := v.text(flag)
+	s := v.of(flag)
+	path, named := v.flagged(flag)
+	if !named && !s.secret() {
+		path = v.text(flag)
+	}
 	if path == "" {
 		return nil, nil
 	}
-	content, err := os.ReadFile(path)
+	content, err := v.readFile(path)
 	if err != nil {
-		return nil, fmt.Errorf("reading %s: %w", v.of(flag).variable, err)
+		if named {
+			return nil, fmt.Errorf("reading --%s: %w", flag, err)
+		}
+		return nil, fmt.Errorf("reading %s: %w", s.variable, err)
 	}
 	return content, nil
 }
 
-// secret is the one line of the file that a setting names; empty where it names none.
+// secret is the one line of a secret: of the file that names it, or the variable that holds it; empty where neither is set.
 func (v *values) secret(flag string) (string, error) {
+	s := v.of(flag)
 	content, err := v.file(flag)
-	return strings.TrimSpace(string(content)), err
+	if _, named := v.flagged(flag); err != nil || named || !s.secret() {
+		return strings.TrimSpace(string(content)), err
+	}
+	return v.getenv(s.variable), nil
 }
