@@ -41,6 +41,7 @@ var layers = map[string][]string{
 	"internal/archtest":                    {},
 	"internal/echo":                        {},
 	"internal/nameserver":                  {},
+	"internal/openid":                      {"internal/echo", "provision"},
 	"internal/pgtest":                      {"provision"},
 	"internal/syncpb":                      {},
 	"internal/world":                       {"authority", "token", "bundle"},
