@@ -25,6 +25,7 @@ var layers = map[string][]string{
 	"envoy":                 {},
 	"child":                 {},
 	"client":                {"authority"},
+	"client/contexts":       {},
 	"provision":             {},
 	"migrations":            {},
 	"extauthz":              {"authority", "token", "bundle", "rego", "envoy"},
@@ -33,6 +34,7 @@ var layers = map[string][]string{
 	"controlplane/postgres": {"authority", "token", "controlplane/postgres/internal/query", "migrations"},
 	"controlplane/api":      {"authority", "controlplane"},
 	"controlplane/serve":    {},
+	"controlplane/replica":  {"authority"},
 	"controlplane/sync":     {"authority", "token", "bundle", "controlplane", "internal/syncpb"},
 	"dev":                   {"authority", "child", "client", "provision", "token", "internal/echo"},
 
@@ -43,6 +45,7 @@ var layers = map[string][]string{
 	"internal/nameserver":                  {},
 	"internal/openid":                      {"internal/echo", "provision"},
 	"internal/pgtest":                      {"provision"},
+	"internal/redistest":                   {"provision"},
 	"internal/syncpb":                      {},
 	"internal/world":                       {"authority", "token", "bundle"},
 }
@@ -55,6 +58,8 @@ var owners = map[string][]string{
 	"github.com/open-policy-agent/opa":       {"rego"},
 	"github.com/jackc/pgx/v5":                {"controlplane/postgres", "controlplane/postgres/internal/query", "provision", "internal/pgtest"},
 	"github.com/pressly/goose/v3":            {"controlplane/postgres"},
+	"github.com/redis/go-redis/v9":           {"controlplane/replica"},
+	"github.com/throttled/throttled/v2":      {"controlplane/replica"},
 	"github.com/go-jose/go-jose/v4":          {"token"},
 	"github.com/envoyproxy/go-control-plane": {"envoy", "extauthz", "gateway"},
 	"github.com/spf13/cobra":                 {"cmd/caracal"},
