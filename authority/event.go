@@ -19,7 +19,13 @@ const (
 // Administrative changes.
 const (
 	EventWorkspaceCreated    EventType = "workspace_created"
+	EventWorkspaceUpdated    EventType = "workspace_updated"
+	EventWorkspaceArchived   EventType = "workspace_archived"
+	EventWorkspaceUnarchived EventType = "workspace_unarchived"
+	EventWorkspaceDeleted    EventType = "workspace_deleted"
+	EventWorkspaceRestored   EventType = "workspace_restored"
 	EventPrincipalRegistered EventType = "principal_registered"
+	EventPrincipalUpdated    EventType = "principal_updated"
 	EventPrincipalSuspended  EventType = "principal_suspended"
 	EventPrincipalResumed    EventType = "principal_resumed"
 	EventPolicyCreated       EventType = "policy_created"
@@ -34,16 +40,32 @@ const (
 	EventKeyCreated          EventType = "key_created"
 	EventKeyRevoked          EventType = "key_revoked"
 	EventGatewayEnrolled     EventType = "gateway_enrolled"
+	EventIssuerCreated       EventType = "trusted_issuer_created"
+	EventIssuerUpdated       EventType = "trusted_issuer_updated"
+	EventIssuerDeleted       EventType = "trusted_issuer_deleted"
+	EventIssuerKeysChanged   EventType = "trusted_issuer_keys_changed"
+
+	EventClientAuthorityCreated EventType = "client_authority_created"
+	EventClientAuthorityUpdated EventType = "client_authority_updated"
+	EventClientAuthorityDeleted EventType = "client_authority_deleted"
+	EventSigningKeysRotated     EventType = "signing_keys_rotated"
+	EventSigningKeyRevoked      EventType = "signing_key_revoked"
+	EventSigningKeysRetired     EventType = "signing_keys_retired"
 )
 
 // EventTypes lists every type.
 func EventTypes() []EventType {
 	return []EventType{
 		EventIssued, EventDelegated, EventRevoked, EventValidated, EventAllowed, EventDenied, EventRefused,
-		EventWorkspaceCreated, EventPrincipalRegistered, EventPrincipalSuspended, EventPrincipalResumed,
+		EventWorkspaceCreated, EventWorkspaceUpdated, EventWorkspaceArchived, EventWorkspaceUnarchived,
+		EventWorkspaceDeleted, EventWorkspaceRestored, EventPrincipalUpdated,
+		EventPrincipalRegistered, EventPrincipalSuspended, EventPrincipalResumed,
 		EventPolicyCreated, EventPolicyUpdated, EventPolicyDeactivated, EventGrantorJoined,
 		EventDestinationCreated, EventDestinationUpdated, EventDestinationDeleted, EventRegoPushed, EventRegoActivated,
 		EventKeyCreated, EventKeyRevoked, EventGatewayEnrolled,
+		EventIssuerCreated, EventIssuerUpdated, EventIssuerDeleted, EventIssuerKeysChanged,
+		EventClientAuthorityCreated, EventClientAuthorityUpdated, EventClientAuthorityDeleted,
+		EventSigningKeysRotated, EventSigningKeyRevoked, EventSigningKeysRetired,
 	}
 }
 

@@ -42,22 +42,34 @@ type RegoVersionID string
 // GatewayID identifies one process of a gateway: gtw_…
 type GatewayID string
 
+// PersonID identifies a person, across the workspaces of a deployment: psn_…
+type PersonID string
+
+// ClientAuthorityID identifies a client certificate authority: cau_…
+type ClientAuthorityID string
+
+// TrustedIssuerID identifies a trusted issuer: iss_…
+type TrustedIssuerID string
+
 type identifier interface {
 	~string
 	prefix() string
 }
 
-func (WorkspaceID) prefix() string   { return "ws_" }
-func (PrincipalID) prefix() string   { return "prn_" }
-func (PolicyID) prefix() string      { return "pol_" }
-func (MandateID) prefix() string     { return "mdt_" }
-func (DestinationID) prefix() string { return "dst_" }
-func (RuleID) prefix() string        { return "rul_" }
-func (KeyID) prefix() string         { return "key_" }
-func (EventID) prefix() string       { return "evt_" }
-func (DecisionID) prefix() string    { return "dec_" }
-func (RegoVersionID) prefix() string { return "rgo_" }
-func (GatewayID) prefix() string     { return "gtw_" }
+func (WorkspaceID) prefix() string       { return "ws_" }
+func (PrincipalID) prefix() string       { return "prn_" }
+func (PolicyID) prefix() string          { return "pol_" }
+func (MandateID) prefix() string         { return "mdt_" }
+func (DestinationID) prefix() string     { return "dst_" }
+func (RuleID) prefix() string            { return "rul_" }
+func (KeyID) prefix() string             { return "key_" }
+func (EventID) prefix() string           { return "evt_" }
+func (DecisionID) prefix() string        { return "dec_" }
+func (RegoVersionID) prefix() string     { return "rgo_" }
+func (GatewayID) prefix() string         { return "gtw_" }
+func (TrustedIssuerID) prefix() string   { return "iss_" }
+func (ClientAuthorityID) prefix() string { return "cau_" }
+func (PersonID) prefix() string          { return "psn_" }
 
 var lowerBase32 = base32.NewEncoding("abcdefghijklmnopqrstuvwxyz234567").WithPadding(base32.NoPadding)
 
