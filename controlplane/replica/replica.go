@@ -42,9 +42,10 @@ type Config struct {
 	Log      *slog.Logger
 	// Now is the clock of what is counted in this process. Redis counts by its own.
 	Now func() time.Time
-	// Keep stores who was seen. What it refuses it is given again later.
-	Keep func(context.Context, []Sighting) error
 }
+
+// Keeper stores who was seen. What it refuses it is given again later.
+type Keeper func(context.Context, []Sighting) error
 
 // Replica is this process among the replicas. It is safe for concurrent use.
 type Replica struct {
@@ -52,14 +53,13 @@ type Replica struct {
 	answers   atomic.Bool   // whether Redis is believed to
 	log       *slog.Logger
 	now       func() time.Time
-	keep      func(context.Context, []Sighting) error
 	mu        sync.Mutex            // guards sightings
 	sightings map[sighted]time.Time // seen since the last flush
 }
 
 // Open makes a replica. Redis may be away; Run finds it when it comes.
 func Open(c Config) (*Replica, error) {
-	r := &Replica{log: c.Log, now: c.Now, keep: c.Keep, sightings: map[sighted]time.Time{}}
+	r := &Replica{log: c.Log, now: c.Now, sightings: map[sighted]time.Time{}}
 	if c.RedisURL == "" {
 		return r, nil
 	}
@@ -86,19 +86,19 @@ func (r *Replica) State() State {
 	return Unavailable
 }
 
-// Run watches whether Redis answers and keeps who was seen, until ctx ends.
-func (r *Replica) Run(ctx context.Context) error {
+// Run watches whether Redis answers and lets who was seen be kept, until ctx ends.
+func (r *Replica) Run(ctx context.Context, keep Keeper) error {
 	g, ctx := errgroup.WithContext(ctx)
 	if r.redis != nil {
 		r.probe(ctx)
 		g.Go(func() error { return every(ctx, probeEvery, r.probe) })
 	}
-	g.Go(func() error { return every(ctx, flushEvery, r.flush) })
+	g.Go(func() error { return every(ctx, flushEvery, func(ctx context.Context) { r.flush(ctx, keep) }) })
 	err := g.Wait()
 	// What was seen since the last flush is kept before the process ends, within reason.
 	last, cancel := context.WithTimeout(context.WithoutCancel(ctx), lastFlush)
 	defer cancel()
-	r.flush(last)
+	r.flush(last, keep)
 	if r.redis != nil {
 		err = errors.Join(err, r.redis.Close())
 	}

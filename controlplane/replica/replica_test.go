@@ -45,13 +45,13 @@ func (k *kept) seen() map[string]time.Time {
 // open starts a replica; stop ends it and waits.
 func open(t *testing.T, url string, now func() time.Time, k *kept) (r *replica.Replica, stop func()) {
 	t.Helper()
-	r, err := replica.Open(replica.Config{RedisURL: url, Log: slog.New(slog.DiscardHandler), Now: now, Keep: k.keep})
+	r, err := replica.Open(replica.Config{RedisURL: url, Log: slog.New(slog.DiscardHandler), Now: now})
 	if err != nil {
 		t.Fatal(err)
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)
-	go func() { done <- r.Run(ctx) }()
+	go func() { done <- r.Run(ctx, k.keep) }()
 	stop = sync.OnceFunc(func() {
 		cancel()
 		if err := <-done; err != nil {
@@ -254,21 +254,23 @@ func TestWhoWasSeenIsKept(t *testing.T) {
 		k := nobody()
 		refused := make(chan struct{})
 		var once sync.Once
-		r, err := replica.Open(replica.Config{Log: slog.New(slog.DiscardHandler), Now: time.Now, Keep: func(ctx context.Context, s []replica.Sighting) error {
-			first := false
-			once.Do(func() { first = true; close(refused) })
-			if first {
-				return errors.New("the database is away")
-			}
-			return k.keep(ctx, s)
-		}})
+		r, err := replica.Open(replica.Config{Log: slog.New(slog.DiscardHandler), Now: time.Now})
 		if err != nil {
 			t.Fatal(err)
 		}
 		r.See(workspace, subject, late)
 		ctx, cancel := context.WithCancel(t.Context())
 		done := make(chan error)
-		go func() { done <- r.Run(ctx) }()
+		go func() {
+			done <- r.Run(ctx, func(ctx context.Context, s []replica.Sighting) error {
+				first := false
+				once.Do(func() { first = true; close(refused) })
+				if first {
+					return errors.New("the database is away")
+				}
+				return k.keep(ctx, s)
+			})
+		}()
 		<-refused
 		cancel()
 		if err := <-done; err != nil {

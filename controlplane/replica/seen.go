@@ -62,10 +62,10 @@ func (r *Replica) gathered() []Sighting {
 
 // flush brings what this process has seen to Redis, where sightings of the same by several replicas become one, and keeps
 // what all have seen since one of them did. Without Redis this process keeps its own.
-func (r *Replica) flush(ctx context.Context) {
+func (r *Replica) flush(ctx context.Context, keep Keeper) {
 	own := r.gathered()
 	if !r.ask(ctx, func(ctx context.Context) error { return r.gather(ctx, own) }) {
-		r.store(ctx, own)
+		r.store(ctx, keep, own)
 		return
 	}
 	var all []Sighting
@@ -73,15 +73,15 @@ func (r *Replica) flush(ctx context.Context) {
 		all, err = r.collect(ctx)
 		return err
 	})
-	r.store(ctx, all)
+	r.store(ctx, keep, all)
 }
 
 // store keeps sightings, or gathers them again for the next flush.
-func (r *Replica) store(ctx context.Context, all []Sighting) {
+func (r *Replica) store(ctx context.Context, keep Keeper, all []Sighting) {
 	if len(all) == 0 {
 		return
 	}
-	if err := r.keep(ctx, all); err != nil {
+	if err := keep(ctx, all); err != nil {
 		r.log.Debug("who was seen is not kept yet", "cause", err)
 		for _, s := range all {
 			r.See(s.Workspace, s.Subject, s.At)
