@@ -1,6 +1,7 @@
 package authority
 
 import (
+	"cmp"
 	"slices"
 	"time"
 )
@@ -14,6 +15,8 @@ type DelegateRequest struct {
 	ChildID  PrincipalID `json:"child_principal_id"`
 	Scope
 	ValiditySeconds int64 `json:"validity_seconds"` // from now on
+	// Confirmation binds the child to a client certificate; nil leaves it bound as its parent is.
+	Confirmation *Confirmation `json:"confirmation"`
 }
 
 // DelegateGrounds are what delegating is judged on, as of one transaction that holds the chain.
@@ -34,7 +37,8 @@ type DelegateGrounds struct {
 // The caller is the parent's subject or administers the workspace; the parent is live, with all that it rests on; the
 // child stays within it in resources, actions and time, and one active policy of the child's subject covers it, of
 // several the first in the given order. The child may be delegated further one time less than its parent, or as often
-// as that policy says if that is less. What goes beyond is refused, never cut down.
+// as that policy says if that is less. What goes beyond is refused, never cut down. The child of a mandate that is bound to
+// a certificate is bound too: to one of its own subject where the request names it, else to its parent's.
 func Delegate(g DelegateGrounds, r DelegateRequest) (Mandate, error) {
 	scope, err := ParseScope(r.Resources, r.Actions)
 	if err != nil {
@@ -42,6 +46,9 @@ func Delegate(g DelegateGrounds, r DelegateRequest) (Mandate, error) {
 	}
 	if err := checkValidity(r.ValiditySeconds); err != nil {
 		return Mandate{}, err
+	}
+	if err := r.Confirmation.Validate(); err != nil {
+		return Mandate{}, Within("confirmation", err)
 	}
 	if err := g.admit(r); err != nil {
 		return Mandate{}, err
@@ -79,6 +86,7 @@ func Delegate(g DelegateGrounds, r DelegateRequest) (Mandate, error) {
 		PolicyID:        policy.ID,
 		PolicyVersion:   policy.Version,
 		CreatedAt:       g.Now.UTC(),
+		Confirmation:    cmp.Or(r.Confirmation, parent.Confirmation),
 	}, nil
 }
 

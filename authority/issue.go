@@ -16,6 +16,8 @@ type IssueRequest struct {
 	Scope
 	ValiditySeconds int64      `json:"validity_seconds"`
 	ValidFrom       *time.Time `json:"valid_from"` // nil for now; whole seconds, never in the past
+	// Confirmation binds the mandate to a client certificate; nil binds it to none.
+	Confirmation *Confirmation `json:"confirmation"`
 }
 
 // IssueGrounds are what issuing is judged on, as of one transaction.
@@ -40,6 +42,9 @@ func Issue(g IssueGrounds, r IssueRequest) (Mandate, error) {
 	from, err := r.begin(g.Now)
 	if err != nil {
 		return Mandate{}, err
+	}
+	if err := r.Confirmation.Validate(); err != nil {
+		return Mandate{}, Within("confirmation", err)
 	}
 	if err := g.admit(r); err != nil {
 		return Mandate{}, err
@@ -66,6 +71,7 @@ func Issue(g IssueGrounds, r IssueRequest) (Mandate, error) {
 		PolicyID:        policy.ID,
 		PolicyVersion:   policy.Version,
 		CreatedAt:       g.Now.UTC(),
+		Confirmation:    r.Confirmation,
 	}, nil
 }
 

@@ -43,6 +43,8 @@ type Mandate struct {
 	CreatedAt time.Time `json:"created_at"`
 	// Signature is the compact JWS over the mandate's terms; it verifies offline against the workspace's key set.
 	Signature string `json:"signature"`
+	// Confirmation binds the mandate to a client certificate; nil for one that its subject may present without.
+	Confirmation *Confirmation `json:"confirmation,omitempty"`
 }
 
 // Scope is what the mandate grants.
@@ -68,6 +70,8 @@ func (m Mandate) linkProblem(parent Mandate) string {
 		return "its validity goes beyond its parent's"
 	case !parent.Scope().Covers(m.Scope()):
 		return "its scope goes beyond its parent's"
+	case parent.Confirmation != nil && m.Confirmation == nil:
+		return "it is bound to no certificate, but its parent is"
 	}
 	return ""
 }

@@ -14,6 +14,7 @@ const (
 	ReasonTLSRequired       Reason = "tls_required"
 	ReasonAuthRequired      Reason = "authentication_required"
 	ReasonAuthFailed        Reason = "authentication_failed"
+	ReasonWorkspaceDeleted  Reason = "workspace_deleted"
 	ReasonMissingTarget     Reason = "missing_target_url"
 	ReasonInvalidTarget     Reason = "invalid_target_url"
 	ReasonTargetNotAllowed  Reason = "target_not_allowed"
@@ -21,6 +22,7 @@ const (
 	ReasonAmbiguousMandate  Reason = "ambiguous_mandate"
 	ReasonMandateNotFound   Reason = "mandate_not_found"
 	ReasonSubjectMismatch   Reason = "subject_mismatch"
+	ReasonBindingMismatch   Reason = "binding_mismatch"
 	ReasonMandateRevoked    Reason = "mandate_revoked"
 	ReasonSuspended         Reason = "principal_suspended"
 	ReasonNotYetValid       Reason = "mandate_not_yet_valid"
@@ -56,6 +58,7 @@ const (
 	ReasonDelegationCycle     Reason = "delegation_cycle"
 	ReasonFanOutExceeded      Reason = "delegation_limit_reached"
 	ReasonPresenterRequired   Reason = "presenter_required"
+	ReasonWorkspaceArchived   Reason = "workspace_archived"
 )
 
 // reasons is the closed list with the HTTP status of a gateway's denial and a default sentence for people.
@@ -72,6 +75,7 @@ var reasons = [...]struct {
 	{ReasonTLSRequired, 403, "This endpoint is served over TLS only."},
 	{ReasonAuthRequired, 401, "The request says nothing about who sends it."},
 	{ReasonAuthFailed, 401, "The caller's credential does not hold."},
+	{ReasonWorkspaceDeleted, 403, "The workspace is deleted."},
 	{ReasonMissingTarget, 400, "The header X-Caracal-Target-URL is missing."},
 	{ReasonInvalidTarget, 400, "The target URL is not in the one accepted spelling."},
 	{ReasonTargetNotAllowed, 403, "The target is not one that this workspace allows."},
@@ -79,6 +83,7 @@ var reasons = [...]struct {
 	{ReasonAmbiguousMandate, 400, "The request names more than one mandate."},
 	{ReasonMandateNotFound, 403, "There is no such mandate in this workspace."},
 	{ReasonSubjectMismatch, 403, "The mandate was issued to somebody else."},
+	{ReasonBindingMismatch, 403, "The mandate is bound to a client certificate that the caller does not show."},
 	{ReasonMandateRevoked, 403, "The mandate, or one that it was cut from, is revoked."},
 	{ReasonSuspended, 403, "A principal that the mandate rests on is not active."},
 	{ReasonNotYetValid, 403, "The mandate is not valid yet."},
@@ -106,6 +111,7 @@ var reasons = [...]struct {
 	{ReasonDelegationCycle, 422, "The child principal is part of the chain already."},
 	{ReasonFanOutExceeded, 422, "The mandate has as many children as a mandate may have."},
 	{ReasonPresenterRequired, 400, "A service must say who presented the mandate."},
+	{ReasonWorkspaceArchived, 409, "The workspace is archived: it takes no change that gives authority."},
 }
 
 // Reasons lists every reason: those of a gateway's decision in the order of its checks, Envoy's, and those of issuing

@@ -18,13 +18,17 @@ type Inquiry struct {
 	Resource  Resource
 	Action    Action
 	At        time.Time
+	// Certificate is that which the presenter proved to hold; empty for none.
+	Certificate Thumbprint
+	// Unpresented judges the mandate as if its subject had presented it with the certificate that it is bound to.
+	Unpresented bool
 }
 
 // Facts are the checks in their order. Each is true when it was made and held; the first that does not hold leaves all
 // behind it false.
 type Facts struct {
 	Known            bool `json:"known"`             // the mandate exists in this workspace
-	Presenter        bool `json:"presenter"`         // the presenter is its subject
+	Presenter        bool `json:"presenter"`         // the presenter is its subject, with the certificate that it is bound to
 	NotRevoked       bool `json:"not_revoked"`       // neither it nor an ancestor is revoked
 	PrincipalsActive bool `json:"principals_active"` // every principal of the chain and the root's issuer
 	WithinTime       bool `json:"within_time"`
@@ -62,6 +66,9 @@ func Validate(registry Registry, q Inquiry) Finding {
 
 	if q.Presenter == "" || q.Presenter != m.SubjectID {
 		return f.fail(ReasonSubjectMismatch, ReasonSubjectMismatch.Message())
+	}
+	if !q.Unpresented && !m.Confirmation.MetBy(q.Certificate) {
+		return f.fail(ReasonBindingMismatch, ReasonBindingMismatch.Message())
 	}
 	f.Presenter, _ = registry.Principal(q.Presenter)
 	f.Facts.Presenter = true

@@ -19,6 +19,8 @@ type Access struct {
 	// The token holds until ExpiresAt, exclusive. Both are in whole seconds of UTC.
 	IssuedAt  time.Time
 	ExpiresAt time.Time
+	// Confirmation binds the token to a client certificate; nil for one that its bearer may use without.
+	Confirmation *authority.Confirmation
 }
 
 type accessClaims struct {
@@ -28,6 +30,8 @@ type accessClaims struct {
 	ID       string                `json:"jti"`
 	IssuedAt int64                 `json:"iat"`
 	Expires  int64                 `json:"exp"`
+
+	Confirmation *authority.Confirmation `json:"cnf,omitempty"`
 }
 
 // SignAccess makes the JWT. The times are cut to whole seconds; IssuedAt must lie in the key's period.
@@ -39,6 +43,8 @@ func SignAccess(key SigningKey, a Access) (string, error) {
 		ID:       a.ID,
 		IssuedAt: a.IssuedAt.Unix(),
 		Expires:  a.ExpiresAt.Unix(),
+
+		Confirmation: a.Confirmation,
 	})
 	if err != nil {
 		return "", fmt.Errorf("sign access token: %w", err)
@@ -50,8 +56,19 @@ func SignAccess(key SigningKey, a Access) (string, error) {
 }
 
 // VerifyAccess reads a JWT that SignAccess made for this deployment and workspace and that holds at now, while its key
-// is in its period too. Claims that it does not know are ignored, a not-before apart, which is honoured.
+// is in its period too. Claims that it does not know are ignored, a not-before apart, which is honoured. A token that is
+// bound to a certificate is ErrBound: see VerifyConfirmable.
 func (s KeySet) VerifyAccess(jws string, now time.Time) (Access, error) {
+	access, err := s.VerifyConfirmable(jws, now)
+	if err == nil && access.Confirmation != nil {
+		return Access{}, fmt.Errorf("verify access token: %w", ErrBound)
+	}
+	return access, err
+}
+
+// VerifyConfirmable is VerifyAccess for who knows which certificate the bearer has shown, and holds the token's
+// Confirmation against it.
+func (s KeySet) VerifyConfirmable(jws string, now time.Time) (Access, error) {
 	access, err := s.verifyAccess(jws, now)
 	if err != nil {
 		return Access{}, fmt.Errorf("verify access token: %w", err)
@@ -89,6 +106,10 @@ func (s KeySet) verifyAccess(jws string, now time.Time) (Access, error) {
 			return Access{}, err
 		}
 	}
+	confirmation, err := confirmationOf(token.claims)
+	if err != nil {
+		return Access{}, err
+	}
 	horizon := now.Add(clockSkew)
 	switch {
 	case !now.Before(expires):
@@ -98,6 +119,6 @@ func (s KeySet) verifyAccess(jws string, now time.Time) (Access, error) {
 	}
 	return Access{
 		Deployment: s.Deployment, Workspace: s.Workspace, Subject: subject, ID: id,
-		IssuedAt: token.issued, ExpiresAt: expires,
+		IssuedAt: token.issued, ExpiresAt: expires, Confirmation: confirmation,
 	}, nil
 }

@@ -184,7 +184,7 @@ func TestAnAccessTokenPassesWith(t *testing.T) {
 		"just what is needed":                      {claims, epoch},
 		"its last moment":                          {claims, epoch.Add(15*time.Minute - time.Nanosecond)},
 		"a verifier whose clock is a bit behind":   {claims, epoch.Add(-time.Second)},
-		"a claim that a later version may add":     {strings.Replace(claims, `{`, `{"cnf":{"x":[1,2]},`, 1), epoch},
+		"a claim that a later version may add":     {strings.Replace(claims, `{`, `{"later":{"x":[1,2]},`, 1), epoch},
 		"a not-before that has passed":             {strings.Replace(claims, `{`, fmt.Sprintf(`{"nbf":%d,`, epoch.Unix()), 1), epoch},
 		"a claim that differs from another's case": {strings.Replace(claims, `{`, `{"Sub":"prn_x",`, 1), epoch},
 	} {

@@ -67,13 +67,25 @@ func ParseAPIKey(text string) (APIKey, error) {
 
 func (k APIKey) wellFormed() bool {
 	switch k.Kind {
-	case authority.KeyOwner, authority.KeyAgent:
+	case authority.KeyMember, authority.KeyAgent, authority.KeyService, authority.KeyOwner:
 		return k.Root == ""
 	case authority.KeyGateway:
 		_, ok := decodeBase32(string(k.Root))
 		return ok
 	}
 	return false
+}
+
+// IsFor reports whether the key may be one of a stored kind. Keys that are older than the kinds member and service say
+// owner and agent in their text; what counts is the stored kind.
+func (k APIKey) IsFor(stored authority.KeyKind) bool {
+	switch k.Kind {
+	case authority.KeyOwner:
+		return stored == authority.KeyMember
+	case authority.KeyAgent:
+		return stored.IsOwn()
+	}
+	return k.Kind == stored
 }
 
 func (k APIKey) label() string {

@@ -17,7 +17,10 @@ var (
 	ErrAudience     = errors.New("meant for another audience")
 	ErrExpired      = errors.New("token has expired")
 	ErrNotYetValid  = errors.New("token is not valid yet")
+	ErrBound        = errors.New("token is bound to a client certificate")
 	ErrMandateTerms = errors.New("mandate differs from what was signed")
+	ErrTooLong      = errors.New("token holds for longer than its issuer may grant")
+	ErrUnbound      = errors.New("the issuer's claim is bound to nobody")
 	ErrForeignRoot  = errors.New("key set is of another root key")
 )
 

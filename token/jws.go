@@ -42,26 +42,11 @@ type unverified struct {
 	payload []byte
 }
 
-// parseCompact reads the form of a JWS of at most limit bytes and of one purpose. Every byte of the text counts: what
-// differs from the one spelling of its header, payload and signature in base64url is refused.
+// parseCompact reads the form of a JWS of at most limit bytes and of one purpose.
 func parseCompact(text string, purpose Purpose, limit int) (unverified, error) {
-	if len(text) > limit {
-		return unverified{}, fmt.Errorf("%w of %d bytes", ErrTooLarge, limit)
-	}
-	parts := strings.SplitN(text, ".", 4)
-	if len(parts) != 3 {
-		return unverified{}, ErrMalformed
-	}
-	var decoded [3][]byte
-	for i, part := range parts {
-		// The decoder skips line breaks, which are none of base64url.
-		if part == "" || strings.ContainsAny(part, "\r\n") {
-			return unverified{}, ErrMalformed
-		}
-		var err error
-		if decoded[i], err = base64.RawURLEncoding.Strict().DecodeString(part); err != nil {
-			return unverified{}, ErrMalformed
-		}
+	decoded, err := splitCompact(text, limit)
+	if err != nil {
+		return unverified{}, err
 	}
 	if len(decoded[2]) != ed25519.SignatureSize {
 		return unverified{}, ErrMalformed
@@ -71,6 +56,28 @@ func parseCompact(text string, purpose Purpose, limit int) (unverified, error) {
 		return unverified{}, err
 	}
 	return unverified{text: text, kid: kid, payload: decoded[1]}, nil
+}
+
+// splitCompact decodes the header, payload and signature of a JWS of at most limit bytes. Every byte of the text counts:
+// what differs from the one spelling of its parts in base64url is refused.
+func splitCompact(text string, limit int) (decoded [3][]byte, err error) {
+	if len(text) > limit {
+		return decoded, fmt.Errorf("%w of %d bytes", ErrTooLarge, limit)
+	}
+	parts := strings.SplitN(text, ".", 4)
+	if len(parts) != 3 {
+		return decoded, ErrMalformed
+	}
+	for i, part := range parts {
+		// The decoder skips line breaks, which are none of base64url.
+		if part == "" || strings.ContainsAny(part, "\r\n") {
+			return decoded, ErrMalformed
+		}
+		if decoded[i], err = base64.RawURLEncoding.Strict().DecodeString(part); err != nil {
+			return decoded, ErrMalformed
+		}
+	}
+	return decoded, nil
 }
 
 // readHeader gives the kid of a header that holds alg, typ and kid, and nothing that could point elsewhere or ask for

@@ -12,7 +12,7 @@ import (
 const maxMandate = 256 << 10
 
 // mandateClaims are the terms of a mandate: all that it says but whether it has been revoked. Every member is always
-// written, in this order, so that the terms have one spelling.
+// written, in this order, so that the terms have one spelling; only a mandate that is bound to no key has no cnf.
 type mandateClaims struct {
 	Issuer          string                      `json:"iss"`
 	Audience        string                      `json:"aud"`
@@ -31,6 +31,7 @@ type mandateClaims struct {
 	Consent         authority.Consent           `json:"consent"`
 	PolicyID        authority.PolicyID          `json:"policy_id"`
 	PolicyVersion   int64                       `json:"policy_version"`
+	Confirmation    *authority.Confirmation     `json:"cnf,omitempty"`
 }
 
 // terms are the claims of a mandate in a deployment. A time that the claims cannot hold exactly is ErrMandateTerms;
@@ -57,6 +58,7 @@ func terms(deployment string, m authority.Mandate) (mandateClaims, error) {
 		Consent:         m.Consent,
 		PolicyID:        m.PolicyID,
 		PolicyVersion:   m.PolicyVersion,
+		Confirmation:    m.Confirmation,
 	}, nil
 }
 

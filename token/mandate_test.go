@@ -92,6 +92,8 @@ func change(t *testing.T, field reflect.Value) {
 		*value = append(*value, authority.Write)
 	case **authority.MandateID:
 		*value = nil
+	case **authority.Confirmation:
+		*value = bound("somebody's")
 	default:
 		switch field.Kind() {
 		case reflect.String:

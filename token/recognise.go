@@ -32,7 +32,7 @@ func anywhere(value, prefix string, looksLike func(string) bool) bool {
 }
 
 func looksLikeAPIKey(text string) bool {
-	for _, kind := range []string{"owner", "agent", "gateway"} {
+	for _, kind := range []string{"member", "agent", "service", "gateway", "owner"} {
 		rest, ok := strings.CutPrefix(text, apiKeyPrefix+kind+"_")
 		if ok && len(rest) > idLength+digestLength && rest[idLength] == '_' &&
 			isBase32(rest[:idLength], idLength) && isBase32(rest[idLength+1:][:digestLength], digestLength) {

@@ -45,22 +45,49 @@ func (t *Tx) HoldChain(ctx context.Context, id authority.MandateID) ([]authority
 	return t.Chain(ctx, id)
 }
 
-// MandateFilter narrows Mandates; a zero field does not. Party is the issuer or the subject.
+// MandateState says what has become of a mandate.
+type MandateState string
+
+// The states of mandates. One that is revoked is nothing else.
+const (
+	MandateActive    MandateState = "active"
+	MandateScheduled MandateState = "scheduled"
+	MandateExpired   MandateState = "expired"
+	MandateRevoked   MandateState = "revoked"
+)
+
+// MandateFilter narrows Mandates; a zero field does not. Party and PrincipalID are the issuer or the subject; Party is
+// whom the caller may see.
 type MandateFilter struct {
-	Party     authority.PrincipalID
-	IssuerID  authority.PrincipalID
-	SubjectID authority.PrincipalID
-	ParentID  authority.MandateID
-	Revoked   *bool
+	Party       authority.PrincipalID
+	PrincipalID authority.PrincipalID
+	IssuerID    authority.PrincipalID
+	SubjectID   authority.PrincipalID
+	ParentID    authority.MandateID
+	Revoked     *bool
+	State       MandateState
+	Created     Created
 }
 
-// Mandates lists mandates.
-func (t *Tx) Mandates(ctx context.Context, f MandateFilter, p Page) ([]authority.Mandate, error) {
-	rows, err := t.q.Mandates(ctx, query.MandatesParams{
-		WorkspaceID: t.workspace, WithParty: string(f.Party), WithIssuer: string(f.IssuerID),
-		WithSubject: string(f.SubjectID), WithParent: string(f.ParentID), WithRevoked: f.Revoked,
-		AfterID: p.AfterID, AfterTime: p.AfterTime, Size: p.Size,
-	})
+const mandateColumns = "id, workspace_id, issuer_id, subject_id, resource_scope, action_scope, valid_from, valid_until, " +
+	"parent_id, delegation_depth, level, requested_by, consent, policy_id, policy_version, revoked, revoked_at, " +
+	"revoked_by, created_at, signature, confirmation"
+
+// Mandates lists mandates as of an instant, by creation or by their end.
+func (t *Tx) Mandates(ctx context.Context, f MandateFilter, at time.Time, p Page) ([]authority.Mandate, error) {
+	s := t.from(mandateColumns, "mandates").
+		where(f.Party != "", "issuer_id = ? OR subject_id = ?", string(f.Party)).
+		where(f.PrincipalID != "", "issuer_id = ? OR subject_id = ?", string(f.PrincipalID)).
+		where(f.IssuerID != "", "issuer_id = ?", string(f.IssuerID)).
+		where(f.SubjectID != "", "subject_id = ?", string(f.SubjectID)).
+		where(f.ParentID != "", "parent_id = ?", string(f.ParentID)).
+		where(f.Revoked != nil, "revoked = ?", f.Revoked).
+		where(f.State == MandateActive, "NOT revoked AND valid_from <= ? AND valid_until > ?", at).
+		where(f.State == MandateScheduled, "NOT revoked AND valid_from > ?", at).
+		where(f.State == MandateExpired, "NOT revoked AND valid_until <= ?", at).
+		where(f.State == MandateRevoked, "revoked = ?", true).
+		created(f.Created).page(p)
+	rows, err := collect[query.MandateRow](ctx, t, s)
 	list := make([]authority.Mandate, len(rows))
 	for i, row := range rows {
 		list[i] = authority.Mandate(row)

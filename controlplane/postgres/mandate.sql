@@ -1,15 +1,15 @@
 -- name: InsertMandate :exec
 INSERT INTO mandates (id, workspace_id, issuer_id, subject_id, resource_scope, action_scope, valid_from, valid_until,
     parent_id, delegation_depth, level, requested_by, consent, policy_id, policy_version, revoked, revoked_at,
-    revoked_by, created_at, signature)
+    revoked_by, created_at, signature, confirmation)
 VALUES (@id, @workspace_id, @issuer_id, @subject_id, @resource_scope, @action_scope, @valid_from, @valid_until,
     @parent_id, @delegation_depth, @level, @requested_by, @consent, @policy_id, @policy_version, @revoked, @revoked_at,
-    @revoked_by, @created_at, @signature);
+    @revoked_by, @created_at, @signature, @confirmation);
 
 -- name: Mandate :one
 SELECT id, workspace_id, issuer_id, subject_id, resource_scope, action_scope, valid_from, valid_until, parent_id,
     delegation_depth, level, requested_by, consent, policy_id, policy_version, revoked, revoked_at, revoked_by,
-    created_at, signature
+    created_at, signature, confirmation
 FROM mandates WHERE workspace_id = @workspace_id AND id = @id;
 
 -- The mandate first and its root last.
@@ -23,7 +23,7 @@ WITH RECURSIVE chain (id, parent_id, distance) AS (
 )
 SELECT m.id, m.workspace_id, m.issuer_id, m.subject_id, m.resource_scope, m.action_scope, m.valid_from, m.valid_until,
     m.parent_id, m.delegation_depth, m.level, m.requested_by, m.consent, m.policy_id, m.policy_version, m.revoked,
-    m.revoked_at, m.revoked_by, m.created_at, m.signature
+    m.revoked_at, m.revoked_by, m.created_at, m.signature, m.confirmation
 FROM chain JOIN mandates m ON m.workspace_id = @workspace_id AND m.id = chain.id
 ORDER BY chain.distance;
 
@@ -34,20 +34,6 @@ SELECT id FROM mandates WHERE workspace_id = @workspace_id AND id = ANY (@ids::t
 
 -- name: LockMandate :one
 SELECT revoked_revision FROM mandates WHERE workspace_id = @workspace_id AND id = @id FOR UPDATE;
-
--- name: Mandates :many
-SELECT id, workspace_id, issuer_id, subject_id, resource_scope, action_scope, valid_from, valid_until, parent_id,
-    delegation_depth, level, requested_by, consent, policy_id, policy_version, revoked, revoked_at, revoked_by,
-    created_at, signature
-FROM mandates
-WHERE workspace_id = @workspace_id
-    AND (@with_party::text = '' OR issuer_id = @with_party OR subject_id = @with_party)
-    AND (@with_issuer::text = '' OR issuer_id = @with_issuer)
-    AND (@with_subject::text = '' OR subject_id = @with_subject)
-    AND (@with_parent::text = '' OR parent_id = @with_parent)
-    AND (sqlc.narg(with_revoked)::boolean IS NULL OR revoked = sqlc.narg(with_revoked))
-    AND (@after_id::text = '' OR (created_at, id) < (@after_time::timestamptz, @after_id))
-ORDER BY created_at DESC, id DESC LIMIT @size;
 
 -- name: CountChildren :one
 SELECT count(*) FROM mandates WHERE workspace_id = @workspace_id AND parent_id = @parent_id::text;
@@ -79,7 +65,7 @@ WHERE m.revoked_revision = @revoked_revision ORDER BY m.level, m.id;
 -- name: MandatesEndingAfter :many
 SELECT id, workspace_id, issuer_id, subject_id, resource_scope, action_scope, valid_from, valid_until, parent_id,
     delegation_depth, level, requested_by, consent, policy_id, policy_version, revoked, revoked_at, revoked_by,
-    created_at, signature
+    created_at, signature, confirmation
 FROM mandates
 WHERE workspace_id = @workspace_id AND valid_until > @ending AND (revoked_at IS NULL OR revoked_at > @ending)
 ORDER BY level, created_at, id;

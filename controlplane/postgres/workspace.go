@@ -31,6 +31,15 @@ func (t *Tx) Workspace(ctx context.Context) (authority.Workspace, error) {
 	return authority.Workspace(row), translate("read workspace", err)
 }
 
+// UpdateWorkspace changes the name, the description, the settings and the state of the transaction's workspace.
+func (t *Tx) UpdateWorkspace(ctx context.Context, w authority.Workspace) error {
+	err := t.q.UpdateWorkspace(ctx, query.UpdateWorkspaceParams{
+		WorkspaceID: t.workspace, Name: w.Name, Description: w.Description, Settings: w.Settings,
+		ArchivedAt: w.ArchivedAt, DeletedAt: w.DeletedAt, EraseAt: w.EraseAt,
+	})
+	return translate("update workspace", err)
+}
+
 // RevisedAt is when the workspace's present revision was taken.
 func (t *Tx) RevisedAt(ctx context.Context) (time.Time, error) {
 	at, err := t.q.RevisedAt(ctx, query.RevisedAtParams{WorkspaceID: t.workspace})
@@ -42,33 +51,6 @@ func (t *Tx) RevisedAt(ctx context.Context) (time.Time, error) {
 func (t *Tx) AdvanceRevision(ctx context.Context, at time.Time) (uint64, error) {
 	revision, err := t.q.AdvanceRevision(ctx, query.AdvanceRevisionParams{WorkspaceID: t.workspace, At: at})
 	return revision, translate("advance revision", err)
-}
-
-// SealedKey is a private key of the workspace, encrypted.
-type SealedKey struct {
-	ID        string
-	Purpose   string
-	Sealed    []byte
-	NotBefore time.Time
-	RetireAt  time.Time
-}
-
-// InsertSigningKey adds a private key.
-func (t *Tx) InsertSigningKey(ctx context.Context, k SealedKey) error {
-	err := t.q.InsertSigningKey(ctx, query.InsertSigningKeyParams{
-		WorkspaceID: t.workspace, ID: k.ID, Purpose: k.Purpose, Sealed: k.Sealed, NotBefore: k.NotBefore, RetireAt: k.RetireAt,
-	})
-	return translate("insert signing key", err)
-}
-
-// SigningKeys reads the private keys, the newest first.
-func (t *Tx) SigningKeys(ctx context.Context) ([]SealedKey, error) {
-	rows, err := t.q.SigningKeys(ctx, query.SigningKeysParams{WorkspaceID: t.workspace})
-	keys := make([]SealedKey, len(rows))
-	for i, row := range rows {
-		keys[i] = SealedKey(row)
-	}
-	return keys, translate("read signing keys", err)
 }
 
 // Answer is what a write with an Idempotency-Key answered.

@@ -2,11 +2,19 @@
 SELECT id, timeline FROM deployment;
 
 -- name: InsertWorkspace :exec
-INSERT INTO workspaces (id, slug, name, description, settings, revision, created_at, revised_at, event_sequence)
-VALUES (@id, @slug, @name, @description, @settings, @revision, @created_at, @created_at, 0);
+INSERT INTO workspaces (id, slug, name, description, settings, revision, created_at, archived_at, deleted_at, erase_at,
+    revised_at, event_sequence)
+VALUES (@id, @slug, @name, @description, @settings, @revision, @created_at, @archived_at, @deleted_at, @erase_at,
+    @created_at, 0);
 
 -- name: Workspace :one
-SELECT id, slug, name, description, settings, revision, created_at FROM workspaces WHERE id = @workspace_id;
+SELECT id, slug, name, description, settings, revision, created_at, archived_at, deleted_at, erase_at
+FROM workspaces WHERE id = @workspace_id AND erased_at IS NULL;
+
+-- name: UpdateWorkspace :exec
+UPDATE workspaces SET name = @name, description = @description, settings = @settings, archived_at = @archived_at,
+    deleted_at = @deleted_at, erase_at = @erase_at
+WHERE id = @workspace_id AND erased_at IS NULL;
 
 -- The row lock that this takes orders the writers of a workspace by their commits.
 -- name: AdvanceRevision :one
@@ -18,14 +26,6 @@ SELECT revised_at FROM workspaces WHERE id = @workspace_id;
 -- name: TakeEventSequences :one
 UPDATE workspaces SET event_sequence = event_sequence + @count WHERE id = @workspace_id
 RETURNING event_sequence;
-
--- name: InsertSigningKey :exec
-INSERT INTO signing_keys (workspace_id, id, purpose, sealed, not_before, retire_at)
-VALUES (@workspace_id, @id, @purpose, @sealed, @not_before, @retire_at);
-
--- name: SigningKeys :many
-SELECT id, purpose, sealed, not_before, retire_at FROM signing_keys
-WHERE workspace_id = @workspace_id ORDER BY not_before DESC, id;
 
 -- name: Idempotent :one
 SELECT operation, digest, revision, sealed FROM idempotency

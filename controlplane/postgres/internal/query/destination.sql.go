@@ -105,62 +105,6 @@ func (q *Queries) Destination(ctx context.Context, arg DestinationParams) (Desti
 	return i, err
 }
 
-const destinations = `-- name: Destinations :many
-SELECT id, workspace_id, name, host, ports, tls, ca, connect_to, addresses, credential, max_duration_seconds,
-    encoded_slash, rules, created_at
-FROM destinations
-WHERE workspace_id = $1
-    AND ($2::text = '' OR (created_at, id) < ($3::timestamptz, $2))
-ORDER BY created_at DESC, id DESC LIMIT $4
-`
-
-type DestinationsParams struct {
-	WorkspaceID authority.WorkspaceID
-	AfterID     string
-	AfterTime   time.Time
-	Size        int32
-}
-
-func (q *Queries) Destinations(ctx context.Context, arg DestinationsParams) ([]Destination, error) {
-	rows, err := q.db.Query(ctx, destinations,
-		arg.WorkspaceID,
-		arg.AfterID,
-		arg.AfterTime,
-		arg.Size,
-	)
-	if err != nil {
-		return nil, err
-	}
-	defer rows.Close()
-	var items []Destination
-	for rows.Next() {
-		var i Destination
-		if err := rows.Scan(
-			&i.ID,
-			&i.WorkspaceID,
-			&i.Name,
-			&i.Host,
-			&i.Ports,
-			&i.TLS,
-			&i.CA,
-			&i.ConnectTo,
-			&i.Addresses,
-			&i.Credential,
-			&i.MaxDurationSeconds,
-			&i.EncodedSlash,
-			&i.Rules,
-			&i.CreatedAt,
-		); err != nil {
-			return nil, err
-		}
-		items = append(items, i)
-	}
-	if err := rows.Err(); err != nil {
-		return nil, err
-	}
-	return items, nil
-}
-
 const insertDestination = `-- name: InsertDestination :exec
 INSERT INTO destinations (id, workspace_id, name, host, ports, tls, ca, connect_to, addresses, credential,
     max_duration_seconds, encoded_slash, rules, created_at)

@@ -7,45 +7,45 @@ package query
 
 import (
 	"context"
+	"net/netip"
 	"time"
 
 	authority "github.com/caracal-gateway/caracal/authority"
 )
 
-const countOtherOwnerKeys = `-- name: CountOtherOwnerKeys :one
-SELECT count(*) FROM api_keys k JOIN principals p ON p.workspace_id = $1 AND p.id = k.principal_id
-WHERE k.workspace_id = $1 AND k.id <> $2 AND k.kind = 'owner' AND k.revoked_at IS NULL
-    AND (k.expires_at IS NULL OR k.expires_at > $3::timestamptz) AND NOT p.suspended
+const endKey = `-- name: EndKey :exec
+UPDATE api_keys SET expires_at = $1::timestamptz WHERE workspace_id = $2 AND id = $3 AND revoked_at IS NULL
 `
 
-type CountOtherOwnerKeysParams struct {
+type EndKeyParams struct {
+	ExpiresAt   time.Time
 	WorkspaceID authority.WorkspaceID
 	ID          authority.KeyID
-	At          time.Time
 }
 
-func (q *Queries) CountOtherOwnerKeys(ctx context.Context, arg CountOtherOwnerKeysParams) (int64, error) {
-	row := q.db.QueryRow(ctx, countOtherOwnerKeys, arg.WorkspaceID, arg.ID, arg.At)
-	var count int64
-	err := row.Scan(&count)
-	return count, err
+func (q *Queries) EndKey(ctx context.Context, arg EndKeyParams) error {
+	_, err := q.db.Exec(ctx, endKey, arg.ExpiresAt, arg.WorkspaceID, arg.ID)
+	return err
 }
 
 const insertKey = `-- name: InsertKey :exec
-INSERT INTO api_keys (id, workspace_id, kind, name, principal_id, created_at, expires_at, revoked_at, hash)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)
+INSERT INTO api_keys (id, workspace_id, kind, name, principal_id, role, workspaces, allowed_networks, created_at, expires_at, revoked_at, hash)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)
 `
 
 type InsertKeyParams struct {
-	ID          authority.KeyID
-	WorkspaceID authority.WorkspaceID
-	Kind        authority.KeyKind
-	Name        string
-	PrincipalID authority.PrincipalID
-	CreatedAt   time.Time
-	ExpiresAt   *time.Time
-	RevokedAt   *time.Time
-	Hash        []byte
+	ID              authority.KeyID
+	WorkspaceID     authority.WorkspaceID
+	Kind            authority.KeyKind
+	Name            string
+	PrincipalID     authority.PrincipalID
+	Role            authority.Role
+	Workspaces      []string
+	AllowedNetworks []netip.Prefix
+	CreatedAt       time.Time
+	ExpiresAt       *time.Time
+	RevokedAt       *time.Time
+	Hash            []byte
 }
 
 func (q *Queries) InsertKey(ctx context.Context, arg InsertKeyParams) error {
@@ -55,6 +55,9 @@ func (q *Queries) InsertKey(ctx context.Context, arg InsertKeyParams) error {
 		arg.Kind,
 		arg.Name,
 		arg.PrincipalID,
+		arg.Role,
+		arg.Workspaces,
+		arg.AllowedNetworks,
 		arg.CreatedAt,
 		arg.ExpiresAt,
 		arg.RevokedAt,
@@ -64,7 +67,7 @@ func (q *Queries) InsertKey(ctx context.Context, arg InsertKeyParams) error {
 }
 
 const key = `-- name: Key :one
-SELECT id, workspace_id, kind, name, principal_id, created_at, expires_at, revoked_at
+SELECT id, workspace_id, kind, name, principal_id, role, workspaces, allowed_networks, created_at, expires_at, revoked_at, last_used_at
 FROM api_keys WHERE workspace_id = $1 AND id = $2
 `
 
@@ -74,14 +77,18 @@ type KeyParams struct {
 }
 
 type KeyRow struct {
-	ID          authority.KeyID
-	WorkspaceID authority.WorkspaceID
-	Kind        authority.KeyKind
-	Name        string
-	PrincipalID authority.PrincipalID
-	CreatedAt   time.Time
-	ExpiresAt   *time.Time
-	RevokedAt   *time.Time
+	ID              authority.KeyID
+	WorkspaceID     authority.WorkspaceID
+	Kind            authority.KeyKind
+	Name            string
+	PrincipalID     authority.PrincipalID
+	Role            authority.Role
+	Workspaces      []string
+	AllowedNetworks []netip.Prefix
+	CreatedAt       time.Time
+	ExpiresAt       *time.Time
+	RevokedAt       *time.Time
+	LastUsedAt      *time.Time
 }
 
 func (q *Queries) Key(ctx context.Context, arg KeyParams) (KeyRow, error) {
@@ -93,82 +100,20 @@ func (q *Queries) Key(ctx context.Context, arg KeyParams) (KeyRow, error) {
 		&i.Kind,
 		&i.Name,
 		&i.PrincipalID,
+		&i.Role,
+		&i.Workspaces,
+		&i.AllowedNetworks,
 		&i.CreatedAt,
 		&i.ExpiresAt,
 		&i.RevokedAt,
+		&i.LastUsedAt,
 	)
 	return i, err
 }
 
-const keys = `-- name: Keys :many
-SELECT id, workspace_id, kind, name, principal_id, created_at, expires_at, revoked_at
-FROM api_keys
-WHERE workspace_id = $1
-    AND ($2::text = '' OR kind = $2)
-    AND ($3::text = '' OR principal_id = $3)
-    AND ($4::text = '' OR (created_at, id) < ($5::timestamptz, $4))
-ORDER BY created_at DESC, id DESC LIMIT $6
-`
-
-type KeysParams struct {
-	WorkspaceID   authority.WorkspaceID
-	WithKind      string
-	WithPrincipal string
-	AfterID       string
-	AfterTime     time.Time
-	Size          int32
-}
-
-type KeysRow struct {
-	ID          authority.KeyID
-	WorkspaceID authority.WorkspaceID
-	Kind        authority.KeyKind
-	Name        string
-	PrincipalID authority.PrincipalID
-	CreatedAt   time.Time
-	ExpiresAt   *time.Time
-	RevokedAt   *time.Time
-}
-
-func (q *Queries) Keys(ctx context.Context, arg KeysParams) ([]KeysRow, error) {
-	rows, err := q.db.Query(ctx, keys,
-		arg.WorkspaceID,
-		arg.WithKind,
-		arg.WithPrincipal,
-		arg.AfterID,
-		arg.AfterTime,
-		arg.Size,
-	)
-	if err != nil {
-		return nil, err
-	}
-	defer rows.Close()
-	var items []KeysRow
-	for rows.Next() {
-		var i KeysRow
-		if err := rows.Scan(
-			&i.ID,
-			&i.WorkspaceID,
-			&i.Kind,
-			&i.Name,
-			&i.PrincipalID,
-			&i.CreatedAt,
-			&i.ExpiresAt,
-			&i.RevokedAt,
-		); err != nil {
-			return nil, err
-		}
-		items = append(items, i)
-	}
-	if err := rows.Err(); err != nil {
-		return nil, err
-	}
-	return items, nil
-}
-
 const liveAgentKeys = `-- name: LiveAgentKeys :many
-SELECT id, principal_id, hash, expires_at FROM api_keys
-WHERE workspace_id = $1 AND kind = 'agent' AND revoked_at IS NULL
+SELECT id, principal_id, hash, expires_at, allowed_networks FROM api_keys
+WHERE workspace_id = $1 AND kind IN ('agent', 'service') AND revoked_at IS NULL
     AND (expires_at IS NULL OR expires_at > $2::timestamptz)
 ORDER BY created_at, id
 `
@@ -179,10 +124,11 @@ type LiveAgentKeysParams struct {
 }
 
 type LiveAgentKeysRow struct {
-	ID          authority.KeyID
-	PrincipalID authority.PrincipalID
-	Hash        []byte
-	ExpiresAt   *time.Time
+	ID              authority.KeyID
+	PrincipalID     authority.PrincipalID
+	Hash            []byte
+	ExpiresAt       *time.Time
+	AllowedNetworks []netip.Prefix
 }
 
 func (q *Queries) LiveAgentKeys(ctx context.Context, arg LiveAgentKeysParams) ([]LiveAgentKeysRow, error) {
@@ -199,6 +145,7 @@ func (q *Queries) LiveAgentKeys(ctx context.Context, arg LiveAgentKeysParams) ([
 			&i.PrincipalID,
 			&i.Hash,
 			&i.ExpiresAt,
+			&i.AllowedNetworks,
 		); err != nil {
 			return nil, err
 		}
@@ -208,6 +155,31 @@ func (q *Queries) LiveAgentKeys(ctx context.Context, arg LiveAgentKeysParams) ([
 		return nil, err
 	}
 	return items, nil
+}
+
+const ownersWaysIn = `-- name: OwnersWaysIn :one
+SELECT count(*) AS live, count(*) FILTER (WHERE k.expires_at IS NULL) AS lasting
+FROM api_keys k JOIN principals p ON p.workspace_id = $1 AND p.id = k.principal_id
+WHERE k.workspace_id = $1 AND k.kind = 'member' AND k.role IN ('', 'owner') AND k.revoked_at IS NULL
+    AND (k.expires_at IS NULL OR k.expires_at > $2::timestamptz) AND p.role = 'owner' AND NOT p.suspended
+`
+
+type OwnersWaysInParams struct {
+	WorkspaceID authority.WorkspaceID
+	At          time.Time
+}
+
+type OwnersWaysInRow struct {
+	Live    int64
+	Lasting int64
+}
+
+// How owners can still come in: by ways that hold at an instant, and by those among them that nothing but a revocation ends.
+func (q *Queries) OwnersWaysIn(ctx context.Context, arg OwnersWaysInParams) (OwnersWaysInRow, error) {
+	row := q.db.QueryRow(ctx, ownersWaysIn, arg.WorkspaceID, arg.At)
+	var i OwnersWaysInRow
+	err := row.Scan(&i.Live, &i.Lasting)
+	return i, err
 }
 
 const revokeKey = `-- name: RevokeKey :exec
@@ -223,4 +195,35 @@ type RevokeKeyParams struct {
 func (q *Queries) RevokeKey(ctx context.Context, arg RevokeKeyParams) error {
 	_, err := q.db.Exec(ctx, revokeKey, arg.RevokedAt, arg.WorkspaceID, arg.ID)
 	return err
+}
+
+const revokeKeysOf = `-- name: RevokeKeysOf :many
+UPDATE api_keys SET revoked_at = $1::timestamptz
+WHERE workspace_id = $2 AND principal_id = $3 AND revoked_at IS NULL RETURNING id
+`
+
+type RevokeKeysOfParams struct {
+	RevokedAt   time.Time
+	WorkspaceID authority.WorkspaceID
+	PrincipalID authority.PrincipalID
+}
+
+func (q *Queries) RevokeKeysOf(ctx context.Context, arg RevokeKeysOfParams) ([]authority.KeyID, error) {
+	rows, err := q.db.Query(ctx, revokeKeysOf, arg.RevokedAt, arg.WorkspaceID, arg.PrincipalID)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []authority.KeyID
+	for rows.Next() {
+		var id authority.KeyID
+		if err := rows.Scan(&id); err != nil {
+			return nil, err
+		}
+		items = append(items, id)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
 }

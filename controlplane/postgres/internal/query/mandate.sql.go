@@ -22,7 +22,7 @@ WITH RECURSIVE chain (id, parent_id, distance) AS (
 )
 SELECT m.id, m.workspace_id, m.issuer_id, m.subject_id, m.resource_scope, m.action_scope, m.valid_from, m.valid_until,
     m.parent_id, m.delegation_depth, m.level, m.requested_by, m.consent, m.policy_id, m.policy_version, m.revoked,
-    m.revoked_at, m.revoked_by, m.created_at, m.signature
+    m.revoked_at, m.revoked_by, m.created_at, m.signature, m.confirmation
 FROM chain JOIN mandates m ON m.workspace_id = $1 AND m.id = chain.id
 ORDER BY chain.distance
 `
@@ -53,6 +53,7 @@ type ChainRow struct {
 	RevokedBy       authority.PrincipalID
 	CreatedAt       time.Time
 	Signature       string
+	Confirmation    *authority.Confirmation
 }
 
 // The mandate first and its root last.
@@ -86,6 +87,7 @@ func (q *Queries) Chain(ctx context.Context, arg ChainParams) ([]ChainRow, error
 			&i.RevokedBy,
 			&i.CreatedAt,
 			&i.Signature,
+			&i.Confirmation,
 		); err != nil {
 			return nil, err
 		}
@@ -147,10 +149,10 @@ func (q *Queries) HoldMandates(ctx context.Context, arg HoldMandatesParams) ([]a
 const insertMandate = `-- name: InsertMandate :exec
 INSERT INTO mandates (id, workspace_id, issuer_id, subject_id, resource_scope, action_scope, valid_from, valid_until,
     parent_id, delegation_depth, level, requested_by, consent, policy_id, policy_version, revoked, revoked_at,
-    revoked_by, created_at, signature)
+    revoked_by, created_at, signature, confirmation)
 VALUES ($1, $2, $3, $4, $5, $6, $7, $8,
     $9, $10, $11, $12, $13, $14, $15, $16, $17,
-    $18, $19, $20)
+    $18, $19, $20, $21)
 `
 
 type InsertMandateParams struct {
@@ -174,6 +176,7 @@ type InsertMandateParams struct {
 	RevokedBy       authority.PrincipalID
 	CreatedAt       time.Time
 	Signature       string
+	Confirmation    *authority.Confirmation
 }
 
 func (q *Queries) InsertMandate(ctx context.Context, arg InsertMandateParams) error {
@@ -198,6 +201,7 @@ func (q *Queries) InsertMandate(ctx context.Context, arg InsertMandateParams) er
 		arg.RevokedBy,
 		arg.CreatedAt,
 		arg.Signature,
+		arg.Confirmation,
 	)
 	return err
 }
@@ -221,7 +225,7 @@ func (q *Queries) LockMandate(ctx context.Context, arg LockMandateParams) (*uint
 const mandate = `-- name: Mandate :one
 SELECT id, workspace_id, issuer_id, subject_id, resource_scope, action_scope, valid_from, valid_until, parent_id,
     delegation_depth, level, requested_by, consent, policy_id, policy_version, revoked, revoked_at, revoked_by,
-    created_at, signature
+    created_at, signature, confirmation
 FROM mandates WHERE workspace_id = $1 AND id = $2
 `
 
@@ -251,6 +255,7 @@ type MandateRow struct {
 	RevokedBy       authority.PrincipalID
 	CreatedAt       time.Time
 	Signature       string
+	Confirmation    *authority.Confirmation
 }
 
 func (q *Queries) Mandate(ctx context.Context, arg MandateParams) (MandateRow, error) {
@@ -277,6 +282,7 @@ func (q *Queries) Mandate(ctx context.Context, arg MandateParams) (MandateRow, e
 		&i.RevokedBy,
 		&i.CreatedAt,
 		&i.Signature,
+		&i.Confirmation,
 	)
 	return i, err
 }
@@ -307,111 +313,10 @@ func (q *Queries) MandateWeight(ctx context.Context, arg MandateWeightParams) (M
 	return i, err
 }
 
-const mandates = `-- name: Mandates :many
-SELECT id, workspace_id, issuer_id, subject_id, resource_scope, action_scope, valid_from, valid_until, parent_id,
-    delegation_depth, level, requested_by, consent, policy_id, policy_version, revoked, revoked_at, revoked_by,
-    created_at, signature
-FROM mandates
-WHERE workspace_id = $1
-    AND ($2::text = '' OR issuer_id = $2 OR subject_id = $2)
-    AND ($3::text = '' OR issuer_id = $3)
-    AND ($4::text = '' OR subject_id = $4)
-    AND ($5::text = '' OR parent_id = $5)
-    AND ($6::boolean IS NULL OR revoked = $6)
-    AND ($7::text = '' OR (created_at, id) < ($8::timestamptz, $7))
-ORDER BY created_at DESC, id DESC LIMIT $9
-`
-
-type MandatesParams struct {
-	WorkspaceID authority.WorkspaceID
-	WithParty   string
-	WithIssuer  string
-	WithSubject string
-	WithParent  string
-	WithRevoked *bool
-	AfterID     string
-	AfterTime   time.Time
-	Size        int32
-}
-
-type MandatesRow struct {
-	ID              authority.MandateID
-	WorkspaceID     authority.WorkspaceID
-	IssuerID        authority.PrincipalID
-	SubjectID       authority.PrincipalID
-	ResourceScope   []authority.ResourcePattern
-	ActionScope     authority.Actions
-	ValidFrom       time.Time
-	ValidUntil      time.Time
-	ParentID        *authority.MandateID
-	DelegationDepth int
-	Level           int
-	RequestedBy     authority.PrincipalID
-	Consent         authority.Consent
-	PolicyID        authority.PolicyID
-	PolicyVersion   int64
-	Revoked         bool
-	RevokedAt       *time.Time
-	RevokedBy       authority.PrincipalID
-	CreatedAt       time.Time
-	Signature       string
-}
-
-func (q *Queries) Mandates(ctx context.Context, arg MandatesParams) ([]MandatesRow, error) {
-	rows, err := q.db.Query(ctx, mandates,
-		arg.WorkspaceID,
-		arg.WithParty,
-		arg.WithIssuer,
-		arg.WithSubject,
-		arg.WithParent,
-		arg.WithRevoked,
-		arg.AfterID,
-		arg.AfterTime,
-		arg.Size,
-	)
-	if err != nil {
-		return nil, err
-	}
-	defer rows.Close()
-	var items []MandatesRow
-	for rows.Next() {
-		var i MandatesRow
-		if err := rows.Scan(
-			&i.ID,
-			&i.WorkspaceID,
-			&i.IssuerID,
-			&i.SubjectID,
-			&i.ResourceScope,
-			&i.ActionScope,
-			&i.ValidFrom,
-			&i.ValidUntil,
-			&i.ParentID,
-			&i.DelegationDepth,
-			&i.Level,
-			&i.RequestedBy,
-			&i.Consent,
-			&i.PolicyID,
-			&i.PolicyVersion,
-			&i.Revoked,
-			&i.RevokedAt,
-			&i.RevokedBy,
-			&i.CreatedAt,
-			&i.Signature,
-		); err != nil {
-			return nil, err
-		}
-		items = append(items, i)
-	}
-	if err := rows.Err(); err != nil {
-		return nil, err
-	}
-	return items, nil
-}
-
 const mandatesEndingAfter = `-- name: MandatesEndingAfter :many
 SELECT id, workspace_id, issuer_id, subject_id, resource_scope, action_scope, valid_from, valid_until, parent_id,
     delegation_depth, level, requested_by, consent, policy_id, policy_version, revoked, revoked_at, revoked_by,
-    created_at, signature
+    created_at, signature, confirmation
 FROM mandates
 WHERE workspace_id = $1 AND valid_until > $2 AND (revoked_at IS NULL OR revoked_at > $2)
 ORDER BY level, created_at, id
@@ -443,6 +348,7 @@ type MandatesEndingAfterRow struct {
 	RevokedBy       authority.PrincipalID
 	CreatedAt       time.Time
 	Signature       string
+	Confirmation    *authority.Confirmation
 }
 
 // Those that hold, will hold, or ended after the given time.
@@ -476,6 +382,7 @@ func (q *Queries) MandatesEndingAfter(ctx context.Context, arg MandatesEndingAft
 			&i.RevokedBy,
 			&i.CreatedAt,
 			&i.Signature,
+			&i.Confirmation,
 		); err != nil {
 			return nil, err
 		}

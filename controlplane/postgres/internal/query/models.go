@@ -11,6 +11,16 @@ import (
 	authority "github.com/caracal-gateway/caracal/authority"
 )
 
+type ClientAuthority struct {
+	ID            authority.ClientAuthorityID
+	WorkspaceID   authority.WorkspaceID
+	Name          string
+	Roots         string
+	Intermediates string
+	Bindings      []authority.CertificateBinding
+	CreatedAt     time.Time
+}
+
 type Destination struct {
 	ID                 authority.DestinationID
 	WorkspaceID        authority.WorkspaceID
@@ -56,17 +66,6 @@ type Policy struct {
 	Version            int64
 	Active             bool
 	CreatedAt          time.Time
-}
-
-type Principal struct {
-	ID          authority.PrincipalID
-	WorkspaceID authority.WorkspaceID
-	Name        string
-	Type        authority.PrincipalType
-	Role        authority.Role
-	Metadata    map[string]string
-	Suspended   bool
-	CreatedAt   time.Time
 }
 
 type RegoVersion struct {

@@ -168,64 +168,6 @@ func (q *Queries) InsertPolicy(ctx context.Context, arg InsertPolicyParams) erro
 	return err
 }
 
-const policies = `-- name: Policies :many
-SELECT id, workspace_id, principal_id, allowed_resources, allowed_actions, max_validity_seconds, delegation_depth,
-    version, active, created_at
-FROM policies
-WHERE workspace_id = $1
-    AND ($2::text = '' OR principal_id = $2)
-    AND ($3::boolean IS NULL OR active = $3)
-    AND ($4::text = '' OR (created_at, id) < ($5::timestamptz, $4))
-ORDER BY created_at DESC, id DESC LIMIT $6
-`
-
-type PoliciesParams struct {
-	WorkspaceID   authority.WorkspaceID
-	WithPrincipal string
-	WithActive    *bool
-	AfterID       string
-	AfterTime     time.Time
-	Size          int32
-}
-
-func (q *Queries) Policies(ctx context.Context, arg PoliciesParams) ([]Policy, error) {
-	rows, err := q.db.Query(ctx, policies,
-		arg.WorkspaceID,
-		arg.WithPrincipal,
-		arg.WithActive,
-		arg.AfterID,
-		arg.AfterTime,
-		arg.Size,
-	)
-	if err != nil {
-		return nil, err
-	}
-	defer rows.Close()
-	var items []Policy
-	for rows.Next() {
-		var i Policy
-		if err := rows.Scan(
-			&i.ID,
-			&i.WorkspaceID,
-			&i.PrincipalID,
-			&i.AllowedResources,
-			&i.AllowedActions,
-			&i.MaxValiditySeconds,
-			&i.DelegationDepth,
-			&i.Version,
-			&i.Active,
-			&i.CreatedAt,
-		); err != nil {
-			return nil, err
-		}
-		items = append(items, i)
-	}
-	if err := rows.Err(); err != nil {
-		return nil, err
-	}
-	return items, nil
-}
-
 const policy = `-- name: Policy :one
 SELECT id, workspace_id, principal_id, allowed_resources, allowed_actions, max_validity_seconds, delegation_depth,
     version, active, created_at

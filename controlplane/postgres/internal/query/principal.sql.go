@@ -21,15 +21,26 @@ type AllPrincipalsParams struct {
 	WorkspaceID authority.WorkspaceID
 }
 
-func (q *Queries) AllPrincipals(ctx context.Context, arg AllPrincipalsParams) ([]Principal, error) {
+type AllPrincipalsRow struct {
+	ID          authority.PrincipalID
+	WorkspaceID authority.WorkspaceID
+	Name        string
+	Type        authority.PrincipalType
+	Role        authority.Role
+	Metadata    map[string]string
+	Suspended   bool
+	CreatedAt   time.Time
+}
+
+func (q *Queries) AllPrincipals(ctx context.Context, arg AllPrincipalsParams) ([]AllPrincipalsRow, error) {
 	rows, err := q.db.Query(ctx, allPrincipals, arg.WorkspaceID)
 	if err != nil {
 		return nil, err
 	}
 	defer rows.Close()
-	var items []Principal
+	var items []AllPrincipalsRow
 	for rows.Next() {
-		var i Principal
+		var i AllPrincipalsRow
 		if err := rows.Scan(
 			&i.ID,
 			&i.WorkspaceID,
@@ -90,9 +101,20 @@ type PrincipalParams struct {
 	ID          authority.PrincipalID
 }
 
-func (q *Queries) Principal(ctx context.Context, arg PrincipalParams) (Principal, error) {
+type PrincipalRow struct {
+	ID          authority.PrincipalID
+	WorkspaceID authority.WorkspaceID
+	Name        string
+	Type        authority.PrincipalType
+	Role        authority.Role
+	Metadata    map[string]string
+	Suspended   bool
+	CreatedAt   time.Time
+}
+
+func (q *Queries) Principal(ctx context.Context, arg PrincipalParams) (PrincipalRow, error) {
 	row := q.db.QueryRow(ctx, principal, arg.WorkspaceID, arg.ID)
-	var i Principal
+	var i PrincipalRow
 	err := row.Scan(
 		&i.ID,
 		&i.WorkspaceID,
@@ -106,61 +128,6 @@ func (q *Queries) Principal(ctx context.Context, arg PrincipalParams) (Principal
 	return i, err
 }
 
-const principals = `-- name: Principals :many
-SELECT id, workspace_id, name, type, role, metadata, suspended, created_at
-FROM principals
-WHERE workspace_id = $1
-    AND ($2::text = '' OR type = $2)
-    AND ($3::boolean IS NULL OR suspended = $3)
-    AND ($4::text = '' OR (created_at, id) < ($5::timestamptz, $4))
-ORDER BY created_at DESC, id DESC LIMIT $6
-`
-
-type PrincipalsParams struct {
-	WorkspaceID   authority.WorkspaceID
-	WithType      string
-	WithSuspended *bool
-	AfterID       string
-	AfterTime     time.Time
-	Size          int32
-}
-
-func (q *Queries) Principals(ctx context.Context, arg PrincipalsParams) ([]Principal, error) {
-	rows, err := q.db.Query(ctx, principals,
-		arg.WorkspaceID,
-		arg.WithType,
-		arg.WithSuspended,
-		arg.AfterID,
-		arg.AfterTime,
-		arg.Size,
-	)
-	if err != nil {
-		return nil, err
-	}
-	defer rows.Close()
-	var items []Principal
-	for rows.Next() {
-		var i Principal
-		if err := rows.Scan(
-			&i.ID,
-			&i.WorkspaceID,
-			&i.Name,
-			&i.Type,
-			&i.Role,
-			&i.Metadata,
-			&i.Suspended,
-			&i.CreatedAt,
-		); err != nil {
-			return nil, err
-		}
-		items = append(items, i)
-	}
-	if err := rows.Err(); err != nil {
-		return nil, err
-	}
-	return items, nil
-}
-
 const principalsAmong = `-- name: PrincipalsAmong :many
 SELECT id, workspace_id, name, type, role, metadata, suspended, created_at
 FROM principals WHERE workspace_id = $1 AND id = ANY ($2::text[])
@@ -171,15 +138,26 @@ type PrincipalsAmongParams struct {
 	Ids         []string
 }
 
-func (q *Queries) PrincipalsAmong(ctx context.Context, arg PrincipalsAmongParams) ([]Principal, error) {
+type PrincipalsAmongRow struct {
+	ID          authority.PrincipalID
+	WorkspaceID authority.WorkspaceID
+	Name        string
+	Type        authority.PrincipalType
+	Role        authority.Role
+	Metadata    map[string]string
+	Suspended   bool
+	CreatedAt   time.Time
+}
+
+func (q *Queries) PrincipalsAmong(ctx context.Context, arg PrincipalsAmongParams) ([]PrincipalsAmongRow, error) {
 	rows, err := q.db.Query(ctx, principalsAmong, arg.WorkspaceID, arg.Ids)
 	if err != nil {
 		return nil, err
 	}
 	defer rows.Close()
-	var items []Principal
+	var items []PrincipalsAmongRow
 	for rows.Next() {
-		var i Principal
+		var i PrincipalsAmongRow
 		if err := rows.Scan(
 			&i.ID,
 			&i.WorkspaceID,
@@ -212,5 +190,26 @@ type SetSuspendedParams struct {
 
 func (q *Queries) SetSuspended(ctx context.Context, arg SetSuspendedParams) error {
 	_, err := q.db.Exec(ctx, setSuspended, arg.Suspended, arg.WorkspaceID, arg.ID)
+	return err
+}
+
+const updatePrincipal = `-- name: UpdatePrincipal :exec
+UPDATE principals SET name = $1, metadata = $2 WHERE workspace_id = $3 AND id = $4
+`
+
+type UpdatePrincipalParams struct {
+	Name        string
+	Metadata    map[string]string
+	WorkspaceID authority.WorkspaceID
+	ID          authority.PrincipalID
+}
+
+func (q *Queries) UpdatePrincipal(ctx context.Context, arg UpdatePrincipalParams) error {
+	_, err := q.db.Exec(ctx, updatePrincipal,
+		arg.Name,
+		arg.Metadata,
+		arg.WorkspaceID,
+		arg.ID,
+	)
 	return err
 }

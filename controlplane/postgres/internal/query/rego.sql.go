@@ -139,49 +139,32 @@ func (q *Queries) RegoVersion(ctx context.Context, arg RegoVersionParams) (RegoV
 	return i, err
 }
 
-const regoVersions = `-- name: RegoVersions :many
-SELECT id, workspace_id, number, modules, data, message, active, created_by, created_at
-FROM rego_versions
-WHERE workspace_id = $1
-    AND ($2::text = '' OR (created_at, id) < ($3::timestamptz, $2))
-ORDER BY created_at DESC, id DESC LIMIT $4
+const removeOldRego = `-- name: RemoveOldRego :many
+DELETE FROM rego_versions d WHERE d.workspace_id = $1 AND d.id IN (
+    SELECT v.id FROM rego_versions v WHERE v.workspace_id = $1 AND NOT v.active
+    ORDER BY v.number
+    LIMIT greatest((SELECT count(*) FROM rego_versions c WHERE c.workspace_id = $1) - $2::bigint, 0))
+RETURNING d.id
 `
 
-type RegoVersionsParams struct {
+type RemoveOldRegoParams struct {
 	WorkspaceID authority.WorkspaceID
-	AfterID     string
-	AfterTime   time.Time
-	Size        int32
+	Keep        int64
 }
 
-func (q *Queries) RegoVersions(ctx context.Context, arg RegoVersionsParams) ([]RegoVersion, error) {
-	rows, err := q.db.Query(ctx, regoVersions,
-		arg.WorkspaceID,
-		arg.AfterID,
-		arg.AfterTime,
-		arg.Size,
-	)
+func (q *Queries) RemoveOldRego(ctx context.Context, arg RemoveOldRegoParams) ([]authority.RegoVersionID, error) {
+	rows, err := q.db.Query(ctx, removeOldRego, arg.WorkspaceID, arg.Keep)
 	if err != nil {
 		return nil, err
 	}
 	defer rows.Close()
-	var items []RegoVersion
+	var items []authority.RegoVersionID
 	for rows.Next() {
-		var i RegoVersion
-		if err := rows.Scan(
-			&i.ID,
-			&i.WorkspaceID,
-			&i.Number,
-			&i.Modules,
-			&i.Data,
-			&i.Message,
-			&i.Active,
-			&i.CreatedBy,
-			&i.CreatedAt,
-		); err != nil {
+		var id authority.RegoVersionID
+		if err := rows.Scan(&id); err != nil {
 			return nil, err
 		}
-		items = append(items, i)
+		items = append(items, id)
 	}
 	if err := rows.Err(); err != nil {
 		return nil, err

@@ -125,35 +125,11 @@ func (q *Queries) InsertIdempotent(ctx context.Context, arg InsertIdempotentPara
 	return err
 }
 
-const insertSigningKey = `-- name: InsertSigningKey :exec
-INSERT INTO signing_keys (workspace_id, id, purpose, sealed, not_before, retire_at)
-VALUES ($1, $2, $3, $4, $5, $6)
-`
-
-type InsertSigningKeyParams struct {
-	WorkspaceID authority.WorkspaceID
-	ID          string
-	Purpose     string
-	Sealed      []byte
-	NotBefore   time.Time
-	RetireAt    time.Time
-}
-
-func (q *Queries) InsertSigningKey(ctx context.Context, arg InsertSigningKeyParams) error {
-	_, err := q.db.Exec(ctx, insertSigningKey,
-		arg.WorkspaceID,
-		arg.ID,
-		arg.Purpose,
-		arg.Sealed,
-		arg.NotBefore,
-		arg.RetireAt,
-	)
-	return err
-}
-
 const insertWorkspace = `-- name: InsertWorkspace :exec
-INSERT INTO workspaces (id, slug, name, description, settings, revision, created_at, revised_at, event_sequence)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $7, 0)
+INSERT INTO workspaces (id, slug, name, description, settings, revision, created_at, archived_at, deleted_at, erase_at,
+    revised_at, event_sequence)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10,
+    $7, 0)
 `
 
 type InsertWorkspaceParams struct {
@@ -164,6 +140,9 @@ type InsertWorkspaceParams struct {
 	Settings    authority.Settings
 	Revision    uint64
 	CreatedAt   time.Time
+	ArchivedAt  *time.Time
+	DeletedAt   *time.Time
+	EraseAt     *time.Time
 }
 
 func (q *Queries) InsertWorkspace(ctx context.Context, arg InsertWorkspaceParams) error {
@@ -175,6 +154,9 @@ func (q *Queries) InsertWorkspace(ctx context.Context, arg InsertWorkspaceParams
 		arg.Settings,
 		arg.Revision,
 		arg.CreatedAt,
+		arg.ArchivedAt,
+		arg.DeletedAt,
+		arg.EraseAt,
 	)
 	return err
 }
@@ -194,49 +176,6 @@ func (q *Queries) RevisedAt(ctx context.Context, arg RevisedAtParams) (time.Time
 	return revised_at, err
 }
 
-const signingKeys = `-- name: SigningKeys :many
-SELECT id, purpose, sealed, not_before, retire_at FROM signing_keys
-WHERE workspace_id = $1 ORDER BY not_before DESC, id
-`
-
-type SigningKeysParams struct {
-	WorkspaceID authority.WorkspaceID
-}
-
-type SigningKeysRow struct {
-	ID        string
-	Purpose   string
-	Sealed    []byte
-	NotBefore time.Time
-	RetireAt  time.Time
-}
-
-func (q *Queries) SigningKeys(ctx context.Context, arg SigningKeysParams) ([]SigningKeysRow, error) {
-	rows, err := q.db.Query(ctx, signingKeys, arg.WorkspaceID)
-	if err != nil {
-		return nil, err
-	}
-	defer rows.Close()
-	var items []SigningKeysRow
-	for rows.Next() {
-		var i SigningKeysRow
-		if err := rows.Scan(
-			&i.ID,
-			&i.Purpose,
-			&i.Sealed,
-			&i.NotBefore,
-			&i.RetireAt,
-		); err != nil {
-			return nil, err
-		}
-		items = append(items, i)
-	}
-	if err := rows.Err(); err != nil {
-		return nil, err
-	}
-	return items, nil
-}
-
 const takeEventSequences = `-- name: TakeEventSequences :one
 UPDATE workspaces SET event_sequence = event_sequence + $1 WHERE id = $2
 RETURNING event_sequence
@@ -254,8 +193,38 @@ func (q *Queries) TakeEventSequences(ctx context.Context, arg TakeEventSequences
 	return event_sequence, err
 }
 
+const updateWorkspace = `-- name: UpdateWorkspace :exec
+UPDATE workspaces SET name = $1, description = $2, settings = $3, archived_at = $4,
+    deleted_at = $5, erase_at = $6
+WHERE id = $7 AND erased_at IS NULL
+`
+
+type UpdateWorkspaceParams struct {
+	Name        string
+	Description string
+	Settings    authority.Settings
+	ArchivedAt  *time.Time
+	DeletedAt   *time.Time
+	EraseAt     *time.Time
+	WorkspaceID authority.WorkspaceID
+}
+
+func (q *Queries) UpdateWorkspace(ctx context.Context, arg UpdateWorkspaceParams) error {
+	_, err := q.db.Exec(ctx, updateWorkspace,
+		arg.Name,
+		arg.Description,
+		arg.Settings,
+		arg.ArchivedAt,
+		arg.DeletedAt,
+		arg.EraseAt,
+		arg.WorkspaceID,
+	)
+	return err
+}
+
 const workspace = `-- name: Workspace :one
-SELECT id, slug, name, description, settings, revision, created_at FROM workspaces WHERE id = $1
+SELECT id, slug, name, description, settings, revision, created_at, archived_at, deleted_at, erase_at
+FROM workspaces WHERE id = $1 AND erased_at IS NULL
 `
 
 type WorkspaceParams struct {
@@ -270,6 +239,9 @@ type WorkspaceRow struct {
 	Settings    authority.Settings
 	Revision    uint64
 	CreatedAt   time.Time
+	ArchivedAt  *time.Time
+	DeletedAt   *time.Time
+	EraseAt     *time.Time
 }
 
 func (q *Queries) Workspace(ctx context.Context, arg WorkspaceParams) (WorkspaceRow, error) {
@@ -283,6 +255,9 @@ func (q *Queries) Workspace(ctx context.Context, arg WorkspaceParams) (Workspace
 		&i.Settings,
 		&i.Revision,
 		&i.CreatedAt,
+		&i.ArchivedAt,
+		&i.DeletedAt,
+		&i.EraseAt,
 	)
 	return i, err
 }
