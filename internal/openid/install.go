@@ -48,7 +48,7 @@ func install(ctx context.Context) (node, main string, err error) {
 	if err != nil {
 		return "", "", err
 	}
-	defer os.RemoveAll(fresh)
+	defer func() { _ = os.RemoveAll(fresh) }() // it is gone after the rename
 	if err := fill(ctx, fresh); err != nil {
 		return "", "", err
 	}

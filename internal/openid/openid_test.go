@@ -103,7 +103,8 @@ func TestProviderFailsWhenItIsTold(t *testing.T) {
 		t.Errorf("keys answered %d after the recovery", status)
 	}
 	p.Stop()
-	if _, err := p.HTTP().Get(p.Issuer + "/jwks"); err == nil {
+	if response, err := p.HTTP().Get(p.Issuer + "/jwks"); err == nil {
+		_ = response.Body.Close()
 		t.Error("a stopped provider answers")
 	}
 	p.Resume()

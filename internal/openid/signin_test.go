@@ -42,7 +42,7 @@ func TestProviderSignsUsersInByCodeWithPKCE(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	response.Body.Close()
+	_ = response.Body.Close()
 	signIn := response.Request.URL.String()
 	if !strings.Contains(signIn, "/interaction/") {
 		t.Fatalf("asked to sign in at %s", signIn)
@@ -51,7 +51,7 @@ func TestProviderSignsUsersInByCodeWithPKCE(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	response.Body.Close()
+	_ = response.Body.Close()
 	if callback == nil || callback.Query().Get("iss") != p.Issuer || callback.Query().Get("state") != "s" {
 		t.Fatalf("came back to %v", callback)
 	}
