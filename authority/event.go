@@ -39,6 +39,10 @@ const (
 	EventRegoActivated       EventType = "rego_activated"
 	EventKeyCreated          EventType = "key_created"
 	EventKeyRevoked          EventType = "key_revoked"
+	EventKeyRotated          EventType = "key_rotated"
+	EventMemberAdded         EventType = "member_added"
+	EventMemberUpdated       EventType = "member_updated"
+	EventMemberRemoved       EventType = "member_removed"
 	EventGatewayEnrolled     EventType = "gateway_enrolled"
 	EventIssuerCreated       EventType = "trusted_issuer_created"
 	EventIssuerUpdated       EventType = "trusted_issuer_updated"
@@ -62,7 +66,8 @@ func EventTypes() []EventType {
 		EventPrincipalRegistered, EventPrincipalSuspended, EventPrincipalResumed,
 		EventPolicyCreated, EventPolicyUpdated, EventPolicyDeactivated, EventGrantorJoined,
 		EventDestinationCreated, EventDestinationUpdated, EventDestinationDeleted, EventRegoPushed, EventRegoActivated,
-		EventKeyCreated, EventKeyRevoked, EventGatewayEnrolled,
+		EventKeyCreated, EventKeyRevoked, EventKeyRotated,
+		EventMemberAdded, EventMemberUpdated, EventMemberRemoved, EventGatewayEnrolled,
 		EventIssuerCreated, EventIssuerUpdated, EventIssuerDeleted, EventIssuerKeysChanged,
 		EventClientAuthorityCreated, EventClientAuthorityUpdated, EventClientAuthorityDeleted,
 		EventSigningKeysRotated, EventSigningKeyRevoked, EventSigningKeysRetired,

@@ -51,6 +51,9 @@ type ClientAuthorityID string
 // TrustedIssuerID identifies a trusted issuer: iss_…
 type TrustedIssuerID string
 
+// SessionID identifies a session of a person: ses_…
+type SessionID string
+
 type identifier interface {
 	~string
 	prefix() string

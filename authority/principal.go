@@ -22,12 +22,6 @@ const (
 	Service PrincipalType = "service"
 )
 
-// Role is what a user principal may do as a member of its workspace; empty for everyone else.
-type Role string
-
-// RoleOwner may do everything in its workspace.
-const RoleOwner Role = "owner"
-
 // Principal takes part in authority: it can be issuer or subject of mandates.
 type Principal struct {
 	ID          PrincipalID       `json:"principal_id"`
@@ -42,7 +36,12 @@ type Principal struct {
 
 // Administers reports whether the principal may act for others in its workspace: an active user with a role that
 // says so.
-func (p Principal) Administers() bool { return !p.Suspended && p.Type == User && p.Role == RoleOwner }
+func (p Principal) Administers() bool {
+	return !p.Suspended && p.Type == User && p.Role.administers()
+}
+
+// IsMember reports whether the principal is an active member of its workspace, with whatever role.
+func (p Principal) IsMember() bool { return !p.Suspended && p.Type == User && p.Role != "" }
 
 // Validate reports the first thing that is wrong with what a caller says about a principal, as an invalid_request whose
 // Field says where.
@@ -55,8 +54,13 @@ func (p Principal) Validate() error {
 	default:
 		return Invalid("principal_type", "%q is not a type of principal: agent, user or service", clip(string(p.Type)))
 	}
-	if p.Role != "" && (p.Role != RoleOwner || p.Type != User) {
-		return Invalid("role", "%q is not a role of a principal of the type %s", clip(string(p.Role)), p.Type)
+	if p.Role != "" {
+		if _, err := ParseRole(string(p.Role)); err != nil {
+			return err
+		}
+		if p.Type != User {
+			return Invalid("role", "a role is for a user; this is a principal of the type %s", p.Type)
+		}
 	}
 	if len(p.Metadata) > maxMetadataEntries {
 		return Invalid("metadata", "has more than %d entries", maxMetadataEntries)

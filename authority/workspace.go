@@ -12,6 +12,36 @@ type Workspace struct {
 	// Revision is the commit-ordered number of the workspace's state; every change has one.
 	Revision  uint64    `json:"revision"`
 	CreatedAt time.Time `json:"created_at"`
+	// ArchivedAt is when the workspace became read-only; nil while it is not.
+	ArchivedAt *time.Time `json:"archived_at,omitempty"`
+	// DeletedAt is when everything that rests on the workspace came to be denied. It can be restored until EraseAt.
+	// Both are nil while it is not deleted.
+	DeletedAt *time.Time `json:"deleted_at,omitempty"`
+	EraseAt   *time.Time `json:"erase_at,omitempty"`
+}
+
+// WorkspaceState says what a workspace is open for.
+type WorkspaceState string
+
+// The states of workspaces.
+const (
+	WorkspaceActive WorkspaceState = "active"
+	// WorkspaceArchived gives no new authority: nothing is issued, delegated or configured. Mandates run out by
+	// themselves, and what takes authority away is open.
+	WorkspaceArchived WorkspaceState = "archived"
+	// WorkspaceDeleted denies everything. Its members may look at it, and an owner may restore it.
+	WorkspaceDeleted WorkspaceState = "deleted"
+)
+
+// State is what the workspace is open for. A workspace that is archived and deleted is deleted.
+func (w Workspace) State() WorkspaceState {
+	switch {
+	case w.DeletedAt != nil:
+		return WorkspaceDeleted
+	case w.ArchivedAt != nil:
+		return WorkspaceArchived
+	}
+	return WorkspaceActive
 }
 
 // Settings are a workspace's own choices.
@@ -56,28 +86,6 @@ func (s Settings) Validate() error {
 		return Invalid("event_retention_days", "is 1 to %d", maxRetentionDays)
 	}
 	return nil
-}
-
-// KeyKind says what an API key is for, and thereby what it may do.
-type KeyKind string
-
-// The kinds of API keys.
-const (
-	KeyOwner   KeyKind = "owner"   // a user principal with the role owner
-	KeyAgent   KeyKind = "agent"   // an agent or service principal: its own authority and nothing else
-	KeyGateway KeyKind = "gateway" // a gateway: the sync of its one workspace
-)
-
-// Key describes an API key. The key itself is told once, when it is made; only its hash is kept.
-type Key struct {
-	ID          KeyID       `json:"key_id"`
-	WorkspaceID WorkspaceID `json:"workspace_id"`
-	Kind        KeyKind     `json:"kind"`
-	Name        string      `json:"name"`
-	PrincipalID PrincipalID `json:"principal_id,omitempty"` // empty for a gateway's key
-	CreatedAt   time.Time   `json:"created_at"`
-	ExpiresAt   *time.Time  `json:"expires_at"`
-	RevokedAt   *time.Time  `json:"revoked_at"`
 }
 
 // RegoVersion is an immutable version of a workspace's Rego policy. At most one is active.

@@ -3,10 +3,12 @@ package bundle
 import (
 	"errors"
 	"fmt"
+	"net/netip"
 	"slices"
 	"time"
 
 	"github.com/caracal-gateway/caracal/authority"
+	"github.com/caracal-gateway/caracal/token"
 )
 
 // Format is the version of bundles that this program seals and opens.
@@ -37,6 +39,12 @@ type Snapshot struct {
 	Destinations   []authority.Destination `json:"destinations"`
 	// Rego is the active version of the workspace's policy, nil when there is none.
 	Rego *authority.RegoVersion `json:"rego"`
+	// ClientAuthorities vouch for the client certificates that identify callers. A gateway that does not know them
+	// identifies nobody by one.
+	ClientAuthorities []authority.ClientAuthority `json:"client_authorities,omitempty"`
+	// TrustedIssuers are those whose tokens identify callers, with their keys. A gateway that does not know them
+	// identifies nobody by one.
+	TrustedIssuers []token.TrustedIssuer `json:"trusted_issuers,omitempty"`
 	// Envoy is the configuration for the gateway's Envoy, in a form that only its builder and its reader know.
 	Envoy []byte `json:"envoy"`
 }
@@ -44,7 +52,8 @@ type Snapshot struct {
 // understood reports whether this program knows what a critical member means.
 func understood(member string) bool {
 	switch member {
-	case "workspace", "principals", "mandates", "active_policies", "agent_keys", "destinations", "rego", "envoy":
+	case "workspace", "principals", "mandates", "active_policies", "agent_keys", "destinations", "rego", "envoy", "client_authorities",
+		"trusted_issuers":
 		return true
 	}
 	return false
@@ -56,6 +65,8 @@ type AgentKey struct {
 	PrincipalID authority.PrincipalID `json:"principal_id"`
 	Hash        []byte                `json:"hash"` // as token.APIKey.Hash gives it
 	ExpiresAt   *time.Time            `json:"expires_at"`
+	// AllowedNetworks are where the key may be used from; empty means anywhere.
+	AllowedNetworks []netip.Prefix `json:"allowed_networks,omitempty"`
 }
 
 // check holds for every snapshot that is sealed or opened.
@@ -70,6 +81,8 @@ func (s Snapshot) check() error {
 		distinct("principal", s.Principals, func(p authority.Principal) authority.PrincipalID { return p.ID }),
 		distinct("mandate", s.Mandates, func(m authority.Mandate) authority.MandateID { return m.ID }),
 		distinct("agent key", s.AgentKeys, func(k AgentKey) authority.KeyID { return k.ID }),
+		distinct("client authority", s.ClientAuthorities, func(a authority.ClientAuthority) authority.ClientAuthorityID { return a.ID }),
+		distinct("trusted issuer", s.TrustedIssuers, func(i token.TrustedIssuer) authority.TrustedIssuerID { return i.ID }),
 		distinct("destination", s.Destinations, func(d authority.Destination) authority.DestinationID { return d.ID }),
 	} {
 		if err != nil {
@@ -85,8 +98,10 @@ func (s Snapshot) check() error {
 func (s Snapshot) ownsAll() bool {
 	own := s.Workspace.ID
 	return !slices.ContainsFunc(s.Principals, func(p authority.Principal) bool { return p.WorkspaceID != own }) &&
+		!slices.ContainsFunc(s.ClientAuthorities, func(a authority.ClientAuthority) bool { return a.WorkspaceID != own }) &&
 		!slices.ContainsFunc(s.Mandates, func(m authority.Mandate) bool { return m.WorkspaceID != own }) &&
 		!slices.ContainsFunc(s.Destinations, func(d authority.Destination) bool { return d.WorkspaceID != own }) &&
+		!slices.ContainsFunc(s.TrustedIssuers, func(i token.TrustedIssuer) bool { return i.WorkspaceID != own }) &&
 		(s.Rego == nil || s.Rego.WorkspaceID == own)
 }
 

@@ -7,6 +7,7 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"errors"
+	"net/netip"
 	"strings"
 	"time"
 
@@ -18,14 +19,29 @@ import (
 // KeySetup is the kind of the deployment's setup key, which belongs to no workspace.
 const KeySetup authority.KeyKind = "setup"
 
-// Caller is an authenticated party. Only Authenticate makes one; the zero Caller may do nothing.
+// Credential is what a request brings to be identified by.
+type Credential struct {
+	// Bearer is an API key, an access token or the deployment's setup key.
+	Bearer string
+	// Address is where the request comes from; the zero address is in no network.
+	Address netip.Addr
+}
+
+// Caller is an authenticated party in one workspace. Only Authenticate makes one; the zero Caller may do nothing.
 type Caller struct {
 	key       authority.KeyID
 	kind      authority.KeyKind
 	workspace authority.WorkspaceID
 	slug      string
+	// principal is who acts, with the role that the key leaves it.
 	principal authority.Principal
+	address   netip.Addr
+	person    authority.PersonID
+	limit     authority.Role // of the key
+	home      authority.WorkspaceID
+	elsewhere []authority.WorkspaceID // beyond home, where the key is good if the person is a member there
 	once      once
+	match     []string // of If-Match
 }
 
 // once names a write that is to have one effect however often it is sent.
@@ -34,20 +50,26 @@ type once struct {
 	digest []byte
 }
 
-// Key is the API key that the caller presented; empty for an access token and for the setup key.
+// Key is the API key that the caller presented; empty for an access token, a session and the setup key.
 func (c Caller) Key() authority.KeyID { return c.key }
 
-// Kind says what the caller may do at all. The bearer of an access token acts as an agent, whatever its principal.
+// Kind says what the caller may do at all. The bearer of an access token is of its principal's kind, a session a member.
 func (c Caller) Kind() authority.KeyKind { return c.kind }
 
-// Workspace is the one workspace of the caller; empty for the setup key.
+// Workspace is where the caller is; empty for the setup key, and for a person who has yet to enter one of several.
 func (c Caller) Workspace() authority.WorkspaceID { return c.workspace }
 
-// Slug is the name in addresses of the caller's workspace; empty for the setup key.
+// Slug is the name in addresses of the workspace that the caller is in.
 func (c Caller) Slug() string { return c.slug }
 
-// Principal is who acts; zero for a gateway and for the setup key.
+// Principal is who acts, with the role that its key leaves it; zero for a gateway and for the setup key.
 func (c Caller) Principal() authority.Principal { return c.principal }
+
+// Person is who the caller is in every workspace; empty for all but members.
+func (c Caller) Person() authority.PersonID { return c.person }
+
+// Address is where the caller's request comes from.
+func (c Caller) Address() netip.Addr { return c.address }
 
 // Once gives the next write an Idempotency-Key. For 24 hours the same key with the same digest of the request answers
 // what the first call answered and changes nothing; with another digest it is a conflict. The memory of the answer is
@@ -55,14 +77,6 @@ func (c Caller) Principal() authority.Principal { return c.principal }
 func (c Caller) Once(idempotencyKey string, requestDigest []byte) Caller {
 	c.once = once{idempotencyKey, requestDigest}
 	return c
-}
-
-// Within checks that a slug names the caller's workspace. Any other is not found, whether it exists or not.
-func (c Caller) Within(slug string) error {
-	if slug == "" || slug != c.slug {
-		return authority.NotFound("workspace")
-	}
-	return nil
 }
 
 // name tells callers of one workspace apart, for what is kept by caller.
@@ -79,22 +93,23 @@ func (c Caller) name() string {
 var errUnauthenticated = &authority.Error{Code: authority.CodeUnauthenticated, Message: "the credential is missing, wrong, expired or revoked"}
 
 // Authenticate identifies the bearer of an API key, of an access token or of the deployment's setup key. Whatever is
-// wrong with a credential, the answer is the same unauthenticated error; unavailable means that it was not judged.
-func (s *Service) Authenticate(ctx context.Context, bearer string) (Caller, error) {
+// wrong with a credential, the answer is the same unauthenticated error; unavailable means that it was not judged. The
+// caller is in the workspace of its key.
+func (s *Service) Authenticate(ctx context.Context, credential Credential) (Caller, error) {
 	if s.setup != nil {
-		digest := sha256.Sum256([]byte(bearer))
+		digest := sha256.Sum256([]byte(credential.Bearer))
 		if subtle.ConstantTimeCompare(digest[:], s.setup[:]) == 1 {
-			return Caller{kind: KeySetup}, nil
+			return Caller{kind: KeySetup, address: credential.Address}, nil
 		}
 	}
 	var (
 		c   Caller
 		err error
 	)
-	if key, parsed := token.ParseAPIKey(bearer); parsed == nil {
-		c, err = s.bearerOfKey(ctx, key)
-	} else if workspace, ok := claimedWorkspace(bearer); ok {
-		c, err = s.bearerOfToken(ctx, workspace, bearer)
+	if key, parsed := token.ParseAPIKey(credential.Bearer); parsed == nil {
+		c, err = s.bearerOfKey(ctx, key, credential.Address)
+	} else if workspace, ok := claimedWorkspace(credential.Bearer); ok {
+		c, err = s.bearerOfToken(ctx, workspace, credential)
 	} else {
 		err = errUnauthenticated
 	}
@@ -107,29 +122,52 @@ func (s *Service) Authenticate(ctx context.Context, bearer string) (Caller, erro
 	return c, nil
 }
 
-func (s *Service) bearerOfKey(ctx context.Context, key token.APIKey) (Caller, error) {
+// bearerOfKey does the same work for a key that is not there as for one whose secret is another.
+func (s *Service) bearerOfKey(ctx context.Context, key token.APIKey, from netip.Addr) (Caller, error) {
 	proof, err := s.store.LookUpKey(ctx, key.ID)
+	if errors.Is(err, postgres.ErrNotFound) {
+		proof, err = postgres.KeyProof{Hash: make([]byte, sha256.Size)}, nil
+	}
 	if err != nil {
 		return Caller{}, err
 	}
-	if !key.Matches(proof.Hash) || key.Kind != proof.Kind || proof.RevokedAt != nil || ended(proof.ExpiresAt, s.now()) {
+	if !key.Matches(proof.Hash) || !key.IsFor(proof.Kind) || !stands(proof, from, s.now()) {
 		return Caller{}, errUnauthenticated
 	}
-	c := Caller{key: key.ID, kind: proof.Kind, workspace: proof.WorkspaceID}
-	return s.withPrincipal(ctx, c, proof.PrincipalID)
+	return s.withPrincipal(ctx, Caller{
+		key: key.ID, kind: proof.Kind, workspace: proof.WorkspaceID, address: from,
+		person: proof.PersonID, limit: proof.Role, home: proof.WorkspaceID, elsewhere: proof.Workspaces,
+	}, proof.PrincipalID)
 }
 
-func (s *Service) bearerOfToken(ctx context.Context, workspace authority.WorkspaceID, bearer string) (Caller, error) {
+// stands reports whether a key opens something at an instant from an address. A member's key ends with the membership.
+func stands(proof postgres.KeyProof, from netip.Addr, now time.Time) bool {
+	switch {
+	case proof.WorkspaceID == "", proof.RevokedAt != nil, ended(proof.ExpiresAt, now):
+		return false
+	case proof.Kind == authority.KeyMember && proof.HolderRole == "":
+		return false
+	}
+	return authority.Admits(proof.AllowedNetworks, from)
+}
+
+func (s *Service) bearerOfToken(ctx context.Context, workspace authority.WorkspaceID, credential Credential) (Caller, error) {
 	keys, err := s.keys(ctx, workspace)
 	if err != nil {
 		return Caller{}, err
 	}
-	access, err := keys.set.VerifyAccess(bearer, s.now())
+	access, err := keys.set.VerifyAccess(credential.Bearer, s.now())
 	if err != nil {
 		return Caller{}, errUnauthenticated
 	}
-	c := Caller{kind: authority.KeyAgent, workspace: workspace}
-	return s.withPrincipal(ctx, c, access.Subject)
+	c, err := s.withPrincipal(ctx, Caller{workspace: workspace, home: workspace, address: credential.Address}, access.Subject)
+	if err != nil {
+		return c, err
+	}
+	if c.kind = authority.OfPrincipal(c.principal.Type); !c.kind.IsOwn() {
+		return Caller{}, errUnauthenticated
+	}
+	return c, nil
 }
 
 // withPrincipal completes a caller who has proven to be one of the workspace.
@@ -142,6 +180,7 @@ func (s *Service) withPrincipal(ctx context.Context, c Caller, id authority.Prin
 		c.slug = w.Slug
 		if id != "" {
 			c.principal, err = tx.Principal(ctx, id)
+			c.principal.Role = c.principal.Role.Within(c.limit)
 		}
 		return err
 	})

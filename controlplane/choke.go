@@ -29,6 +29,7 @@ type change struct {
 	revision  uint64
 	events    []authority.Event
 	unchanged bool // there is nothing to do: the transaction is given up
+	expected  bool // the condition of the caller, if it has one, was held against the thing
 }
 
 // tell adds an event to the change. What every event of the change has in common is filled in.
@@ -79,6 +80,14 @@ func write[T any](ctx context.Context, s *Service, c Caller, op operation, apply
 		if err := recheck(ctx, tx, &ch.caller, ch.at); err != nil {
 			return err
 		}
+		if err := ch.caller.may(op); err != nil {
+			return err
+		}
+		if w, err := tx.Workspace(ctx); err != nil {
+			return err
+		} else if err := op.stands(w); err != nil {
+			return err
+		}
 		if replay, err := recall[T](ctx, s, tx, ch, op); err != nil {
 			return err
 		} else if replay != nil {
@@ -86,6 +95,9 @@ func write[T any](ctx context.Context, s *Service, c Caller, op operation, apply
 			return errGiveUp
 		}
 		value, err := apply(ctx, tx, ch)
+		if err == nil {
+			err = ch.unconditional()
+		}
 		if err != nil {
 			return err
 		}
@@ -120,16 +132,19 @@ func revise(ctx context.Context, tx *postgres.Tx, op operation, at time.Time) (u
 	return tx.AdvanceRevision(ctx, at)
 }
 
-// recheck judges the caller as of the transaction, in which nothing changes any more: a principal that was suspended or
-// a key that was revoked since it authenticated writes nothing.
+// recheck judges the caller as of the transaction, in which nothing changes any more: a principal that was suspended, a
+// member whose role was taken or a key that was revoked since it authenticated writes nothing.
 func recheck(ctx context.Context, tx *postgres.Tx, c *Caller, at time.Time) error {
 	if c.key != "" {
-		key, err := tx.Key(ctx, c.key)
+		proof, err := tx.LookUpKey(ctx, c.key)
 		if err != nil {
 			return err
 		}
-		if key.RevokedAt != nil || ended(key.ExpiresAt, at) {
+		if !stands(proof, c.address, at) {
 			return errUnauthenticated
+		}
+		if c.workspace != c.home && proof.HolderSuspended {
+			return authority.NotFound("workspace")
 		}
 	}
 	if c.principal.ID == "" {
@@ -140,7 +155,24 @@ func recheck(ctx context.Context, tx *postgres.Tx, c *Caller, at time.Time) erro
 		return err
 	}
 	c.principal = principal
+	c.principal.Role = principal.Role.Within(c.limit)
+	if c.kind == authority.KeyMember && c.workspace != c.home && !c.isMember() {
+		return authority.NotFound("workspace")
+	}
 	return c.active()
+}
+
+// changed is the event of an administrative change: what something was and what it is; nil for what was not there before
+// or is not there any more.
+func changed(t authority.EventType, before, after any) authority.Event {
+	detail := map[string]any{}
+	if before != nil {
+		detail["before"] = before
+	}
+	if after != nil {
+		detail["after"] = after
+	}
+	return authority.Event{Type: t, Detail: detail}
 }
 
 // recall finds what the same request answered before; nil when it is new.

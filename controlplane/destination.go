@@ -11,13 +11,10 @@ import (
 	"github.com/caracal-gateway/caracal/controlplane/postgres"
 )
 
-// maxDestinations bounds a workspace's catalog.
-const maxDestinations = 1000
-
 // CreateDestination adds a destination to the catalog. Its ids, workspace and time of creation are made here; what is
 // given of them does not count.
 func (s *Service) CreateDestination(ctx context.Context, c Caller, d authority.Destination) (Written[authority.Destination], error) {
-	op := operation{name: "create_destination", right: administer}
+	op := allowed("create_destination")
 	return write(ctx, s, c, op, func(ctx context.Context, tx *postgres.Tx, ch *change) (authority.Destination, error) {
 		d.ID, d.WorkspaceID, d.CreatedAt = authority.NewID[authority.DestinationID](), c.workspace, ch.at
 		d := storable(d.WithDefaults(), nil)
@@ -25,8 +22,8 @@ func (s *Service) CreateDestination(ctx context.Context, c Caller, d authority.D
 		if err != nil {
 			return d, err
 		}
-		if len(all) >= maxDestinations {
-			return d, &authority.Error{Code: authority.CodeConflict, Message: fmt.Sprintf("a workspace has at most %d destinations", maxDestinations)}
+		if err := s.within(QuotaDestinations, int64(len(all))); err != nil {
+			return d, err
 		}
 		if err := checkCatalog(all, d); err != nil {
 			return d, err
@@ -79,17 +76,24 @@ func destinationEvent(t authority.EventType, d authority.Destination) authority.
 	return authority.Event{Type: t, Detail: map[string]any{"destination": d}}
 }
 
+// DestinationFilter narrows a list of destinations; a zero field does not.
+type DestinationFilter = postgres.DestinationFilter
+
 // Destinations lists the catalog.
-func (s *Service) Destinations(ctx context.Context, c Caller, p Page) (List[authority.Destination], error) {
-	op := operation{name: "list_destinations", right: observe}
-	return list(ctx, s, c, op, p, func(ctx context.Context, tx *postgres.Tx, page postgres.Page) ([]authority.Destination, error) {
-		return tx.Destinations(ctx, page)
-	}, func(d authority.Destination) place { return at(d.CreatedAt, 0, string(d.ID)) })
+func (s *Service) Destinations(ctx context.Context, c Caller, f DestinationFilter, p Page) (List[authority.Destination], error) {
+	op := allowed("list_destinations")
+	return listing[authority.Destination]{
+		op: op, filter: f, keys: byNameToo(),
+		look: func(ctx context.Context, tx *postgres.Tx, page postgres.Page) ([]authority.Destination, error) {
+			return tx.Destinations(ctx, f, page)
+		},
+		end: func(d authority.Destination, key postgres.Key) place { return placed(key, d.CreatedAt, d.Name, string(d.ID)) },
+	}.read(ctx, s, c, p)
 }
 
 // Destination finds a destination.
 func (s *Service) Destination(ctx context.Context, c Caller, id authority.DestinationID) (authority.Destination, error) {
-	op := operation{name: "read_destination", right: observe}
+	op := allowed("get_destination")
 	return read(ctx, s, c, op, func(ctx context.Context, tx *postgres.Tx) (authority.Destination, error) {
 		d, err := tx.Destination(ctx, id)
 		return d, orNotFound("destination", err)
@@ -98,11 +102,14 @@ func (s *Service) Destination(ctx context.Context, c Caller, id authority.Destin
 
 // UpdateDestination replaces a destination. A rule that names the id of one of its present rules keeps it.
 func (s *Service) UpdateDestination(ctx context.Context, c Caller, id authority.DestinationID, d authority.Destination) (Written[authority.Destination], error) {
-	op := operation{name: "update_destination", right: administer}
+	op := allowed("replace_destination")
 	return write(ctx, s, c, op, func(ctx context.Context, tx *postgres.Tx, ch *change) (authority.Destination, error) {
 		before, err := tx.Destination(ctx, id)
 		if err != nil {
 			return d, orNotFound("destination", err)
+		}
+		if err := ch.expect(before); err != nil {
+			return d, err
 		}
 		d.ID, d.WorkspaceID, d.CreatedAt = id, c.workspace, before.CreatedAt
 		d := storable(d.WithDefaults(), before.Rules)
@@ -127,11 +134,14 @@ func (s *Service) UpdateDestination(ctx context.Context, c Caller, id authority.
 
 // DeleteDestination removes a destination and tells what it was.
 func (s *Service) DeleteDestination(ctx context.Context, c Caller, id authority.DestinationID) (Written[authority.Destination], error) {
-	op := operation{name: "delete_destination", right: administer}
+	op := allowed("delete_destination")
 	return write(ctx, s, c, op, func(ctx context.Context, tx *postgres.Tx, ch *change) (authority.Destination, error) {
 		d, err := tx.Destination(ctx, id)
 		if err != nil {
 			return d, orNotFound("destination", err)
+		}
+		if err := ch.expect(d); err != nil {
+			return d, err
 		}
 		ch.tell(destinationEvent(authority.EventDestinationDeleted, d))
 		return d, tx.DeleteDestination(ctx, id)

@@ -43,10 +43,7 @@ func endOfTime() time.Time { return time.Date(9999, 1, 1, 0, 0, 0, 0, time.UTC) 
 
 // Events lists events, the newest first.
 func (s *Service) Events(ctx context.Context, c Caller, f EventFilter, p Page) (List[authority.Event], error) {
-	op := operation{name: "list_events", right: takePart}
-	if c.isGateway() {
-		op.right = observe
-	}
+	op := allowed("list_events")
 	filter := postgres.EventFilter{
 		Type: f.Type, From: f.From, Until: f.Until, PrincipalID: f.PrincipalID, Own: c.ownEvents(),
 		MandateID: f.MandateID, DecisionID: f.DecisionID, Resource: f.Resource,
@@ -69,10 +66,7 @@ func (c Caller) ownEvents() authority.PrincipalID {
 
 // Event finds an event by its own id or by the id of its decision.
 func (s *Service) Event(ctx context.Context, c Caller, id string) (authority.Event, error) {
-	op := operation{name: "read_event", right: takePart}
-	if c.isGateway() {
-		op.right = observe
-	}
+	op := allowed("get_event")
 	filter := postgres.EventFilter{Until: endOfTime(), Own: c.ownEvents()}
 	if decision, err := authority.ParseID[authority.DecisionID](id); err == nil {
 		filter.DecisionID = decision

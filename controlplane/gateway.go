@@ -54,7 +54,7 @@ type Enrolled struct {
 // EnrolGateway registers a process. A public key that is enrolled already under the same gateway key answers the
 // gateway that it is.
 func (s *Service) EnrolGateway(ctx context.Context, c Caller, e Enrolment) (Enrolled, error) {
-	op := operation{name: "enrol_gateway", right: enforce}.quietly()
+	op := allowed("enrol_gateway").quietly()
 	c.once = once{} // the public key makes it repeatable
 	written, err := write(ctx, s, c, op, func(ctx context.Context, tx *postgres.Tx, ch *change) (Enrolled, error) {
 		if len(e.PublicKey) != ed25519.PublicKeySize {
@@ -114,7 +114,7 @@ func clean(s string, limit int) string {
 
 // Gateways lists the enrolled processes that were heard of within a day, those that left last.
 func (s *Service) Gateways(ctx context.Context, c Caller) ([]Gateway, error) {
-	return read(ctx, s, c, operation{name: "list_gateways", right: observe}, func(ctx context.Context, tx *postgres.Tx) ([]Gateway, error) {
+	return read(ctx, s, c, allowed("list_gateways"), func(ctx context.Context, tx *postgres.Tx) ([]Gateway, error) {
 		now := s.now()
 		all, err := tx.Gateways(ctx, now.Add(-gatewayMemory))
 		for i := range all {
@@ -126,7 +126,7 @@ func (s *Service) Gateways(ctx context.Context, c Caller) ([]Gateway, error) {
 
 // Gateway finds an enrolled process of the caller's own gateway key, for the sync server.
 func (s *Service) Gateway(ctx context.Context, c Caller, id authority.GatewayID) (Gateway, error) {
-	return read(ctx, s, c, operation{name: "find_gateway", right: enforce}, func(ctx context.Context, tx *postgres.Tx) (Gateway, error) {
+	return read(ctx, s, c, allowed("find_gateway"), func(ctx context.Context, tx *postgres.Tx) (Gateway, error) {
 		g, err := tx.Gateway(ctx, id)
 		if err == nil && g.KeyID != c.key {
 			err = postgres.ErrNotFound
@@ -194,7 +194,7 @@ func (s *Service) ReportEnvoy(ctx context.Context, c Caller, id authority.Gatewa
 
 // note writes what a gateway says of itself: no change of the workspace, so neither revision nor event.
 func (s *Service) note(ctx context.Context, c Caller, name string, write func(context.Context, *postgres.Tx) error) error {
-	op := operation{name: name, right: enforce}
+	op := allowed(name)
 	if err := s.permit(ctx, c, op); err != nil {
 		return err
 	}
@@ -263,7 +263,7 @@ func (s *Service) RecordEvents(ctx context.Context, c Caller, b Batch) (uint64, 
 	if err := s.admitBatch(c, &b); err != nil {
 		return 0, err
 	}
-	if err := s.permit(ctx, c, operation{name: "record_events", right: enforce}); err != nil {
+	if err := s.permit(ctx, c, allowed("record_events")); err != nil {
 		return 0, err
 	}
 	for _, month := range months(b.Events) {

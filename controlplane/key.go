@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -15,14 +16,23 @@ import (
 const (
 	accessLifetime = 15 * time.Minute
 	maxKeyName     = 200 // bytes
+	// maxKeyWorkspaces is how many workspaces beyond its own a key opens.
+	maxKeyWorkspaces = 100
 )
 
-// NewKey asks for an API key. PrincipalID is who the key acts for: a user for an owner's key, an agent or a service
-// for an agent's, nobody for a gateway's.
+// NewKey asks for an API key. PrincipalID is who the key acts for, of the type that the kind is for; nobody for a
+// gateway's.
 type NewKey struct {
 	Kind        authority.KeyKind     `json:"kind"`
 	Name        string                `json:"name"`
 	PrincipalID authority.PrincipalID `json:"principal_id"`
+	// Role caps what a member's key may do; empty leaves all that the member may.
+	Role authority.Role `json:"role"`
+	// Workspaces are the slugs of those beyond its own that a member's key opens. Only members make such keys, for
+	// themselves.
+	Workspaces []string `json:"workspaces"`
+	// AllowedNetworks are where the key may be used from, as 192.0.2.0/24 or an address; none means anywhere.
+	AllowedNetworks []string `json:"allowed_networks"`
 	// ExpiresAt ends the key; nil means that only a revocation does.
 	ExpiresAt *time.Time `json:"expires_at"`
 }
@@ -33,60 +43,126 @@ type CreatedKey struct {
 	APIKey string `json:"api_key"`
 }
 
-// CreateKey makes an API key.
+// CreateKey makes an API key. Nobody makes one that may do more than he may himself.
 func (s *Service) CreateKey(ctx context.Context, c Caller, n NewKey) (Written[CreatedKey], error) {
-	op := operation{name: "create_key", right: administer}
+	op := allowed("create_key")
+	elsewhere, err := s.named(ctx, c, n)
+	if err != nil {
+		return Written[CreatedKey]{}, err
+	}
 	return write(ctx, s, c, op, func(ctx context.Context, tx *postgres.Tx, ch *change) (CreatedKey, error) {
-		if n.Name == "" || len(n.Name) > maxKeyName || strings.ContainsFunc(n.Name, unprintable) {
-			return CreatedKey{}, authority.Invalid("name", "is 1 to %d printable bytes", maxKeyName)
-		}
-		if ended(n.ExpiresAt, ch.at) {
-			return CreatedKey{}, authority.Invalid("expires_at", "lies in the past")
-		}
-		if err := checkHolder(ctx, tx, n); err != nil {
+		k, err := n.terms(ch.at)
+		if err != nil {
 			return CreatedKey{}, err
 		}
-		k := authority.Key{Kind: n.Kind, Name: n.Name, PrincipalID: n.PrincipalID}
-		if n.ExpiresAt != nil {
-			expires := n.ExpiresAt.UTC().Truncate(time.Microsecond)
-			k.ExpiresAt = &expires
+		holder, err := holderOf(ctx, tx, n)
+		if err != nil {
+			return CreatedKey{}, err
 		}
-		return s.addKey(ctx, tx, ch, k)
+		if err := ch.caller.mayHand(k, holder); err != nil {
+			return CreatedKey{}, err
+		}
+		k.Workspaces = elsewhere
+		created, err := s.addKey(ctx, tx, ch, k)
+		created.Workspaces = n.Workspaces
+		return created, err
 	})
+}
+
+// terms are those of the key as they are kept, but for its workspaces.
+func (n NewKey) terms(now time.Time) (authority.Key, error) {
+	k := authority.Key{Kind: n.Kind, Name: n.Name, PrincipalID: n.PrincipalID, Role: n.Role}
+	if n.Name == "" || len(n.Name) > maxKeyName || strings.ContainsFunc(n.Name, unprintable) {
+		return k, authority.Invalid("name", "is 1 to %d printable bytes", maxKeyName)
+	}
+	if !slices.Contains(authority.KeyKinds(), n.Kind) {
+		return k, authority.Invalid("kind", "is one of member, agent, service, gateway")
+	}
+	if ended(n.ExpiresAt, now) {
+		return k, authority.Invalid("expires_at", "lies in the past")
+	}
+	if n.Role != "" && n.Kind != authority.KeyMember {
+		return k, authority.Invalid("role", "is for the key of a member")
+	}
+	if n.Role != "" {
+		if _, err := authority.ParseRole(string(n.Role)); err != nil {
+			return k, err
+		}
+	}
+	if n.ExpiresAt != nil {
+		expires := n.ExpiresAt.UTC().Truncate(time.Microsecond)
+		k.ExpiresAt = &expires
+	}
+	var err error
+	k.AllowedNetworks, err = authority.ParseNetworks(n.AllowedNetworks)
+	return k, authority.Within("allowed_networks", err)
+}
+
+// named finds the workspaces beyond its own that a key is to open. Whoever asks opens them himself.
+func (s *Service) named(ctx context.Context, c Caller, n NewKey) ([]string, error) {
+	if len(n.Workspaces) == 0 {
+		return nil, nil
+	}
+	if n.Kind != authority.KeyMember || c.kind != authority.KeyMember || n.PrincipalID != c.principal.ID {
+		return nil, authority.Invalid("workspaces", "a key for several workspaces is a member's own, which nobody else makes")
+	}
+	if len(n.Workspaces) > maxKeyWorkspaces {
+		return nil, authority.Invalid("workspaces", "are at most %d", maxKeyWorkspaces)
+	}
+	all, err := s.enterable(ctx, c)
+	if err != nil {
+		return nil, err
+	}
+	ids := make([]string, 0, len(n.Workspaces))
+	for i, slug := range n.Workspaces {
+		at := slices.IndexFunc(all, func(m postgres.Membership) bool { return m.Slug == slug })
+		if at < 0 || all[at].WorkspaceID == c.workspace || slices.Contains(ids, string(all[at].WorkspaceID)) {
+			return nil, authority.Invalid(fmt.Sprintf("workspaces[%d]", i), "is no other workspace that the caller may enter, or is named twice")
+		}
+		ids = append(ids, string(all[at].WorkspaceID))
+	}
+	return ids, nil
 }
 
 func unprintable(r rune) bool { return r < 0x20 || r == 0x7f || r == '\ufffd' }
 
-// checkHolder checks that the principal of a key is one that a key of its kind is for.
-func checkHolder(ctx context.Context, tx *postgres.Tx, n NewKey) error {
-	switch n.Kind {
-	case authority.KeyOwner, authority.KeyAgent:
-	case authority.KeyGateway:
+// holderOf finds the principal of a key, which is one that a key of its kind is for; zero for a gateway's.
+func holderOf(ctx context.Context, tx *postgres.Tx, n NewKey) (authority.Principal, error) {
+	var none authority.Principal
+	if n.Kind == authority.KeyGateway {
 		if n.PrincipalID != "" {
-			return authority.Invalid("principal_id", "a gateway's key belongs to no principal")
+			return none, authority.Invalid("principal_id", "a gateway's key belongs to no principal")
 		}
-		return nil
-	default:
-		return authority.Invalid("kind", "is one of owner, agent, gateway")
+		return none, nil
 	}
 	if n.PrincipalID == "" {
-		return authority.Invalid("principal_id", "says whom the key acts for")
+		return none, authority.Invalid("principal_id", "says whom the key acts for")
 	}
 	p, err := tx.Principal(ctx, n.PrincipalID)
 	if errors.Is(err, postgres.ErrNotFound) {
-		return authority.Invalid("principal_id", "there is no such principal")
+		return none, authority.Invalid("principal_id", "there is no such principal")
 	}
 	if err != nil {
-		return err
+		return none, err
 	}
-	if n.Kind == authority.KeyOwner {
-		if p.Type != authority.User || p.Role != authority.RoleOwner {
-			return authority.Invalid("principal_id", "an owner's key is for a user with the role owner")
-		}
+	if authority.OfPrincipal(p.Type) != n.Kind {
+		return none, authority.Invalid("principal_id", "a key of the kind %s is not for a principal of the type %s", n.Kind, p.Type)
+	}
+	if n.Kind == authority.KeyMember && p.Role == "" {
+		return none, authority.Invalid("principal_id", "this user is no member: give it a role first")
+	}
+	return p, nil
+}
+
+// mayHand reports as an error why the caller may not give the holder a key with these terms: it would let whoever has the
+// key do what the caller may not.
+func (c Caller) mayHand(k authority.Key, holder authority.Principal) error {
+	if k.Kind != authority.KeyMember {
 		return nil
 	}
-	if p.Type == authority.User {
-		return authority.Invalid("principal_id", "an agent's key is for an agent or a service")
+	given := holder.Role.Within(k.Role)
+	if c.principal.Role.Within(given) != given {
+		return authority.Forbidden("a key with the role %s may do more than its maker, who has the role %s", given, c.principal.Role)
 	}
 	return nil
 }
@@ -110,12 +186,26 @@ func (s *Service) addKey(ctx context.Context, tx *postgres.Tx, ch *change, k aut
 	if err := tx.InsertKey(ctx, k, hash[:]); err != nil {
 		return CreatedKey{}, err
 	}
-	ch.tell(keyCreated(k))
+	ch.tell(keyEvent(authority.EventKeyCreated, nil, &k))
 	return CreatedKey{Key: k, APIKey: secret.Reveal()}, nil
 }
 
-func keyCreated(k authority.Key) authority.Event {
-	return authority.Event{Type: authority.EventKeyCreated, PrincipalID: k.PrincipalID, Detail: map[string]any{"key": k}}
+// keyEvent tells of a key. Which other workspaces it opens is not this workspace's to know.
+func keyEvent(t authority.EventType, before, after *authority.Key) authority.Event {
+	e := changed(t, keyRecord(before), keyRecord(after))
+	if after != nil {
+		e.PrincipalID = after.PrincipalID
+	}
+	return e
+}
+
+func keyRecord(k *authority.Key) any {
+	if k == nil {
+		return nil
+	}
+	record := *k
+	record.Workspaces = nil
+	return record
 }
 
 // KeyFilter narrows a list of keys; a zero field does not.
@@ -123,15 +213,19 @@ type KeyFilter = postgres.KeyFilter
 
 // Keys lists API keys; the keys themselves are not kept.
 func (s *Service) Keys(ctx context.Context, c Caller, f KeyFilter, p Page) (List[authority.Key], error) {
-	op := operation{name: "list_keys", right: administer}
-	return list(ctx, s, c, op, p, func(ctx context.Context, tx *postgres.Tx, page postgres.Page) ([]authority.Key, error) {
-		return tx.Keys(ctx, f, page)
-	}, func(k authority.Key) place { return at(k.CreatedAt, 0, string(k.ID)) })
+	op := allowed("list_keys")
+	return listing[authority.Key]{
+		op: op, filter: f, keys: byNameToo(),
+		look: func(ctx context.Context, tx *postgres.Tx, page postgres.Page) ([]authority.Key, error) {
+			return tx.Keys(ctx, f, s.now(), page)
+		},
+		end: func(k authority.Key, key postgres.Key) place { return placed(key, k.CreatedAt, k.Name, string(k.ID)) },
+	}.read(ctx, s, c, p)
 }
 
 // RevokeKey ends an API key. Access tokens that were exchanged for it run out by themselves.
 func (s *Service) RevokeKey(ctx context.Context, c Caller, id authority.KeyID) (Written[authority.Key], error) {
-	op := operation{name: "revoke_key", right: administer}
+	op := allowed("revoke_key")
 	return write(ctx, s, c, op, func(ctx context.Context, tx *postgres.Tx, ch *change) (authority.Key, error) {
 		k, err := tx.Key(ctx, id)
 		if err != nil {
@@ -141,19 +235,26 @@ func (s *Service) RevokeKey(ctx context.Context, c Caller, id authority.KeyID) (
 			ch.unchanged = true
 			return k, nil
 		}
-		if k.Kind == authority.KeyOwner {
-			others, err := tx.CountOtherOwnerKeys(ctx, id, ch.at)
-			if err != nil {
-				return k, err
-			}
-			if others == 0 {
-				return k, &authority.Error{Code: authority.CodeConflict, Message: "this is the last owner's key of the workspace; create another first"}
-			}
+		if err := ch.mayEnd(ctx, tx, k); err != nil {
+			return k, err
 		}
+		before := k
 		k.RevokedAt = &ch.at
-		ch.tell(authority.Event{Type: authority.EventKeyRevoked, PrincipalID: k.PrincipalID, Detail: map[string]any{"key": k}})
-		return k, tx.RevokeKey(ctx, id, ch.at)
+		ch.tell(keyEvent(authority.EventKeyRevoked, &before, &k))
+		return k, keepingOwners(ctx, tx, ch.at, func() error { return tx.RevokeKey(ctx, id, ch.at) })
 	})
+}
+
+// mayEnd reports as an error why the caller may not end a key: an owner's is for owners.
+func (ch *change) mayEnd(ctx context.Context, tx *postgres.Tx, k authority.Key) error {
+	if k.Kind != authority.KeyMember {
+		return nil
+	}
+	holder, err := tx.Principal(ctx, k.PrincipalID)
+	if err != nil {
+		return err
+	}
+	return ch.caller.principal.Role.MayChange(holder.Role)
 }
 
 // AccessToken is the answer of RFC 8693 to a token exchange.
@@ -167,8 +268,11 @@ type AccessToken struct {
 // IssueToken exchanges the API key of an agent or a service for an access token of 15 minutes, or of less where the key
 // ends before.
 func (s *Service) IssueToken(ctx context.Context, c Caller) (AccessToken, error) {
-	op := operation{name: "issue_token", right: exchange}
+	op := allowed("exchange_token")
 	return read(ctx, s, c, op, func(ctx context.Context, tx *postgres.Tx) (AccessToken, error) {
+		if c.key == "" {
+			return AccessToken{}, authority.Forbidden("an access token is exchanged for an API key")
+		}
 		keys, err := s.openKeys(ctx, tx, c.workspace)
 		if err != nil {
 			return AccessToken{}, err

@@ -29,7 +29,7 @@ type MandateRequest struct {
 
 // RequestMandate issues a mandate by the rules of authority.Issue. An agent asks for itself.
 func (s *Service) RequestMandate(ctx context.Context, c Caller, r MandateRequest) (Written[authority.Mandate], error) {
-	op := operation{name: "request_mandate", right: takePart}
+	op := allowed("issue_mandate")
 	return write(ctx, s, c, op, func(ctx context.Context, tx *postgres.Tx, ch *change) (authority.Mandate, error) {
 		scope, err := authority.ParseScope(r.ResourceScope, r.ActionScope)
 		if err != nil {
@@ -74,7 +74,7 @@ type Delegation struct {
 // DelegateMandate cuts a child from a mandate by the rules of authority.Delegate. The chain is held until the child is
 // committed: a revocation of any of it comes before, and there is no child, or after, and covers it.
 func (s *Service) DelegateMandate(ctx context.Context, c Caller, d Delegation) (Written[authority.Mandate], error) {
-	op := operation{name: "delegate_mandate", right: takePart}
+	op := allowed("delegate_mandate")
 	return write(ctx, s, c, op, func(ctx context.Context, tx *postgres.Tx, ch *change) (authority.Mandate, error) {
 		scope, err := authority.ParseScope(d.ResourceScope, d.ActionScope)
 		if err != nil {
@@ -99,6 +99,9 @@ func (s *Service) DelegateMandate(ctx context.Context, c Caller, d Delegation) (
 		if grounds.Children, err = tx.CountChildren(ctx, d.ParentMandateID); err != nil {
 			return authority.Mandate{}, err
 		}
+		if err := s.within(QuotaChildren, int64(grounds.Children)); err != nil {
+			return authority.Mandate{}, err
+		}
 		m, err := authority.Delegate(grounds, authority.DelegateRequest{
 			ParentID: d.ParentMandateID, ChildID: d.ChildPrincipalID, Scope: scope, ValiditySeconds: d.ValiditySeconds,
 		})
@@ -120,6 +123,9 @@ func (s *Service) seal(ctx context.Context, tx *postgres.Tx, ch *change, m autho
 		return m, err
 	}
 	if m.Signature, err = token.SignMandate(signer, keys.set.Deployment, m); err != nil {
+		return m, err
+	}
+	if err := s.room(ctx, tx, ch, QuotaMandates); err != nil {
 		return m, err
 	}
 	if err := weigh(ctx, tx, ch, m); err != nil {
@@ -178,35 +184,33 @@ func (c Caller) knows(chain []authority.Mandate) bool {
 	return false
 }
 
-// MandateFilter narrows a list of mandates; a zero field does not. An agent's list holds its own only.
-type MandateFilter struct {
-	IssuerID  authority.PrincipalID
-	SubjectID authority.PrincipalID
-	ParentID  authority.MandateID
-	Revoked   *bool
-}
+// MandateFilter narrows a list of mandates; a zero field does not. An agent's list holds its own only, whatever Party says.
+type MandateFilter = postgres.MandateFilter
 
 // Mandates lists mandates.
 func (s *Service) Mandates(ctx context.Context, c Caller, f MandateFilter, p Page) (List[authority.Mandate], error) {
-	op := operation{name: "list_mandates", right: takePart}
-	if c.isGateway() {
-		op.right = observe
-	}
-	filter := postgres.MandateFilter{IssuerID: f.IssuerID, SubjectID: f.SubjectID, ParentID: f.ParentID, Revoked: f.Revoked}
+	op := allowed("list_mandates")
+	f.Party = ""
 	if c.isAgent() {
-		filter.Party = c.principal.ID
+		f.Party = c.principal.ID
 	}
-	return list(ctx, s, c, op, p, func(ctx context.Context, tx *postgres.Tx, page postgres.Page) ([]authority.Mandate, error) {
-		return tx.Mandates(ctx, filter, page)
-	}, func(m authority.Mandate) place { return at(m.CreatedAt, 0, string(m.ID)) })
+	return listing[authority.Mandate]{
+		op: op, filter: f, keys: []postgres.Key{postgres.ByCreation, postgres.ByEnd},
+		look: func(ctx context.Context, tx *postgres.Tx, page postgres.Page) ([]authority.Mandate, error) {
+			return tx.Mandates(ctx, f, s.now(), page)
+		},
+		end: func(m authority.Mandate, key postgres.Key) place {
+			if key == postgres.ByEnd {
+				return at(m.ValidUntil, 0, string(m.ID))
+			}
+			return at(m.CreatedAt, 0, string(m.ID))
+		},
+	}.read(ctx, s, c, p)
 }
 
 // Mandate finds a mandate.
 func (s *Service) Mandate(ctx context.Context, c Caller, id authority.MandateID) (authority.Mandate, error) {
-	op := operation{name: "read_mandate", right: takePart}
-	if c.isGateway() {
-		op.right = observe
-	}
+	op := allowed("get_mandate")
 	return read(ctx, s, c, op, func(ctx context.Context, tx *postgres.Tx) (authority.Mandate, error) {
 		chain, err := tx.Chain(ctx, id)
 		if err != nil {

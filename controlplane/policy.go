@@ -19,7 +19,7 @@ type NewPolicy struct {
 
 // CreatePolicy adds an authority policy. Its creator is its first grantor.
 func (s *Service) CreatePolicy(ctx context.Context, c Caller, n NewPolicy) (Written[authority.Policy], error) {
-	op := operation{name: "create_policy", right: administer}
+	op := allowed("create_policy")
 	return write(ctx, s, c, op, func(ctx context.Context, tx *postgres.Tx, ch *change) (authority.Policy, error) {
 		p := authority.Policy{
 			ID: authority.NewID[authority.PolicyID](), WorkspaceID: c.workspace, PrincipalID: n.PrincipalID,
@@ -30,6 +30,9 @@ func (s *Service) CreatePolicy(ctx context.Context, c Caller, n NewPolicy) (Writ
 			return p, err
 		}
 		if err := p.Validate(); err != nil {
+			return p, err
+		}
+		if err := s.room(ctx, tx, ch, QuotaPolicies); err != nil {
 			return p, err
 		}
 		if _, err := tx.Principal(ctx, n.PrincipalID); errors.Is(err, postgres.ErrNotFound) {
@@ -66,15 +69,19 @@ type PolicyFilter = postgres.PolicyFilter
 
 // Policies lists authority policies.
 func (s *Service) Policies(ctx context.Context, c Caller, f PolicyFilter, p Page) (List[authority.Policy], error) {
-	op := operation{name: "list_policies", right: observe}
-	return list(ctx, s, c, op, p, func(ctx context.Context, tx *postgres.Tx, page postgres.Page) ([]authority.Policy, error) {
-		return tx.Policies(ctx, f, page)
-	}, func(p authority.Policy) place { return at(p.CreatedAt, 0, string(p.ID)) })
+	op := allowed("list_policies")
+	return listing[authority.Policy]{
+		op: op, filter: f, keys: byCreation(),
+		look: func(ctx context.Context, tx *postgres.Tx, page postgres.Page) ([]authority.Policy, error) {
+			return tx.Policies(ctx, f, page)
+		},
+		end: func(p authority.Policy, key postgres.Key) place { return placed(key, p.CreatedAt, "", string(p.ID)) },
+	}.read(ctx, s, c, p)
 }
 
 // Policy finds an authority policy.
 func (s *Service) Policy(ctx context.Context, c Caller, id authority.PolicyID) (authority.Policy, error) {
-	op := operation{name: "read_policy", right: observe}
+	op := allowed("get_policy")
 	return read(ctx, s, c, op, func(ctx context.Context, tx *postgres.Tx) (authority.Policy, error) {
 		p, err := tx.Policy(ctx, id)
 		return p, orNotFound("policy", err)
@@ -91,7 +98,7 @@ type PolicyChange struct {
 
 // UpdatePolicy changes the bounds of a policy, for mandates to come.
 func (s *Service) UpdatePolicy(ctx context.Context, c Caller, id authority.PolicyID, change PolicyChange) (Written[authority.Policy], error) {
-	op := operation{name: "update_policy", right: administer}
+	op := allowed("update_policy")
 	return s.editPolicy(ctx, c, op, id, authority.EventPolicyUpdated, func(p *authority.Policy) error {
 		if err := setScope(p, change.AllowedResources, change.AllowedActions); err != nil {
 			return err
@@ -108,7 +115,7 @@ func (s *Service) UpdatePolicy(ctx context.Context, c Caller, id authority.Polic
 
 // DeactivatePolicy ends a policy, for mandates to come.
 func (s *Service) DeactivatePolicy(ctx context.Context, c Caller, id authority.PolicyID) (Written[authority.Policy], error) {
-	op := operation{name: "deactivate_policy", right: administer}
+	op := allowed("deactivate_policy")
 	return s.editPolicy(ctx, c, op, id, authority.EventPolicyDeactivated, func(p *authority.Policy) error {
 		p.Active = false
 		return nil
@@ -120,6 +127,9 @@ func (s *Service) editPolicy(ctx context.Context, c Caller, op operation, id aut
 		before, err := tx.Policy(ctx, id)
 		if err != nil {
 			return before, orNotFound("policy", err)
+		}
+		if err := ch.expect(before); err != nil {
+			return before, err
 		}
 		after := before
 		if err := edit(&after); err != nil {
@@ -140,11 +150,14 @@ func (s *Service) editPolicy(ctx context.Context, c Caller, op operation, id aut
 
 // JoinPolicy makes the caller's principal a grantor of the policy: standing consent to be named as issuer.
 func (s *Service) JoinPolicy(ctx context.Context, c Caller, id authority.PolicyID) (Written[authority.Policy], error) {
-	op := operation{name: "join_policy", right: administer}
+	op := allowed("join_policy")
 	return write(ctx, s, c, op, func(ctx context.Context, tx *postgres.Tx, ch *change) (authority.Policy, error) {
 		p, err := tx.Policy(ctx, id)
 		if err != nil {
 			return p, orNotFound("policy", err)
+		}
+		if err := ch.expect(p); err != nil {
+			return p, err
 		}
 		if p.HasGrantor(c.principal.ID) {
 			ch.unchanged = true

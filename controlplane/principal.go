@@ -24,7 +24,7 @@ type RegisteredPrincipal struct {
 
 // RegisterPrincipal adds a principal.
 func (s *Service) RegisterPrincipal(ctx context.Context, c Caller, n NewPrincipal) (Written[RegisteredPrincipal], error) {
-	op := operation{name: "register_principal", right: administer}
+	op := allowed("register_principal")
 	return write(ctx, s, c, op, func(ctx context.Context, tx *postgres.Tx, ch *change) (RegisteredPrincipal, error) {
 		p := authority.Principal{
 			ID: authority.NewID[authority.PrincipalID](), WorkspaceID: c.workspace, Name: n.Name, Type: n.Type,
@@ -36,23 +36,86 @@ func (s *Service) RegisterPrincipal(ctx context.Context, c Caller, n NewPrincipa
 		if err := p.Validate(); err != nil {
 			return RegisteredPrincipal{}, err
 		}
+		if p.Role != "" {
+			if err := ch.caller.principal.Role.MayChange(p.Role); err != nil {
+				return RegisteredPrincipal{}, err
+			}
+		}
+		if err := s.room(ctx, tx, ch, QuotaPrincipals); err != nil {
+			return RegisteredPrincipal{}, err
+		}
 		if err := tx.InsertPrincipal(ctx, p); err != nil {
 			return RegisteredPrincipal{}, err
 		}
 		ch.tell(registered(p))
+		if p.Role != "" {
+			_, err := ch.admit(ctx, tx, memberOf(p))
+			return RegisteredPrincipal{Principal: p}, err
+		}
 		if p.Type == authority.User {
 			return RegisteredPrincipal{Principal: p}, nil
 		}
-		created, err := s.addKey(ctx, tx, ch, authority.Key{Kind: authority.KeyAgent, Name: "first key", PrincipalID: p.ID})
+		created, err := s.addKey(ctx, tx, ch, authority.Key{Kind: authority.OfPrincipal(p.Type), Name: "first key", PrincipalID: p.ID})
 		return RegisteredPrincipal{Principal: p, APIKey: created.APIKey}, err
 	})
 }
 
 func registered(p authority.Principal) authority.Event {
-	return authority.Event{
-		Type: authority.EventPrincipalRegistered, PrincipalID: p.ID,
-		Detail: map[string]any{"name": p.Name, "principal_type": p.Type, "role": p.Role, "metadata": p.Metadata},
+	e := changed(authority.EventPrincipalRegistered, nil, p)
+	e.PrincipalID = p.ID
+	return e
+}
+
+// memberOf is a user principal as a member without its person.
+func memberOf(p authority.Principal) authority.Member {
+	return authority.Member{
+		ID: p.ID, WorkspaceID: p.WorkspaceID, Name: p.Name, Role: p.Role, Suspended: p.Suspended, CreatedAt: p.CreatedAt,
 	}
+}
+
+// PrincipalChange replaces the fields that are not nil. The type of a principal never changes, and its role is a member's.
+type PrincipalChange struct {
+	Name     *string            `json:"name"`
+	Metadata *map[string]string `json:"metadata"`
+}
+
+// UpdatePrincipal changes a principal's name and metadata. Principals are never deleted, since mandates and events name
+// them: a suspended one may do nothing.
+func (s *Service) UpdatePrincipal(ctx context.Context, c Caller, id authority.PrincipalID, n PrincipalChange) (Written[authority.Principal], error) {
+	op := allowed("update_principal")
+	return write(ctx, s, c, op, func(ctx context.Context, tx *postgres.Tx, ch *change) (authority.Principal, error) {
+		before, err := tx.Principal(ctx, id)
+		if err != nil {
+			return before, orNotFound("principal", err)
+		}
+		if err := ch.expect(before); err != nil {
+			return before, err
+		}
+		if before.Role != "" {
+			if err := ch.caller.principal.Role.MayChange(before.Role); err != nil {
+				return before, err
+			}
+		}
+		after := before
+		replace(&after.Name, n.Name)
+		if n.Metadata != nil {
+			after.Metadata = *n.Metadata
+			if after.Metadata == nil {
+				after.Metadata = map[string]string{}
+			}
+		}
+		if err := after.Validate(); err != nil {
+			return before, err
+		}
+		if equalJSON(before, after) {
+			ch.unchanged = true
+			return before, nil
+		}
+		event := changed(authority.EventPrincipalUpdated, before, after)
+		event.PrincipalID = id
+		ch.tell(event)
+		return after, tx.UpdatePrincipal(ctx, after)
+	})
 }
 
 // PrincipalFilter narrows a list of principals; a zero field does not.
@@ -60,15 +123,19 @@ type PrincipalFilter = postgres.PrincipalFilter
 
 // Principals lists principals.
 func (s *Service) Principals(ctx context.Context, c Caller, f PrincipalFilter, p Page) (List[authority.Principal], error) {
-	op := operation{name: "list_principals", right: observe}
-	return list(ctx, s, c, op, p, func(ctx context.Context, tx *postgres.Tx, page postgres.Page) ([]authority.Principal, error) {
-		return tx.Principals(ctx, f, page)
-	}, func(p authority.Principal) place { return at(p.CreatedAt, 0, string(p.ID)) })
+	op := allowed("list_principals")
+	return listing[authority.Principal]{
+		op: op, filter: f, keys: byNameToo(),
+		look: func(ctx context.Context, tx *postgres.Tx, page postgres.Page) ([]authority.Principal, error) {
+			return tx.Principals(ctx, f, page)
+		},
+		end: func(p authority.Principal, key postgres.Key) place { return placed(key, p.CreatedAt, p.Name, string(p.ID)) },
+	}.read(ctx, s, c, p)
 }
 
 // Principal finds a principal.
 func (s *Service) Principal(ctx context.Context, c Caller, id authority.PrincipalID) (authority.Principal, error) {
-	op := operation{name: "read_principal", right: observe}
+	op := allowed("get_principal")
 	return read(ctx, s, c, op, func(ctx context.Context, tx *postgres.Tx) (authority.Principal, error) {
 		p, err := tx.Principal(ctx, id)
 		return p, orNotFound("principal", err)
@@ -78,12 +145,12 @@ func (s *Service) Principal(ctx context.Context, c Caller, id authority.Principa
 // SuspendPrincipal ends what a principal may do until it is resumed: every mandate that rests on it is denied, and its
 // keys open nothing.
 func (s *Service) SuspendPrincipal(ctx context.Context, c Caller, id authority.PrincipalID) (Written[authority.Principal], error) {
-	return s.setSuspended(ctx, c, operation{name: "suspend_principal", right: administer}, id, true)
+	return s.setSuspended(ctx, c, allowed("suspend_principal"), id, true)
 }
 
 // ResumePrincipal undoes a suspension.
 func (s *Service) ResumePrincipal(ctx context.Context, c Caller, id authority.PrincipalID) (Written[authority.Principal], error) {
-	return s.setSuspended(ctx, c, operation{name: "resume_principal", right: administer}, id, false)
+	return s.setSuspended(ctx, c, allowed("resume_principal"), id, false)
 }
 
 func (s *Service) setSuspended(ctx context.Context, c Caller, op operation, id authority.PrincipalID, suspended bool) (Written[authority.Principal], error) {
@@ -92,20 +159,37 @@ func (s *Service) setSuspended(ctx context.Context, c Caller, op operation, id a
 		if err != nil {
 			return p, orNotFound("principal", err)
 		}
+		if err := ch.expect(p); err != nil {
+			return p, err
+		}
 		if p.Suspended == suspended {
 			ch.unchanged = true
 			return p, nil
 		}
-		// Whoever suspends stays active, so that a workspace never loses its last owner.
 		if p.ID == c.principal.ID {
-			return p, &authority.Error{Code: authority.CodeConflict, Message: "an owner does not suspend itself; another owner can"}
+			return p, &authority.Error{Code: authority.CodeConflict, Message: "nobody suspends itself; another member can"}
 		}
+		if err := ch.caller.maySuspend(p); err != nil {
+			return p, err
+		}
+		before := p
 		p.Suspended = suspended
 		event := authority.EventPrincipalResumed
 		if suspended {
 			event = authority.EventPrincipalSuspended
 		}
-		ch.tell(authority.Event{Type: event, PrincipalID: id})
-		return p, tx.SetSuspended(ctx, id, suspended)
+		e := changed(event, before, p)
+		e.PrincipalID = id
+		ch.tell(e)
+		return p, keepingOwners(ctx, tx, ch.at, func() error { return tx.SetSuspended(ctx, id, suspended) })
 	})
+}
+
+// maySuspend reports as an error why the caller may not suspend or resume a principal: owners are for owners, and admins
+// for those who administer the workspace.
+func (c Caller) maySuspend(p authority.Principal) error {
+	if !(authority.Principal{Type: authority.User, Role: p.Role}).Administers() {
+		return nil
+	}
+	return c.principal.Role.MayChange(p.Role)
 }

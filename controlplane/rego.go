@@ -53,7 +53,7 @@ func (e *InvalidRego) Unwrap() error {
 // PushRego compiles and tests a version and stores it. A version that does not compile or whose tests fail is an
 // *InvalidRego, which is an invalid_request too.
 func (s *Service) PushRego(ctx context.Context, c Caller, p RegoPush) (Written[authority.RegoVersion], error) {
-	op := operation{name: "push_rego", right: administer}
+	op := allowed("push_rego")
 	none := Written[authority.RegoVersion]{}
 	if err := s.permit(ctx, c, op); err != nil {
 		return none, err
@@ -134,20 +134,27 @@ func regoEvent(t authority.EventType, v authority.RegoVersion) authority.Event {
 	return authority.Event{Type: t, RegoVersion: v.ID, Message: v.Message, Detail: map[string]any{"number": v.Number}}
 }
 
+// RegoFilter narrows a list of versions; a zero field does not.
+type RegoFilter = postgres.RegoFilter
+
 // RegoVersions lists the versions. Its pages are smaller than those of other lists.
-func (s *Service) RegoVersions(ctx context.Context, c Caller, p Page) (List[authority.RegoVersion], error) {
-	op := operation{name: "list_rego_versions", right: observe}
+func (s *Service) RegoVersions(ctx context.Context, c Caller, f RegoFilter, p Page) (List[authority.RegoVersion], error) {
+	op := allowed("list_rego_versions")
 	if p.Limit == 0 || p.Limit > maxRegoPage && p.Limit <= MaxPage {
 		p.Limit = maxRegoPage
 	}
-	return list(ctx, s, c, op, p, func(ctx context.Context, tx *postgres.Tx, page postgres.Page) ([]authority.RegoVersion, error) {
-		return tx.RegoVersions(ctx, page)
-	}, func(v authority.RegoVersion) place { return at(v.CreatedAt, 0, string(v.ID)) })
+	return listing[authority.RegoVersion]{
+		op: op, filter: f, keys: byCreation(),
+		look: func(ctx context.Context, tx *postgres.Tx, page postgres.Page) ([]authority.RegoVersion, error) {
+			return tx.RegoVersions(ctx, f, page)
+		},
+		end: func(v authority.RegoVersion, key postgres.Key) place { return placed(key, v.CreatedAt, "", string(v.ID)) },
+	}.read(ctx, s, c, p)
 }
 
 // RegoVersion finds a version.
 func (s *Service) RegoVersion(ctx context.Context, c Caller, id authority.RegoVersionID) (authority.RegoVersion, error) {
-	op := operation{name: "read_rego_version", right: observe}
+	op := allowed("get_rego_version")
 	return read(ctx, s, c, op, func(ctx context.Context, tx *postgres.Tx) (authority.RegoVersion, error) {
 		v, err := tx.RegoVersion(ctx, id)
 		return v, orNotFound("Rego version", err)
@@ -156,7 +163,7 @@ func (s *Service) RegoVersion(ctx context.Context, c Caller, id authority.RegoVe
 
 // ActivateRego makes a version, older ones included, the one that gateways evaluate.
 func (s *Service) ActivateRego(ctx context.Context, c Caller, id authority.RegoVersionID) (Written[authority.RegoVersion], error) {
-	op := operation{name: "activate_rego", right: administer}
+	op := allowed("activate_rego")
 	return write(ctx, s, c, op, func(ctx context.Context, tx *postgres.Tx, ch *change) (authority.RegoVersion, error) {
 		v, err := tx.RegoVersion(ctx, id)
 		if err != nil {

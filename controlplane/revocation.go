@@ -51,7 +51,7 @@ func (s *Service) RevokeMandate(ctx context.Context, c Caller, id authority.Mand
 	if wait < 0 || wait > MaxRevocationWait {
 		return Written[Receipt]{}, authority.Invalid("wait", "is 0 to %d seconds", int(MaxRevocationWait/time.Second))
 	}
-	op := operation{name: "revoke_mandate", right: takePart}
+	op := allowed("revoke_mandate")
 	written, err := write(ctx, s, c, op, func(ctx context.Context, tx *postgres.Tx, ch *change) (Receipt, error) {
 		return revoke(ctx, tx, ch, id)
 	})

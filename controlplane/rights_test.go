@@ -264,23 +264,23 @@ func TestACredentialOpensWhatItIsForOrNothing(t *testing.T) {
 	wantError(t, drop(w.IssueToken(ctx, w.as(access.AccessToken))), authority.CodeForbidden, "")
 	secret := agentKey.APIKey
 	flipped := secret[:len(secret)-2] + map[bool]string{true: "b", false: "a"}[secret[len(secret)-2] == 'a'] + secret[len(secret)-1:]
-	other := strings.Replace(secret, "ck_agent_", "ck_owner_", 1)
+	other := strings.Replace(secret, "ck_agent_", "ck_member_", 1)
 	parts := strings.Split(access.AccessToken, ".")
 	for name, bearer := range map[string]string{
 		"nothing": "", "a word": "x", "the prefix of a key": "ck_agent_", "another secret": flipped, "another kind": other,
 		"a token without signature": parts[0] + "." + parts[1] + ".", "a token's claims with another signature": parts[0] + "." + parts[1] + "." + parts[0],
 		"SQL": "' OR 1=1 --", "a setup key that is not": setupKey + "x", "a megabyte of dots": strings.Repeat(".", 1<<20),
 	} {
-		_, err := w.Authenticate(ctx, bearer)
+		_, err := w.Authenticate(ctx, controlplane.Credential{Bearer: bearer})
 		t.Log(name)
 		wantError(t, err, authority.CodeUnauthenticated, "")
 	}
-	eventually(t, "the key expires", func() bool { _, err := w.Authenticate(ctx, agentKey.APIKey); return err != nil })
+	eventually(t, "the key expires", func() bool { _, err := w.Authenticate(ctx, controlplane.Credential{Bearer: agentKey.APIKey}); return err != nil })
 
 	live := must(w.CreateKey(ctx, owner, controlplane.NewKey{Kind: authority.KeyAgent, Name: "k", PrincipalID: asAgent.Principal().ID}))(t).Value
 	asLive := w.as(live.APIKey)
 	must(w.RevokeKey(ctx, owner, live.ID))(t)
-	_, err := w.Authenticate(ctx, live.APIKey)
+	_, err := w.Authenticate(ctx, controlplane.Credential{Bearer: live.APIKey})
 	wantError(t, err, authority.CodeUnauthenticated, "")
 	wantError(t, drop(w.RequestMandate(ctx, asLive, request(owner.Principal().ID, asLive.Principal().ID))), authority.CodeUnauthenticated, "")
 

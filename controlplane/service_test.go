@@ -105,7 +105,7 @@ func TestTheSameRevisionIsTheSameBundleHoweverMuchLaterItIsSealed(t *testing.T) 
 	now := must(w.Snapshot(t.Context(), w.as(key.APIKey)))(t)
 
 	later := serviceAt(t, w.appURL, func() time.Time { return time.Now().Add(72 * time.Hour) })
-	caller := must(later.Authenticate(t.Context(), key.APIKey))(t)
+	caller := must(later.Authenticate(t.Context(), controlplane.Credential{Bearer: key.APIKey}))(t)
 	then := must(later.Snapshot(t.Context(), caller))(t)
 	if now.Revision != then.Revision || !bytes.Equal(now.Sealed.Digest(), then.Sealed.Digest()) {
 		t.Error("after the mandate's end the same revision has another content, which gateways refuse")

@@ -25,7 +25,7 @@ func (s *Service) Snapshot(ctx context.Context, c Caller) (Bundle, error) {
 		state bundle.Snapshot
 		keys  workspaceKeys
 	)
-	_, err := read(ctx, s, c, operation{name: "snapshot", right: enforce}, func(ctx context.Context, tx *postgres.Tx) (struct{}, error) {
+	_, err := read(ctx, s, c, allowed("snapshot"), func(ctx context.Context, tx *postgres.Tx) (struct{}, error) {
 		var err error
 		if keys, err = s.openKeys(ctx, tx, c.workspace); err != nil {
 			return struct{}{}, err

@@ -64,7 +64,7 @@ func (j *judgement) deny(reason authority.Reason, message string) {
 //
 // An agent presents its mandates itself. A service says who presented one to it. The issuer and an owner inquire.
 func (s *Service) ValidateMandate(ctx context.Context, c Caller, v Validation) (ValidationAnswer, error) {
-	op := operation{name: "validate_mandate", right: takePart}.quietly()
+	op := allowed("validate_mandate").quietly()
 	resource, err := authority.ParseResource(v.RequestedResource)
 	if err != nil {
 		return ValidationAnswer{}, authority.Within("requested_resource", err)
@@ -137,7 +137,7 @@ func (s *Service) present(ctx context.Context, tx *postgres.Tx, c Caller, v Vali
 		j.inquiry.Presenter = presenter
 	case v.PresenterID != "":
 		j.inquiry.Presenter = v.PresenterID
-	case c.owns(), m.IssuerID == c.principal.ID:
+	case c.isMember(), m.IssuerID == c.principal.ID:
 		j.marked = true
 		j.inquiry.Presenter = m.SubjectID
 	default:
@@ -230,7 +230,7 @@ func (j *judgement) answer(c Caller) ValidationAnswer {
 		Decision: DecisionDenied, MandateID: j.inquiry.Mandate, DecisionID: authority.NewID[authority.DecisionID](),
 		Inquiry: j.marked, PolicyCode: j.code,
 	}
-	if c.owns() || j.finding.Facts.Presenter {
+	if c.isMember() || j.finding.Facts.Presenter {
 		a.SubjectID = j.inquiry.Presenter
 		if len(j.finding.Chain) > 0 {
 			a.SubjectID = j.finding.Chain[0].SubjectID

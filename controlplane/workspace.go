@@ -33,7 +33,7 @@ const ownerName = "owner"
 
 // CreateWorkspace makes a workspace with its keys, its owner and the ready destinations, for the deployment's setup key.
 func (s *Service) CreateWorkspace(ctx context.Context, c Caller, n NewWorkspace) (Written[CreatedWorkspace], error) {
-	op := operation{name: "create_workspace", right: setUp}
+	op := allowed("create_workspace")
 	none := Written[CreatedWorkspace]{}
 	if err := c.may(op); err != nil {
 		return none, err
@@ -83,7 +83,7 @@ type founder struct {
 }
 
 func newFounder(w authority.Workspace, at time.Time) (founder, error) {
-	secret, err := token.NewAPIKey(authority.KeyOwner, "")
+	secret, err := token.NewAPIKey(authority.KeyMember, "")
 	if err != nil {
 		return founder{}, fmt.Errorf("make owner key: %w", err)
 	}
@@ -92,7 +92,7 @@ func newFounder(w authority.Workspace, at time.Time) (founder, error) {
 		Role: authority.RoleOwner, Metadata: map[string]string{}, CreatedAt: at,
 	}
 	key := authority.Key{
-		ID: secret.ID, WorkspaceID: w.ID, Kind: authority.KeyOwner, Name: ownerName, PrincipalID: owner.ID, CreatedAt: at,
+		ID: secret.ID, WorkspaceID: w.ID, Kind: authority.KeyMember, Name: ownerName, PrincipalID: owner.ID, CreatedAt: at,
 	}
 	return founder{owner, key, secret}, nil
 }
@@ -112,11 +112,16 @@ func (s *Service) found(ctx context.Context, tx *postgres.Tx, ch *change, w auth
 		return err
 	}
 	ch.tell(registered(f.owner))
+	member := memberOf(f.owner)
+	member.PersonID = ch.caller.person
+	if _, err := ch.admit(ctx, tx, member); err != nil {
+		return err
+	}
 	hash := f.secret.Hash()
 	if err := tx.InsertKey(ctx, f.key, hash[:]); err != nil {
 		return err
 	}
-	ch.tell(keyCreated(f.key))
+	ch.tell(keyEvent(authority.EventKeyCreated, nil, &f.key))
 	for _, d := range authority.ReadyDestinations() {
 		d.ID, d.WorkspaceID, d.CreatedAt = authority.NewID[authority.DestinationID](), w.ID, ch.at
 		d = storable(d.WithDefaults(), nil)
@@ -170,7 +175,7 @@ func (s *Service) Workspaces(ctx context.Context, c Caller) ([]authority.Workspa
 		all, err := s.store.LookUpWorkspaces(ctx)
 		return all, s.tell(ctx, err)
 	}
-	return read(ctx, s, c, operation{name: "list_workspaces", right: observe}, func(ctx context.Context, tx *postgres.Tx) ([]authority.Workspace, error) {
+	return read(ctx, s, c, allowed("list_workspaces"), func(ctx context.Context, tx *postgres.Tx) ([]authority.Workspace, error) {
 		w, err := tx.Workspace(ctx)
 		return []authority.Workspace{w}, err
 	})
@@ -192,7 +197,7 @@ func (s *Service) Workspace(ctx context.Context, c Caller, slug string) (authori
 
 // Revision is the workspace's present revision.
 func (s *Service) Revision(ctx context.Context, c Caller) (uint64, error) {
-	return read(ctx, s, c, operation{name: "read_revision", right: observe}, func(ctx context.Context, tx *postgres.Tx) (uint64, error) {
+	return read(ctx, s, c, allowed("read_revision"), func(ctx context.Context, tx *postgres.Tx) (uint64, error) {
 		w, err := tx.Workspace(ctx)
 		return w.Revision, err
 	})

@@ -60,7 +60,7 @@ func serviceAt(t *testing.T, appURL string, now func() time.Time) *controlplane.
 
 func (w *world) as(bearer string) controlplane.Caller {
 	w.t.Helper()
-	return must(w.Authenticate(w.t.Context(), bearer))(w.t)
+	return must(w.Authenticate(w.t.Context(), controlplane.Credential{Bearer: bearer}))(w.t)
 }
 
 func (w *world) workspace(slug string) (controlplane.CreatedWorkspace, controlplane.Caller) {

@@ -191,10 +191,10 @@ func TestWithoutADatabaseEverythingIsUnavailable(t *testing.T) {
 	lost := newService(t, away.String())
 	for name, err := range map[string]error{
 		"ping":         lost.Ping(t.Context()),
-		"authenticate": drop(lost.Authenticate(t.Context(), must(w.CreateKey(t.Context(), w.owner, controlplane.NewKey{Kind: authority.KeyGateway, Name: "g"}))(t).Value.APIKey)),
+		"authenticate": drop(lost.Authenticate(t.Context(), controlplane.Credential{Bearer: must(w.CreateKey(t.Context(), w.owner, controlplane.NewKey{Kind: authority.KeyGateway, Name: "g"}))(t).Value.APIKey})),
 		"read":         drop(lost.Revision(t.Context(), w.owner)),
 		"write":        drop(lost.RegisterPrincipal(t.Context(), w.owner, controlplane.NewPrincipal{Name: "x", Type: authority.User})),
-		"list":         drop(lost.Workspaces(t.Context(), must(lost.Authenticate(t.Context(), setupKey))(t))),
+		"list":         drop(lost.Workspaces(t.Context(), must(lost.Authenticate(t.Context(), controlplane.Credential{Bearer: setupKey}))(t))),
 	} {
 		t.Log(name)
 		wantError(t, err, authority.CodeUnavailable, "")

@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"github.com/caracal-gateway/caracal/authority"
+	"github.com/caracal-gateway/caracal/envoy"
 	"github.com/caracal-gateway/caracal/extauthz"
 	"github.com/caracal-gateway/caracal/token"
 )
@@ -136,11 +137,14 @@ func (l *local) validate(w http.ResponseWriter, r *http.Request) {
 	if !strings.EqualFold(scheme, "Bearer") {
 		bearer = ""
 	}
-	if key, err := token.ParseAPIKey(bearer); err == nil && key.Kind != authority.KeyAgent {
+	if key, err := token.ParseAPIKey(bearer); err == nil && !key.Kind.IsOwn() {
 		l.forward.ServeHTTP(w, r)
 		return
 	}
-	caller, err := l.service.Identify(bearer)
+	shown := authority.Thumbprint(r.Header.Get(envoy.CertificateHeader))
+	caller, err := l.service.Identify(extauthz.Credential{
+		Bearer: bearer, Certificate: shown, Holder: authority.PrincipalID(r.Header.Get(envoy.HolderHeader)),
+	})
 	if err != nil {
 		refuse(w, err)
 		return
@@ -156,6 +160,7 @@ func (l *local) validate(w http.ResponseWriter, r *http.Request) {
 		problem(w, http.StatusBadRequest, string(authority.CodeInvalid), "the body is not a validation: "+err.Error())
 		return
 	}
+	asked.Certificate = shown
 	answer, err := l.service.Validate(r.Context(), caller, asked)
 	if err != nil {
 		refuse(w, err)

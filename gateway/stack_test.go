@@ -67,8 +67,8 @@ func newStack(t *testing.T) *stack {
 	showIfFailed(t, "control plane", s.log)
 	s.serveUpstream()
 	s.serveControlPlane()
-	made := must(s.CreateWorkspace(t.Context(), must(s.Authenticate(t.Context(), setupKey))(t), controlplane.NewWorkspace{Name: team, Slug: team}))(t).Value
-	s.ownerKey, s.owner = made.APIKey, must(s.Authenticate(t.Context(), made.APIKey))(t)
+	made := must(s.CreateWorkspace(t.Context(), must(s.Authenticate(t.Context(), controlplane.Credential{Bearer: setupKey}))(t), controlplane.NewWorkspace{Name: team, Slug: team}))(t).Value
+	s.ownerKey, s.owner = made.APIKey, must(s.Authenticate(t.Context(), controlplane.Credential{Bearer: made.APIKey}))(t)
 	agent := must(s.RegisterPrincipal(t.Context(), s.owner, controlplane.NewPrincipal{Name: "agent", Type: authority.Agent}))(t).Value
 	s.agent, s.agentKey = agent.ID, agent.APIKey
 	must(s.CreatePolicy(t.Context(), s.owner, controlplane.NewPolicy{
@@ -105,7 +105,7 @@ func (s *stack) serveControlPlane() {
 	if err != nil {
 		s.t.Fatal(err)
 	}
-	rest := must(api.New(api.Config{Service: s.Service, Log: log, Now: time.Now}))(s.t)
+	rest := must(api.New(api.Config{Service: s.Service, Log: log}))(s.t)
 	listener := must(net.Listen("tcp", "127.0.0.1:0"))(s.t)
 	s.url = "http://" + listener.Addr().String()
 	s.until(func(ctx context.Context) error {

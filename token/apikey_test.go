@@ -29,10 +29,10 @@ func newAPIKey(t *testing.T, kind authority.KeyKind) token.APIKey {
 	return key
 }
 
-var kinds = []authority.KeyKind{authority.KeyOwner, authority.KeyAgent, authority.KeyGateway}
+var kinds = []authority.KeyKind{authority.KeyMember, authority.KeyAgent, authority.KeyService, authority.KeyGateway, authority.KeyOwner}
 
 func TestAnAPIKeyReadsBackAsItWasTold(t *testing.T) {
-	scanner := regexp.MustCompile(`^ck_(owner|agent|gateway)_[a-z2-7]{26}_[a-z2-7]{52}(_[a-z2-7]{52})?$`)
+	scanner := regexp.MustCompile(`^ck_(member|agent|service|gateway|owner)_[a-z2-7]{26}_[a-z2-7]{52}(_[a-z2-7]{52})?$`)
 	for _, kind := range kinds {
 		t.Run(string(kind), func(t *testing.T) {
 			key := newAPIKey(t, kind)
@@ -67,14 +67,14 @@ func TestAnAPIKeyMatchesNoOtherHash(t *testing.T) {
 }
 
 func TestWhatIsNoAPIKey(t *testing.T) {
-	owner, gateway := newAPIKey(t, authority.KeyOwner).Reveal(), newAPIKey(t, authority.KeyGateway).Reveal()
+	owner, gateway := newAPIKey(t, authority.KeyMember).Reveal(), newAPIKey(t, authority.KeyGateway).Reveal()
 	fingerprint := gateway[strings.LastIndex(gateway, "_"):]
 	for name, text := range map[string]string{
 		"nothing":                             "",
 		"underscores":                         "ck____",
 		"a JWT":                               "eyJhbGciOiJFZERTQSJ9.e30.AAAA",
 		"another prefix":                      "sk" + owner[2:],
-		"another kind":                        strings.Replace(owner, "owner", "root", 1),
+		"another kind":                        strings.Replace(owner, "member", "root", 1),
 		"upper case":                          strings.ToUpper(owner),
 		"a space after":                       owner + " ",
 		"a line break after":                  owner + "\n",
@@ -82,7 +82,7 @@ func TestWhatIsNoAPIKey(t *testing.T) {
 		"a short secret":                      owner[:len(owner)-1],
 		"a long secret":                       owner + "a",
 		"the secret's other spelling":         owner[:len(owner)-1] + "b",
-		"a short id":                          strings.Replace(owner, "ck_owner_", "ck_owner_a", 1),
+		"a short id":                          strings.Replace(owner, "ck_member_", "ck_member_a", 1),
 		"an empty fingerprint":                owner + "_",
 		"a fingerprint where none belongs":    owner + fingerprint,
 		"a gateway's without its fingerprint": strings.TrimSuffix(gateway, fingerprint),
@@ -110,7 +110,7 @@ func TestAnAPIKeyIsNotMadeFor(t *testing.T) {
 	}{
 		"an unknown kind":          {"admin", ""},
 		"a gateway without a root": {authority.KeyGateway, ""},
-		"an owner with a root":     {authority.KeyOwner, root},
+		"an owner with a root":     {authority.KeyMember, root},
 		"an agent with a root":     {authority.KeyAgent, root},
 	} {
 		if key, err := token.NewAPIKey(test.kind, test.root); err == nil {
@@ -172,7 +172,7 @@ func TestCredentialsOfOursAreRecognised(t *testing.T) {
 		value string
 		want  bool
 	}{
-		"an owner's key":                        {newAPIKey(t, authority.KeyOwner).Reveal(), true},
+		"an owner's key":                        {newAPIKey(t, authority.KeyMember).Reveal(), true},
 		"an agent's key":                        {agent, true},
 		"a gateway's key":                       {newAPIKey(t, authority.KeyGateway).Reveal(), true},
 		"a key behind a scheme":                 {"Bearer " + agent, true},

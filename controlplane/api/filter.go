@@ -32,7 +32,7 @@ func mandateFilter(q *query) controlplane.MandateFilter {
 
 func keyFilter(q *query) controlplane.KeyFilter {
 	return controlplane.KeyFilter{
-		Kind:        authority.KeyKind(q.choice("kind", "owner", "agent", "gateway")),
+		Kind:        authority.KeyKind(q.choice("kind", "member", "agent", "service", "gateway")),
 		PrincipalID: id(q, "principal_id", authority.ParseID[authority.PrincipalID]),
 	}
 }

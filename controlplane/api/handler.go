@@ -6,6 +6,7 @@ package api
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/rand"
 	"encoding/json"
@@ -15,9 +16,11 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/netip"
 	"path"
 	"regexp"
 	"runtime/debug"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -38,15 +41,20 @@ const (
 type Config struct {
 	Service *controlplane.Service
 	Log     *slog.Logger
-	// Now is the clock that attempts with bad keys are counted by.
-	Now func() time.Time
+	// RequestsPerSecond is how many requests one caller may send over time; DefaultRequestsPerSecond unless told.
+	RequestsPerSecond int
+	// TrustedProxies are the networks of proxies that say in X-Forwarded-For where a request comes from.
+	TrustedProxies []netip.Prefix
+	// Document is the OpenAPI description as JSON that the handler follows and serves; Document() unless told.
+	Document []byte
 }
 
 // Handler answers the control plane's REST requests.
 type Handler struct {
 	service  *controlplane.Service
+	trusted  []netip.Prefix
 	log      *slog.Logger
-	attempts *attempts
+	limits   *limits
 	running  running
 	document []byte // the OpenAPI document as JSON
 	mux      *http.ServeMux
@@ -54,19 +62,31 @@ type Handler struct {
 
 // New makes the handler of a service.
 func New(cfg Config) (*Handler, error) {
-	document, err := Document()
+	document := cfg.Document
+	if document == nil {
+		var err error
+		if document, err = Document(); err != nil {
+			return nil, err
+		}
+	}
+	conventions, err := readConventions(document)
+	if err != nil {
+		return nil, err
+	}
+	limits, err := newLimits(cfg.Service.Replica(), cmp.Or(cfg.RequestsPerSecond, DefaultRequestsPerSecond))
 	if err != nil {
 		return nil, err
 	}
 	h := &Handler{
-		service: cfg.Service, log: cfg.Log, document: document,
-		attempts: &attempts{now: cfg.Now}, mux: http.NewServeMux(),
+		service: cfg.Service, trusted: cfg.TrustedProxies, log: cfg.Log, document: document,
+		limits: limits, mux: http.NewServeMux(),
 	}
 	byPath := map[string]map[string]route{}
 	for _, r := range h.routes() {
 		if byPath[r.path] == nil {
 			byPath[r.path] = map[string]route{}
 		}
+		r.convention = conventions[r.method+" "+r.path]
 		byPath[r.path][r.method] = r
 	}
 	for path, methods := range byPath {
@@ -82,7 +102,10 @@ type exchange struct {
 	r      *http.Request
 	id     string
 	caller controlplane.Caller
-	body   []byte
+	// service moves the caller into the workspace that the request is about; entered is the slug of one that it names.
+	service *controlplane.Service
+	entered string
+	body    []byte
 }
 
 func (x *exchange) ctx() context.Context { return x.r.Context() }
@@ -112,6 +135,10 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	header.Set("X-Frame-Options", "DENY")
 	header.Set("Referrer-Policy", "no-referrer")
 	header.Set("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'")
+	header.Set("Cross-Origin-Resource-Policy", "same-origin")
+	if r.TLS != nil {
+		header.Set("Strict-Transport-Security", "max-age=31536000")
+	}
 	// The mux would answer a path that is not in its shortest form with a redirect of its own.
 	if path.Clean(r.URL.Path) != r.URL.Path {
 		h.absent(w, r)
@@ -137,6 +164,10 @@ func (h *Handler) methods(byMethod map[string]route) http.HandlerFunc {
 			allowed = append(allowed, m)
 		}
 	}
+	if slices.Contains(allowed, http.MethodGet) {
+		allowed = append(allowed, http.MethodHead)
+	}
+	allowed = append(allowed, http.MethodOptions)
 	return func(w http.ResponseWriter, r *http.Request) {
 		method := r.Method
 		if method == http.MethodHead {
@@ -145,6 +176,10 @@ func (h *Handler) methods(byMethod map[string]route) http.HandlerFunc {
 		matched, ok := byMethod[method]
 		if !ok {
 			w.Header().Set("Allow", strings.Join(allowed, ", "))
+			if method == http.MethodOptions {
+				w.WriteHeader(http.StatusNoContent)
+				return
+			}
 			h.fail(begin(w, r), errMethod)
 			return
 		}
@@ -163,6 +198,14 @@ func (h *Handler) serve(x *exchange, matched route) {
 			h.fail(x, fmt.Errorf("panic: %v\n%s", p, debug.Stack()))
 		}
 	}()
+	answered := &observed{ResponseWriter: x.w}
+	x.w = answered
+	defer func(began time.Time) { h.logged(x, matched.path, answered.status, began) }(time.Now())
+	matched.announce(x.w.Header())
+	if !matched.acceptable(x.r) {
+		h.fail(x, errAccept)
+		return
+	}
 	ctx, cancel := context.WithTimeout(x.ctx(), requestTimeout+matched.wait)
 	defer cancel()
 	x.r = x.r.WithContext(ctx)
@@ -172,6 +215,10 @@ func (h *Handler) serve(x *exchange, matched route) {
 	}
 	if !matched.open {
 		if err := h.identify(x, bearer(x.r)); err != nil {
+			h.fail(x, err)
+			return
+		}
+		if err := h.limits.admit(x.ctx(), x.caller); err != nil {
 			h.fail(x, err)
 			return
 		}
@@ -213,16 +260,17 @@ func (x *exchange) read(wait time.Duration) error {
 
 // identify makes the bearer of a credential the caller, and marks what it writes with its Idempotency-Key.
 func (h *Handler) identify(x *exchange, credential string) error {
-	caller, err := h.service.Authenticate(x.ctx(), credential)
+	caller, err := h.service.Authenticate(x.ctx(), controlplane.Credential{Bearer: credential, Address: client(x.r, h.trusted)})
 	var told *authority.Error
 	if errors.As(err, &told) && told.Code == authority.CodeUnauthenticated && credential != "" {
-		if h.attempts.exceeded(address(x.r)) {
-			return errAttempts
+		if err := h.limits.failed(x.ctx(), client(x.r, h.trusted), credential); err != nil {
+			return err
 		}
 	}
 	if err != nil {
 		return err
 	}
+	x.service = h.service
 	x.caller, err = once(x, caller)
 	return err
 }

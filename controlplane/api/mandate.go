@@ -46,6 +46,9 @@ func (h *Handler) validate(x *exchange) (*reply, error) {
 	if err := x.decode(&in); err != nil {
 		return nil, err
 	}
+	if err := x.enterHolding(string(in.MandateID)); err != nil {
+		return nil, err
+	}
 	answer, err := h.service.ValidateMandate(x.ctx(), x.caller, in)
 	if err != nil {
 		return nil, err

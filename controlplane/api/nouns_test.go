@@ -56,7 +56,7 @@ func TestPolicies(t *testing.T) {
 	m.own("PATCH", path, map[string]any{"max_validity_seconds": 0}).refused(400, "invalid_request", "max_validity_seconds", "")
 	m.own("POST", m.at("mandates"), m.mandateRequest()).refused(422, "refused", "", "no_policy_covers")
 	second := into[controlplane.RegisteredPrincipal](m.own("POST", m.at("principals"), map[string]any{"name": "second owner", "principal_type": "user", "role": "owner"}).ok(201))
-	key := into[controlplane.CreatedKey](m.own("POST", m.at("keys"), map[string]any{"kind": "owner", "name": "second", "principal_id": second.ID}).ok(201)).APIKey
+	key := into[controlplane.CreatedKey](m.own("POST", m.at("keys"), map[string]any{"kind": "member", "name": "second", "principal_id": second.ID}).ok(201)).APIKey
 	if p := into[authority.Policy](m.call(t, key, "POST", path+"/join", nil).ok(200)); len(p.Grantors) != 2 || p.Grantors[1] != second.ID {
 		t.Errorf("the grantors are %v", p.Grantors)
 	}
@@ -122,7 +122,7 @@ func TestMandatesThatAreRefused(t *testing.T) {
 func TestARevocationWaitsForTheGateways(t *testing.T) {
 	m := newWorld(t).newTeam(t, "my-team")
 	mandate := m.issue()
-	caller, err := m.world.service.Authenticate(t.Context(), m.gatewayKey)
+	caller, err := m.world.service.Authenticate(t.Context(), controlplane.Credential{Bearer: m.gatewayKey})
 	if err != nil {
 		t.Fatal(err)
 	}

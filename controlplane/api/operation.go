@@ -68,7 +68,7 @@ func create[In, Out any](method func(context.Context, controlplane.Caller, In) (
 			return nil, err
 		}
 		if place.WorkspaceSlug != "" {
-			if err := x.caller.Within(place.WorkspaceSlug); err != nil {
+			if err := x.enter(place.WorkspaceSlug); err != nil {
 				return nil, err
 			}
 		}
@@ -133,7 +133,8 @@ func written[Out any](status int) func(controlplane.Written[Out], error) (*reply
 	}
 }
 
-// named is the id in the path. One that cannot be a name at all is answered like one that names nothing.
+// named is the id in the path, in whose workspace the caller then is. One that cannot be a name at all is answered like
+// one that names nothing.
 func named[ID ~string](x *exchange) (ID, error) {
 	if err := readQuery(x.r.URL.RawQuery).end(); err != nil {
 		return "", err
@@ -142,24 +143,47 @@ func named[ID ~string](x *exchange) (ID, error) {
 	if !oneLine(id) {
 		return "", authority.NotFound("path")
 	}
-	return ID(id), nil
+	return ID(id), x.enterHolding(id)
 }
 
-// within checks that each place that names a workspace names the caller's, and that the query is read to its end.
+// within moves the caller into the workspace that the path or the query names, and checks that the query is read to its
+// end.
 func (x *exchange) within(q *query) error {
 	slug := q.text("workspace_slug")
 	if err := q.end(); err != nil {
 		return err
 	}
 	if slug != "" {
-		if err := x.caller.Within(slug); err != nil {
+		if err := x.enter(slug); err != nil {
 			return err
 		}
 	}
 	if strings.Contains(x.r.Pattern, "{workspace}") {
-		return x.caller.Within(x.r.PathValue("workspace"))
+		return x.enter(x.r.PathValue("workspace"))
 	}
 	return nil
+}
+
+// enter moves the caller into a workspace. A request that names two is about none.
+func (x *exchange) enter(slug string) error {
+	if x.entered != "" && x.entered != slug {
+		return authority.NotFound("workspace")
+	}
+	caller, err := x.service.Enter(x.ctx(), x.caller, slug)
+	if err != nil {
+		return err
+	}
+	x.caller, x.entered = caller, slug
+	return nil
+}
+
+// enterHolding moves the caller into that of its workspaces which holds what an id names.
+func (x *exchange) enterHolding(id string) error {
+	caller, err := x.service.EnterHolding(x.ctx(), x.caller, id)
+	if err == nil {
+		x.caller = caller
+	}
+	return err
 }
 
 // once marks what the caller writes with the Idempotency-Key of its request.

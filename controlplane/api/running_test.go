@@ -11,7 +11,7 @@ import (
 
 func TestACallerWithManyRequestsUnderWayWaitsAndNobodyElseDoes(t *testing.T) {
 	m := newWorld(t).newTeam(t, "my-team")
-	gateway, err := m.world.service.Authenticate(t.Context(), m.gatewayKey)
+	gateway, err := m.world.service.Authenticate(t.Context(), controlplane.Credential{Bearer: m.gatewayKey})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -2,6 +2,7 @@ package postgres
 
 import (
 	"context"
+	"net/netip"
 	"time"
 
 	"github.com/caracal-gateway/caracal/authority"
@@ -12,6 +13,7 @@ import (
 func (t *Tx) InsertKey(ctx context.Context, k authority.Key, hash []byte) error {
 	err := t.q.InsertKey(ctx, query.InsertKeyParams{
 		ID: k.ID, WorkspaceID: k.WorkspaceID, Kind: k.Kind, Name: k.Name, PrincipalID: k.PrincipalID,
+		Role: k.Role, Workspaces: append([]string{}, k.Workspaces...), AllowedNetworks: append([]netip.Prefix{}, k.AllowedNetworks...),
 		CreatedAt: k.CreatedAt, ExpiresAt: k.ExpiresAt, RevokedAt: k.RevokedAt, Hash: hash,
 	})
 	return translate("insert key", err)
@@ -23,22 +25,36 @@ func (t *Tx) Key(ctx context.Context, id authority.KeyID) (authority.Key, error)
 	return authority.Key(row), translate("read key", err)
 }
 
+// KeyState says whether a key opens anything.
+type KeyState string
+
+// The states of keys.
+const (
+	KeyActive  KeyState = "active"
+	KeyExpired KeyState = "expired"
+	KeyRevoked KeyState = "revoked"
+)
+
 // KeyFilter narrows Keys; a zero field does not.
 type KeyFilter struct {
+	NamePrefix  string
 	Kind        authority.KeyKind
 	PrincipalID authority.PrincipalID
+	State       KeyState
+	Created     Created
 }
 
-// Keys lists API keys.
-func (t *Tx) Keys(ctx context.Context, f KeyFilter, p Page) ([]authority.Key, error) {
-	rows, err := t.q.Keys(ctx, query.KeysParams{
-		WorkspaceID: t.workspace, WithKind: string(f.Kind), WithPrincipal: string(f.PrincipalID),
-		AfterID: p.AfterID, AfterTime: p.AfterTime, Size: p.Size,
-	})
-	list := make([]authority.Key, len(rows))
-	for i, row := range rows {
-		list[i] = authority.Key(row)
-	}
+// Keys lists API keys as of an instant, by creation or by name.
+func (t *Tx) Keys(ctx context.Context, f KeyFilter, at time.Time, p Page) ([]authority.Key, error) {
+	s := t.from("id, workspace_id, kind, name, principal_id, role, workspaces, allowed_networks, created_at, expires_at, "+
+		"revoked_at, last_used_at", "api_keys").
+		where(f.Kind != "", "kind = ?", string(f.Kind)).
+		where(f.PrincipalID != "", "principal_id = ?", string(f.PrincipalID)).
+		where(f.State == KeyActive, "revoked_at IS NULL AND (expires_at IS NULL OR expires_at > ?)", at).
+		where(f.State == KeyExpired, "revoked_at IS NULL AND expires_at <= ?", at).
+		where(f.State == KeyRevoked, "(revoked_at IS NOT NULL) = ?", true).
+		named(f.NamePrefix).created(f.Created).page(p)
+	list, err := collect[authority.Key](ctx, t, s)
 	return list, translate("list keys", err)
 }
 
@@ -48,10 +64,28 @@ func (t *Tx) RevokeKey(ctx context.Context, id authority.KeyID, at time.Time) er
 	return translate("revoke key", err)
 }
 
-// CountOtherOwnerKeys counts the owners' keys that hold at an instant, but for one.
-func (t *Tx) CountOtherOwnerKeys(ctx context.Context, but authority.KeyID, at time.Time) (int, error) {
-	n, err := t.q.CountOtherOwnerKeys(ctx, query.CountOtherOwnerKeysParams{WorkspaceID: t.workspace, ID: but, At: at})
-	return int(n), translate("count keys", err)
+// EndKey makes an API key expire at an instant.
+func (t *Tx) EndKey(ctx context.Context, id authority.KeyID, at time.Time) error {
+	err := t.q.EndKey(ctx, query.EndKeyParams{WorkspaceID: t.workspace, ID: id, ExpiresAt: at})
+	return translate("end key", err)
+}
+
+// RevokeKeysOf ends every API key of a principal, and names those that it ended.
+func (t *Tx) RevokeKeysOf(ctx context.Context, id authority.PrincipalID, at time.Time) ([]authority.KeyID, error) {
+	ended, err := t.q.RevokeKeysOf(ctx, query.RevokeKeysOfParams{WorkspaceID: t.workspace, PrincipalID: id, RevokedAt: at})
+	return ended, translate("revoke keys", err)
+}
+
+// WaysIn counts by how many ways owners can come in: those that hold, and those among them that no time ends.
+type WaysIn struct {
+	Live    int64
+	Lasting int64
+}
+
+// OwnersWaysIn counts the ways in of active owners at an instant.
+func (t *Tx) OwnersWaysIn(ctx context.Context, at time.Time) (WaysIn, error) {
+	row, err := t.q.OwnersWaysIn(ctx, query.OwnersWaysInParams{WorkspaceID: t.workspace, At: at})
+	return WaysIn(row), translate("count owners' ways in", err)
 }
 
 // AgentKey is what proves an agent's or service's API key.
@@ -60,6 +94,8 @@ type AgentKey struct {
 	PrincipalID authority.PrincipalID
 	Hash        []byte
 	ExpiresAt   *time.Time
+	// AllowedNetworks are where the key may be used from; empty means anywhere.
+	AllowedNetworks []netip.Prefix
 }
 
 // LiveAgentKeys reads the agents' keys that hold at an instant.

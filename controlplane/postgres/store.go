@@ -8,6 +8,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/netip"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -137,31 +138,59 @@ func (s *Store) Ping(ctx context.Context) error {
 	return nil
 }
 
-// KeyProof is what the bearer of an API key has to prove, and for which workspace.
+// KeyProof is what the bearer of an API key has to prove, for which workspace and within which terms, and how the
+// holder of the key stands there.
 type KeyProof struct {
-	WorkspaceID authority.WorkspaceID
-	Kind        authority.KeyKind
-	PrincipalID authority.PrincipalID
-	Hash        []byte
-	ExpiresAt   *time.Time
-	RevokedAt   *time.Time
+	WorkspaceID     authority.WorkspaceID
+	Kind            authority.KeyKind
+	PrincipalID     authority.PrincipalID
+	Hash            []byte
+	ExpiresAt       *time.Time
+	RevokedAt       *time.Time
+	Role            authority.Role
+	Workspaces      []authority.WorkspaceID // beyond its own
+	AllowedNetworks []netip.Prefix
+	PersonID        authority.PersonID // empty where the holder is no member
+	HolderRole      authority.Role
+	HolderSuspended bool
 }
+
+const lookUpKey = `SELECT workspace_id, kind, principal_id, hash, expires_at, revoked_at, role, workspaces, allowed_networks,
+	person_id, holder_role, holder_suspended FROM look_up_key($1)`
 
 // LookUpKey finds an API key in whichever workspace it is.
 func (s *Store) LookUpKey(ctx context.Context, id authority.KeyID) (KeyProof, error) {
 	var k KeyProof
 	err := s.look(ctx, func(conn *pgxpool.Conn) error {
-		return conn.QueryRow(ctx, "SELECT workspace_id, kind, principal_id, hash, expires_at, revoked_at FROM look_up_key($1)", id).
-			Scan(&k.WorkspaceID, &k.Kind, &k.PrincipalID, &k.Hash, &k.ExpiresAt, &k.RevokedAt)
+		var err error
+		k, err = readProof(ctx, conn, id)
+		return err
 	})
 	return k, translate("look up key", err)
+}
+
+// LookUpKey finds an API key in whichever workspace it is, as of the transaction.
+func (t *Tx) LookUpKey(ctx context.Context, id authority.KeyID) (KeyProof, error) {
+	k, err := readProof(ctx, t.tx, id)
+	return k, translate("look up key", err)
+}
+
+func readProof(ctx context.Context, in interface {
+	Query(context.Context, string, ...any) (pgx.Rows, error)
+}, id authority.KeyID) (KeyProof, error) {
+	rows, err := in.Query(ctx, lookUpKey, id)
+	if err != nil {
+		return KeyProof{}, err
+	}
+	return pgx.CollectExactlyOneRow(rows, pgx.RowToStructByPos[KeyProof])
 }
 
 // LookUpWorkspaces lists every workspace of the deployment.
 func (s *Store) LookUpWorkspaces(ctx context.Context) ([]authority.Workspace, error) {
 	var all []authority.Workspace
 	err := s.look(ctx, func(conn *pgxpool.Conn) error {
-		rows, err := conn.Query(ctx, "SELECT id, slug, name, description, settings, revision, created_at FROM look_up_workspaces()")
+		rows, err := conn.Query(ctx, `SELECT id, slug, name, description, settings, revision, created_at,
+			archived_at, deleted_at, erase_at FROM look_up_workspaces()`)
 		if err != nil {
 			return err
 		}
@@ -216,6 +245,33 @@ func (s *Store) ExpireEvents(ctx context.Context) error {
 		return err
 	})
 	return translate("expire events", err)
+}
+
+// EraseWorkspaces erases the workspaces whose time of grace is over, and names them.
+func (s *Store) EraseWorkspaces(ctx context.Context) ([]authority.WorkspaceID, error) {
+	var all []authority.WorkspaceID
+	err := s.look(ctx, func(conn *pgxpool.Conn) error {
+		if _, err := conn.Exec(ctx, "SET statement_timeout = '10min'"); err != nil {
+			return err
+		}
+		for {
+			var erased *authority.WorkspaceID
+			if err := conn.QueryRow(ctx, "SELECT erase_workspace()").Scan(&erased); err != nil || erased == nil {
+				return err
+			}
+			all = append(all, *erased)
+		}
+	})
+	return all, translate("erase workspaces", err)
+}
+
+// ForgetAnswers removes the kept answers that no repetition is answered from.
+func (s *Store) ForgetAnswers(ctx context.Context) error {
+	err := s.look(ctx, func(conn *pgxpool.Conn) error {
+		_, err := conn.Exec(ctx, "SELECT forget_answers()")
+		return err
+	})
+	return translate("forget answers", err)
 }
 
 // look lends a connection that names no workspace.

@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"net/netip"
 	"runtime/debug"
 	"strings"
 	"time"
@@ -13,6 +14,7 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/metadata"
+	"google.golang.org/grpc/peer"
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
@@ -131,7 +133,7 @@ func (s *server) authenticate(ctx context.Context) (controlplane.Caller, token.A
 	if !isBearer || err != nil {
 		return none, zero, status.Error(codes.Unauthenticated, "a gateway key is needed as authorization metadata, in the form `Bearer <key>`")
 	}
-	caller, err := s.service.Authenticate(ctx, bearer)
+	caller, err := s.service.Authenticate(ctx, controlplane.Credential{Bearer: bearer, Address: peerOf(ctx)})
 	if err != nil {
 		return none, zero, s.answer("authenticate gateway", err)
 	}
@@ -139,6 +141,19 @@ func (s *server) authenticate(ctx context.Context) (controlplane.Caller, token.A
 		return none, zero, status.Errorf(codes.PermissionDenied, "a key of the kind gateway is needed, this is one of the kind %s", caller.Kind())
 	}
 	return caller, key, nil
+}
+
+// peerOf is the address of the call's connection; the zero address where it has none.
+func peerOf(ctx context.Context) netip.Addr {
+	p, ok := peer.FromContext(ctx)
+	if !ok {
+		return netip.Addr{}
+	}
+	address, err := netip.ParseAddrPort(p.Addr.String())
+	if err != nil {
+		return netip.Addr{}
+	}
+	return address.Addr()
 }
 
 // answer turns an error into a status. What the gateway may not be told is logged and becomes Internal.

@@ -113,7 +113,7 @@ func (p *plane) team(slug string) team {
 
 func (p *plane) as(bearer string) controlplane.Caller {
 	p.t.Helper()
-	return must(p.Authenticate(p.t.Context(), bearer))(p.t)
+	return must(p.Authenticate(p.t.Context(), controlplane.Credential{Bearer: bearer}))(p.t)
 }
 
 func (p *plane) gatewayKey(m team) controlplane.CreatedKey {

@@ -1,0 +1,213 @@
+package controlplane
+
+import "github.com/caracal-gateway/caracal/authority"
+
+// rights are the roles of members, and the kinds of callers that are no members, that may do something.
+type rights uint16
+
+const (
+	owner rights = 1 << iota
+	admin
+	operator
+	policyAuthor
+	auditor
+	viewer
+	agent
+	service
+	gateway
+	setup
+	// identified is everybody with a credential, a person who is in no workspace included.
+	identified
+)
+
+const (
+	administrators = owner | admin
+	authors        = administrators | policyAuthor
+	operators      = administrators | operator
+	inspectors     = administrators | auditor
+	everyMember    = administrators | operator | policyAuthor | auditor | viewer
+	ownAffairs     = agent | service
+)
+
+// operation is one thing that a caller may ask for, and who may.
+type operation struct {
+	name string
+	may  rights
+	// quiet operations write events but change nothing that a gateway enforces: they take no revision.
+	quiet bool
+}
+
+// table says of every operation who may ask for it. The name is the operationId of the OpenAPI document, in lower case
+// with underscores; those of the sync are not in the document.
+//
+// Whatever two roles may both do, a viewer may, or one of the two may do all that the other may: authority.Role.Within
+// rests on it.
+func table() []operation {
+	return []operation{
+		{name: "list_workspaces", may: everyMember | gateway | setup},
+		{name: "create_workspace", may: owner | setup},
+		{name: "get_workspace", may: everyMember | gateway | setup},
+
+		{name: "list_members", may: inspectors},
+		{name: "add_member", may: administrators},
+		{name: "get_member", may: inspectors},
+		{name: "update_member", may: administrators},
+		{name: "remove_member", may: administrators},
+
+		{name: "list_keys", may: inspectors},
+		{name: "create_key", may: administrators},
+		{name: "get_key", may: inspectors},
+		{name: "rotate_key", may: administrators},
+		{name: "revoke_key", may: administrators},
+		{name: "exchange_token", may: ownAffairs},
+
+		{name: "list_principals", may: everyMember | gateway},
+		{name: "register_principal", may: administrators},
+		{name: "get_principal", may: everyMember | gateway},
+		{name: "suspend_principal", may: operators},
+		{name: "resume_principal", may: operators},
+
+		{name: "list_policies", may: everyMember | gateway},
+		{name: "create_policy", may: authors},
+		{name: "get_policy", may: everyMember | gateway},
+		{name: "update_policy", may: authors},
+		{name: "deactivate_policy", may: authors},
+		{name: "join_policy", may: administrators},
+
+		{name: "list_mandates", may: everyMember | ownAffairs | gateway},
+		{name: "issue_mandate", may: administrators | ownAffairs},
+		{name: "get_mandate", may: everyMember | ownAffairs | gateway},
+		{name: "delegate_mandate", may: administrators | ownAffairs},
+		{name: "revoke_mandate", may: operators | ownAffairs},
+		{name: "validate_mandate", may: operators | ownAffairs},
+
+		{name: "list_destinations", may: everyMember | gateway},
+		{name: "create_destination", may: authors},
+		{name: "get_destination", may: everyMember | gateway},
+		{name: "replace_destination", may: authors},
+		{name: "delete_destination", may: authors},
+
+		{name: "list_rego_versions", may: everyMember | gateway},
+		{name: "push_rego", may: authors},
+		{name: "get_rego_version", may: everyMember | gateway},
+		{name: "activate_rego", may: authors},
+
+		{name: "list_gateways", may: everyMember | gateway},
+
+		{name: "list_events", may: everyMember | ownAffairs | gateway},
+		{name: "get_event", may: everyMember | ownAffairs | gateway},
+		{name: "export_events", may: inspectors | ownAffairs | gateway}, // list_events as text, without end
+
+		{name: "read_revision", may: gateway},
+		{name: "enrol_gateway", may: gateway},
+		{name: "find_gateway", may: gateway},
+		{name: "connect_gateway", may: gateway},
+		{name: "acknowledge", may: gateway},
+		{name: "report_envoy", may: gateway},
+		{name: "record_events", may: gateway},
+		{name: "snapshot", may: gateway},
+	}
+}
+
+// allowed finds an operation in the table. What is not there nobody may do.
+func allowed(name string) operation {
+	for _, op := range table() {
+		if op.name == name {
+			return op
+		}
+	}
+	return operation{name: name}
+}
+
+func (op operation) quietly() operation {
+	op.quiet = true
+	return op
+}
+
+// rightOf is the right of a member with a role; none for what is no role.
+func rightOf(role authority.Role) rights {
+	switch role {
+	case authority.RoleOwner:
+		return owner
+	case authority.RoleAdmin:
+		return admin
+	case authority.RoleOperator:
+		return operator
+	case authority.RolePolicyAuthor:
+		return policyAuthor
+	case authority.RoleAuditor:
+		return auditor
+	case authority.RoleViewer:
+		return viewer
+	}
+	return 0
+}
+
+// right is what the caller is in the table's terms; none for the zero Caller and for a member without a role.
+func (c Caller) right() rights {
+	switch c.kind {
+	case KeySetup:
+		return setup
+	case authority.KeyMember:
+		if c.principal.Type == authority.User {
+			return rightOf(c.principal.Role)
+		}
+	case authority.KeyAgent:
+		if c.principal.Type == authority.Agent {
+			return agent
+		}
+	case authority.KeyService:
+		if c.principal.Type == authority.Service {
+			return service
+		}
+	case authority.KeyGateway:
+		if c.key != "" {
+			return gateway
+		}
+	}
+	return 0
+}
+
+// may reports as an error why the caller may not do this at all.
+func (c Caller) may(op operation) error {
+	if c.kind == "" {
+		return errUnauthenticated
+	}
+	if op.may&identified != 0 {
+		return nil
+	}
+	if c.kind == authority.KeyMember && c.principal.ID == "" {
+		return authority.Invalid("workspace_slug", "says which workspace is meant: the caller is a member of several or of none")
+	}
+	if c.principal.ID != "" {
+		if err := c.active(); err != nil {
+			return err
+		}
+	}
+	if op.may&c.right() != 0 {
+		return nil
+	}
+	if c.kind == authority.KeyMember {
+		return authority.Forbidden("the role %s may not do this (%s)", c.principal.Role, op.name)
+	}
+	return authority.Forbidden("a key of the kind %s may not do this (%s)", c.kind, op.name)
+}
+
+// owns reports whether the caller administers its workspace.
+func (c Caller) owns() bool { return c.kind == authority.KeyMember && c.principal.Administers() }
+
+// isMember reports whether the caller is a member, with whatever role.
+func (c Caller) isMember() bool { return c.kind == authority.KeyMember && c.principal.IsMember() }
+
+// isAgent reports whether the caller acts for itself and nobody else.
+func (c Caller) isAgent() bool { return c.right()&ownAffairs != 0 }
+
+// active refuses a suspended principal.
+func (c Caller) active() error {
+	if c.principal.Suspended {
+		return &authority.Error{
+			Code: authority.CodeForbidden, Reason: authority.ReasonSuspended, Message: "the principal is suspended",
+		}
+	}
+	return nil
+}
