@@ -47,10 +47,13 @@ func connectionManager(routes string) *listenerv3.Filter {
 		},
 		EarlyHeaderMutationExtensions: []*corev3.TypedExtensionConfig{removeReserved()},
 		UseRemoteAddress:              wrapperspb.Bool(true),
-		SkipXffAppend:                 true,
-		GenerateRequestId:             wrapperspb.Bool(false),
-		ServerHeaderTransformation:    hcmv3.HttpConnectionManager_PASS_THROUGH,
-		MaxRequestHeadersKb:           wrapperspb.UInt32(maxHeadersKiB),
+		// What the client sent behind its certificate reaches the decision service in no other way.
+		ForwardClientCertDetails:    hcmv3.HttpConnectionManager_SANITIZE_SET,
+		SetCurrentClientCertDetails: &hcmv3.HttpConnectionManager_SetCurrentClientCertDetails{Chain: true},
+		SkipXffAppend:               true,
+		GenerateRequestId:           wrapperspb.Bool(false),
+		ServerHeaderTransformation:  hcmv3.HttpConnectionManager_PASS_THROUGH,
+		MaxRequestHeadersKb:         wrapperspb.UInt32(maxHeadersKiB),
 
 		RequestHeadersTimeout: durationpb.New(10 * time.Second),
 		StreamIdleTimeout:     durationpb.New(5 * time.Minute),

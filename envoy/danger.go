@@ -2,6 +2,7 @@ package envoy
 
 import (
 	"fmt"
+	"slices"
 
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/reflect/protopath"
@@ -66,9 +67,23 @@ func dangers() map[protoreflect.FullName]string {
 		"envoy.config.core.v3.DataSource.filename":                                                         "a file of the gateway's host would be read",
 		"envoy.config.core.v3.DataSource.environment_variable":                                             "a secret of the gateway's host could be read",
 		"envoy.config.core.v3.Address.envoy_internal_address":                                              "requests would enter another listener without a decision",
-		"envoy.extensions.transport_sockets.tls.v3.CertificateValidationContext.trust_chain_verification":  "upstreams would not have to prove who they are",
+		trustChainVerification:                                                                             "upstreams would not have to prove who they are",
 		"envoy.extensions.transport_sockets.tls.v3.CertificateValidationContext.allow_expired_certificate": "upstreams would not have to prove who they are",
 	}
+}
+
+// trustChainVerification is no danger where clients are asked for a certificate: the decision service verifies theirs.
+const trustChainVerification protoreflect.FullName = "envoy.extensions.transport_sockets.tls.v3.CertificateValidationContext.trust_chain_verification"
+
+// ofClients reports whether a path leads through the TLS settings of a listener.
+func ofClients(path protopath.Path) bool {
+	return slices.ContainsFunc(path, func(step protopath.Step) bool {
+		switch step.Kind() {
+		case protopath.RootStep, protopath.AnyExpandStep:
+			return step.MessageDescriptor().FullName() == "envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext"
+		}
+		return false
+	})
 }
 
 func (r Resources) checkDangers() error {
@@ -87,7 +102,11 @@ func checkDangers(m proto.Message, known map[protoreflect.FullName]string) error
 		if step.Kind() != protopath.FieldAccessStep {
 			return nil
 		}
-		if why, dangerous := known[step.FieldDescriptor().FullName()]; dangerous {
+		name := step.FieldDescriptor().FullName()
+		if name == trustChainVerification && ofClients(p.Path) {
+			return nil
+		}
+		if why, dangerous := known[name]; dangerous {
 			return fmt.Errorf("%s is set: %s", fieldPath(p.Path.String()), why)
 		}
 		return nil

@@ -19,6 +19,14 @@ import (
 // [Upstream.Route]. Copies sent by clients are removed before anything reads them, and it never reaches an upstream.
 const RouteHeader = internalPrefix + "route"
 
+// Headers by which the decision service tells the gateway process of the client certificate of a request that goes there:
+// its thumbprint, and the principal that it identifies. Copies sent by clients are removed before anything reads them, and
+// neither ever reaches an upstream.
+const (
+	CertificateHeader = internalPrefix + "certificate"
+	HolderHeader      = internalPrefix + "holder"
+)
+
 // MetadataNamespace is where Envoy keeps the dynamic metadata that the decision service answers with.
 const MetadataNamespace = "envoy.filters.http.ext_authz"
 

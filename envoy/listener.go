@@ -62,10 +62,21 @@ func listener(l Local) *listenerv3.Listener {
 	return built
 }
 
+// askForCertificate asks each client for a certificate and takes any, or none: Envoy makes sure that the client holds the
+// private key, and the decision service whom the certificate identifies, for every request. So the listener stays as it is
+// when the workspace's authorities change, an authority that is taken away counts no more on connections that are open, and
+// a certificate that identifies nobody gets an answer that says so and is recorded, instead of a broken handshake.
+func askForCertificate() *tlsv3.CommonTlsContext_ValidationContext {
+	return &tlsv3.CommonTlsContext_ValidationContext{ValidationContext: &tlsv3.CertificateValidationContext{
+		TrustChainVerification: tlsv3.CertificateValidationContext_ACCEPT_UNTRUSTED,
+	}}
+}
+
 func serveTLS() *corev3.TransportSocket {
-	return transportSocket(&tlsv3.DownstreamTlsContext{CommonTlsContext: &tlsv3.CommonTlsContext{
+	return transportSocket(&tlsv3.DownstreamTlsContext{RequireClientCertificate: wrapperspb.Bool(false), CommonTlsContext: &tlsv3.CommonTlsContext{
 		TlsParams:                      &tlsv3.TlsParameters{TlsMinimumProtocolVersion: tlsv3.TlsParameters_TLSv1_2},
 		AlpnProtocols:                  []string{"h2", "http/1.1"},
 		TlsCertificateSdsSecretConfigs: []*tlsv3.SdsSecretConfig{secret(SecretListener)},
+		ValidationContextType:          askForCertificate(),
 	}})
 }

@@ -9,7 +9,6 @@ import (
 
 	"github.com/caracal-gateway/caracal/authority"
 	"github.com/caracal-gateway/caracal/rego"
-	"github.com/caracal-gateway/caracal/token"
 )
 
 // judge takes a request to /api/proxy the whole way. The order is that of the reasons: who asks, for what, by which
@@ -19,7 +18,7 @@ func (s *Service) judge(ctx context.Context, j *judgement) (Permit, error) {
 	if err != nil {
 		return Permit{}, err
 	}
-	j.caller = caller.ID
+	j.caller, j.certificate = caller.ID, j.request.peer.thumbprint
 	target, match, err := s.resolve(j)
 	if err != nil {
 		return Permit{}, err
@@ -51,10 +50,10 @@ func (s *Service) resolve(j *judgement) (authority.Target, authority.Match, erro
 	if raw == "" {
 		return fail(deny(authority.ReasonMissingTarget, "The request needs the header X-Caracal-Target-URL."))
 	}
-	if token.Recognise(raw) {
+	if j.request.tells(raw) {
 		return fail(deny(authority.ReasonInvalidTarget, "The target URL holds a credential of Caracal, which no upstream may see."))
 	}
-	if token.Recognise(j.request.value(headerUpstreamAuth)) {
+	if j.request.tells(j.request.value(headerUpstreamAuth)) {
 		return fail(deny(authority.ReasonMalformedHeader, "X-Caracal-Upstream-Authorization holds a credential of Caracal, which no upstream may see."))
 	}
 	if upgrade := j.request.value(headerUpgrade); upgrade != "" && !strings.EqualFold(upgrade, "websocket") {
@@ -103,7 +102,8 @@ func (j *judgement) validate(actions []authority.Action) (authority.Finding, err
 	var first authority.Finding
 	for i, action := range actions {
 		finding := authority.Validate(j.snapshot, authority.Inquiry{
-			Mandate: j.mandate, Presenter: j.caller, Resource: j.resource, Action: action, At: j.at,
+			Mandate: j.mandate, Presenter: j.caller, Certificate: j.certificate, Unpresented: j.inquiry,
+			Resource: j.resource, Action: action, At: j.at,
 		})
 		if !finding.Holds() {
 			return finding, found(finding)

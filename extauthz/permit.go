@@ -10,7 +10,6 @@ import (
 
 	"github.com/caracal-gateway/caracal/authority"
 	"github.com/caracal-gateway/caracal/envoy"
-	"github.com/caracal-gateway/caracal/token"
 )
 
 // headerDuration bounds the whole exchange, in milliseconds. Envoy ends the stream when the time is over, whatever it
@@ -25,10 +24,17 @@ type Permit struct {
 	remove  []string
 }
 
-// permitSelf lets a request through to the gateway process itself, which judges it on its own.
-func permitSelf(r *request) Permit {
+// permitSelf lets a request through to the gateway process itself, which judges it on its own, and tells it of the client
+// certificate: it sees Envoy's connection only.
+func permitSelf(r *request, holder authority.PrincipalID) Permit {
 	p := Permit{granted: true}
 	p.put(envoy.RouteHeader, envoy.RouteSelf)
+	if r.peer.shown() {
+		p.put(envoy.CertificateHeader, string(r.peer.thumbprint))
+	}
+	if holder != "" {
+		p.put(envoy.HolderHeader, string(holder))
+	}
 	for _, h := range r.headers {
 		if isFromEdge(h.name) {
 			p.takeAway(h.name)
@@ -53,7 +59,7 @@ func permitTarget(r *request, target authority.Target, o obligations) Permit {
 		p.put(o.credential.name, o.credential.value)
 	}
 	for _, h := range r.headers {
-		if !mayReachUpstream(h) {
+		if !mayReachUpstream(h) || r.tells(h.value) {
 			p.takeAway(h.name)
 		}
 	}
@@ -89,14 +95,13 @@ func (p Permit) whole() bool {
 }
 
 // mayReachUpstream reports whether a caller's header goes on unchanged. What identified the caller, what is between
-// callers and the gateway or between proxies, what makes servers take another path for the judged one, and whatever
-// holds a credential of ours does not.
+// callers and the gateway or between proxies, and what makes servers take another path for the judged one does not.
 func mayReachUpstream(h header) bool {
 	switch h.name {
 	case headerAuthorization, "x-original-url", "x-rewrite-url":
 		return false
 	}
-	return !strings.HasPrefix(h.name, ours) && !strings.HasPrefix(h.name, "proxy-") && !isFromEdge(h.name) && !token.Recognise(h.value)
+	return !strings.HasPrefix(h.name, ours) && !strings.HasPrefix(h.name, "proxy-") && !isFromEdge(h.name)
 }
 
 // isFromEdge reports whether a header is one that Envoy adds, or that stands for one.

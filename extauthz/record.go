@@ -30,12 +30,14 @@ type judgement struct {
 
 // findings are what one snapshot had to say. They are made anew when the check starts over with another one.
 type findings struct {
-	caller   authority.PrincipalID
-	mandate  authority.MandateID
-	target   *authority.Target
-	resource authority.Resource
-	action   authority.Action
-	inquiry  bool // nobody presented the mandate: its issuer or an owner asks
+	caller authority.PrincipalID
+	// certificate is the one that the mandate was presented with; empty for none.
+	certificate authority.Thumbprint
+	mandate     authority.MandateID
+	target      *authority.Target
+	resource    authority.Resource
+	action      authority.Action
+	inquiry     bool // nobody presented the mandate: its issuer or an owner asks
 }
 
 // Bounds of what is kept of one request. A longer path is cut, and the digest of the whole stands behind it.

@@ -8,6 +8,7 @@ import (
 	authv3 "github.com/envoyproxy/go-control-plane/envoy/service/auth/v3"
 
 	"github.com/caracal-gateway/caracal/authority"
+	"github.com/caracal-gateway/caracal/token"
 	"github.com/caracal-gateway/caracal/envoy"
 )
 
@@ -37,6 +38,7 @@ type request struct {
 	host   string // :authority, as the caller wrote it
 	path   string // with query; empty for CONNECT
 	source string // address of the peer
+	peer   peer   // its client certificate
 	// headers are in the order in which they came, names in lower case, pseudo-headers left out.
 	headers []header
 }
@@ -74,6 +76,9 @@ func readRequest(check *authv3.CheckRequest) (*request, error) {
 		return r, err
 	}
 	r.method, r.host, r.path = pseudo[":method"], pseudo[":authority"], pseudo[":path"]
+	if r.peer, err = readPeer(attributes.GetSource().GetCertificate(), r.value(headerPeer)); err != nil {
+		return r, err
+	}
 	return r, r.compare(http)
 }
 
@@ -186,4 +191,11 @@ func (r *request) compare(http *authv3.AttributeContext_HttpRequest) error {
 		return deny(authority.ReasonTargetMismatch, "The request says in two places what it asks for, and not the same.")
 	}
 	return nil
+}
+
+// tells reports whether a value holds what identifies callers here, and what no upstream may see therefore: a credential of
+// ours, or the one that the request itself bears, whoever issued it.
+func (r *request) tells(value string) bool {
+	bearer, ok := bearerOf(r.value(headerAuthorization))
+	return token.Recognise(value) || ok && strings.Contains(value, bearer)
 }

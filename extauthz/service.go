@@ -84,7 +84,7 @@ func (s *Service) Check(ctx context.Context, check *authv3.CheckRequest) (*authv
 			return err
 		}
 		if asked == endpointSelf {
-			permit = permitSelf(j.request)
+			permit = permitSelf(j.request, s.holderOf(j.request, j.at))
 			return nil
 		}
 		permit, err = s.decide(ctx, j)
@@ -113,6 +113,16 @@ func (s *Service) decide(ctx context.Context, j *judgement) (Permit, error) {
 		}
 	}
 	return Permit{}, deny(authority.ReasonNoDecision, "The gateway's state changed faster than it could decide.")
+}
+
+// holderOf is whom the client certificate of a request identifies; empty for nobody.
+func (s *Service) holderOf(r *request, now time.Time) authority.PrincipalID {
+	snapshot := s.current.Load()
+	if snapshot == nil {
+		return ""
+	}
+	id, _ := snapshot.clients.holder(r.peer, now)
+	return id
 }
 
 // passToSelf lets a request through to the gateway process. It is no decision about authority, so it is not recorded.
@@ -187,13 +197,23 @@ func (s *Service) classify(r *request) (endpoint, error) {
 	return asked, err
 }
 
-// Identify finds the principal that bears an agent's API key or an access token. The error is a *Denial.
-func (s *Service) Identify(bearer string) (authority.Principal, error) {
+// Credential is what a caller of the gateway's own endpoints shows.
+type Credential struct {
+	// Bearer is an agent's API key or a token; empty for none.
+	Bearer string
+	// Certificate is the client certificate of the connection, as the check of the same request found it; empty for none.
+	Certificate authority.Thumbprint
+	// Holder is whom the certificate identifies, as the same check found it; empty for nobody.
+	Holder authority.PrincipalID
+}
+
+// Identify finds the principal that shows a credential. The error is a *Denial.
+func (s *Service) Identify(c Credential) (authority.Principal, error) {
 	snapshot, now := s.current.Load(), s.clock.Now()
 	if snapshot == nil {
 		return authority.Principal{}, deny(authority.ReasonNoDecision, "The gateway has no state to decide from yet.")
 	}
-	principal, err := snapshot.identify(bearer, now)
+	principal, err := snapshot.identify(c, now)
 	if err != nil {
 		return authority.Principal{}, err
 	}
@@ -203,12 +223,27 @@ func (s *Service) Identify(bearer string) (authority.Principal, error) {
 	return principal, nil
 }
 
-func (s *Snapshot) identify(bearer string, now time.Time) (authority.Principal, error) {
-	if bearer == "" {
+func (s *Snapshot) identify(c Credential, now time.Time) (authority.Principal, error) {
+	if c.Bearer == "" && c.Holder != "" {
+		return s.known(c.Holder)
+	}
+	if c.Bearer == "" {
 		return authority.Principal{}, deny(authority.ReasonAuthRequired, "The request needs an API key or an access token.")
 	}
-	if key, err := token.ParseAPIKey(bearer); err == nil {
-		return s.keyBearer(key, now)
+	if key, err := token.ParseAPIKey(c.Bearer); err == nil {
+		principal, err := s.keyBearer(key, now)
+		if err == nil && c.Holder != "" && c.Holder != principal.ID {
+			return authority.Principal{}, errNotIdentified()
+		}
+		return principal, err
 	}
-	return s.bearer(bearer, now)
+	claimed, err := s.claimOf(c.Bearer, now)
+	if err != nil {
+		return authority.Principal{}, err
+	}
+	another := claimed.confirmation == nil && c.Holder != "" && c.Holder != claimed.subject
+	if another || !claimed.confirmation.MetBy(c.Certificate) {
+		return authority.Principal{}, errNotIdentified()
+	}
+	return s.known(claimed.subject)
 }

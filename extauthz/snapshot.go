@@ -35,6 +35,8 @@ type Snapshot struct {
 	served     map[string]bool // authorities of destinations with an exact host
 	policy     *rego.Policy
 	tokens     verified
+	clients    *clients
+	outsiders  *outsiders
 	signatures sync.Map // mandate id → signature, each verified once
 }
 
@@ -68,6 +70,13 @@ func NewSnapshot(ctx context.Context, b bundle.Snapshot, keys token.KeySet) (*Sn
 	for _, k := range b.AgentKeys {
 		s.agentKeys[k.ID] = k
 	}
+	var err error
+	if s.clients, err = newClients(b.ClientAuthorities); err != nil {
+		return nil, fmt.Errorf("snapshot of %s: %w", b.Workspace.ID, err)
+	}
+	if s.outsiders, err = newOutsiders(b.TrustedIssuers); err != nil {
+		return nil, fmt.Errorf("snapshot of %s: %w", b.Workspace.ID, err)
+	}
 	if err := s.indexDestinations(b.Destinations); err != nil {
 		return nil, fmt.Errorf("snapshot of %s: %w", b.Workspace.ID, err)
 	}
@@ -76,7 +85,6 @@ func NewSnapshot(ctx context.Context, b bundle.Snapshot, keys token.KeySet) (*Sn
 		source = rego.Source{Modules: b.Rego.Modules, Data: b.Rego.Data}
 		s.regoVersion = b.Rego.ID
 	}
-	var err error
 	if s.policy, err = rego.Compile(ctx, source); err != nil {
 		return nil, fmt.Errorf("snapshot of %s: compile Rego policy: %w", b.Workspace.ID, err)
 	}

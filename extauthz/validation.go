@@ -15,6 +15,10 @@ type Question struct {
 	// PresenterToken (an access token) or PresenterID says who presented the mandate to a service that asks.
 	PresenterToken string                `json:"presenter_token,omitempty"`
 	PresenterID    authority.PrincipalID `json:"presenter_id,omitempty"`
+	// PresenterConfirmation is the client certificate that the presenter showed to the service.
+	PresenterConfirmation *authority.Confirmation `json:"presenter_confirmation,omitempty"`
+	// Certificate is the one that the caller itself has shown; empty for none. It is no part of what a caller says.
+	Certificate authority.Thumbprint `json:"-"`
 }
 
 // Validation answers a Question. DenialReason is nil when it is allowed.
@@ -49,6 +53,7 @@ func (s *Service) Validate(ctx context.Context, caller authority.Principal, q Qu
 			return Validation{}, deny(authority.ReasonNoDecision, "The gateway has no state to decide from yet.")
 		}
 		j.findings = findings{mandate: q.MandateID, resource: q.Resource, action: q.Action}
+		j.certificate = q.shown(caller)
 		if j.caller, j.inquiry, err = j.presenter(caller, q); err != nil {
 			return Validation{}, err
 		}
@@ -74,7 +79,21 @@ func (q Question) check() error {
 	if _, err := authority.ParseResource(string(q.Resource)); err != nil {
 		return authority.Within("requested_resource", err)
 	}
+	if q.PresenterConfirmation != nil {
+		return authority.Within("presenter_confirmation", q.PresenterConfirmation.Validate())
+	}
 	return nil
+}
+
+// shown is the certificate that the mandate was presented with: a service tells the presenter's, anybody else shows its own.
+func (q Question) shown(caller authority.Principal) authority.Thumbprint {
+	switch {
+	case caller.Type != authority.Service || q.PresenterToken == "" && q.PresenterID == "":
+		return q.Certificate
+	case q.PresenterConfirmation == nil:
+		return ""
+	}
+	return q.PresenterConfirmation.Certificate
 }
 
 // presenter says on whose behalf a question is judged. A subject presents its own mandate; a service tells who did;
@@ -83,7 +102,7 @@ func (j *judgement) presenter(caller authority.Principal, q Question) (presenter
 	m, known := j.snapshot.Mandate(q.MandateID)
 	switch {
 	case caller.Type == authority.Service && q.PresenterToken != "":
-		principal, err := j.snapshot.bearer(q.PresenterToken, j.at)
+		principal, err := j.snapshot.bearer(q.PresenterToken, j.certificate, j.at)
 		if err != nil || q.PresenterID != "" && q.PresenterID != principal.ID {
 			return "", false, authority.Invalid("presenter_token", "is not an access token of this workspace that is valid now")
 		}

@@ -164,7 +164,7 @@ func TestWhoBearsACredentialIsKnownOffline(t *testing.T) {
 	}
 	for name, c := range cases {
 		t.Run(name, func(t *testing.T) {
-			principal, err := b.service.Identify(c.bearer)
+			principal, err := b.service.Identify(extauthz.Credential{Bearer: c.bearer})
 			var denial *extauthz.Denial
 			switch {
 			case c.reason == "" && (err != nil || principal.ID != b.Agent.ID):
@@ -179,7 +179,7 @@ func TestWhoBearsACredentialIsKnownOffline(t *testing.T) {
 func TestWithoutASnapshotNobodyIsIdentifiedAndNothingValidated(t *testing.T) {
 	b := newBench(t)
 	var denial *extauthz.Denial
-	if _, err := b.service.Identify(b.Token(b.Agent.ID)); !errors.As(err, &denial) || denial.Reason != authority.ReasonNoDecision {
+	if _, err := b.service.Identify(extauthz.Credential{Bearer: b.Token(b.Agent.ID)}); !errors.As(err, &denial) || denial.Reason != authority.ReasonNoDecision {
 		t.Errorf("Identify: %v", err)
 	}
 	question := extauthz.Question{MandateID: b.Mandate.ID, Action: authority.Read, Resource: "api:model"}

@@ -26,7 +26,7 @@ type remembered struct {
 	until  time.Time
 }
 
-// access verifies a token, or recognises it.
+// access verifies a token, or recognises it. What it is bound to is for the caller to hold against its certificate.
 func (v *verified) access(jws string, now time.Time) (token.Access, error) {
 	digest := sha256.Sum256([]byte(jws))
 	v.mu.RLock()
@@ -35,7 +35,7 @@ func (v *verified) access(jws string, now time.Time) (token.Access, error) {
 	if ok && !now.Before(known.access.IssuedAt) && now.Before(known.until) {
 		return known.access, nil
 	}
-	access, err := v.keys.VerifyAccess(jws, now)
+	access, err := v.keys.VerifyConfirmable(jws, now)
 	if err != nil {
 		return token.Access{}, err
 	}
