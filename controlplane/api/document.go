@@ -37,6 +37,9 @@ type object = map[string]any
 // A path item with `x-collection: true` describes a collection of a workspace: it is there as it is written, where the
 // query's or the body's workspace_slug may name the workspace, and once more under /api/v1/workspaces/{workspace}/, where
 // the path does, with `InWorkspace` at the end of each operationId.
+//
+// A body or a parameter without an example gets one that its schema makes: the first of the schema's `examples`, or else
+// one of the required fields, and of the others with `examples` of their own, each made alike.
 func MergeDocument(files fs.FS) ([]byte, error) {
 	names, err := fs.Glob(files, "*.yaml")
 	if err != nil {
@@ -66,6 +69,7 @@ func MergeDocument(files fs.FS) ([]byte, error) {
 		return nil, err
 	}
 	root["paths"], root["components"] = paths, components
+	giveExamples(root)
 	document, err := json.Marshal(root)
 	if err != nil {
 		return nil, fmt.Errorf("encoding the OpenAPI document: %w", err)

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"net/http"
 	"strconv"
+	"time"
 
 	"github.com/caracal-gateway/caracal/authority"
 	"github.com/caracal-gateway/caracal/controlplane"
@@ -38,10 +39,10 @@ const codeInternal authority.Code = "internal_error"
 
 var (
 	errMethod    = &protocolError{http.StatusMethodNotAllowed, "method_not_allowed", "this path has no such method; the Allow header lists those it has", ""}
+	errAccept    = &protocolError{http.StatusNotAcceptable, "not_acceptable", "the Accept header admits no media type that this operation answers with", "Accept"}
 	errTooLarge  = &protocolError{http.StatusRequestEntityTooLarge, "body_too_large", "the body is larger than 1 MiB", ""}
 	errMediaType = &protocolError{http.StatusUnsupportedMediaType, "unsupported_media_type", "the body must be application/json in UTF-8", "Content-Type"}
-	errBusy      = &authority.Error{Code: authority.CodeLimited, Message: "too many requests of this caller are under way: wait for their answers"}
-	errAttempts  = &authority.Error{Code: authority.CodeLimited, Message: "too many bad keys from this address: wait a minute"}
+	errBusy      = limited(time.Second, "too many requests of this caller are under way: wait for their answers")
 )
 
 // title is the one sentence that a code always has.
@@ -65,6 +66,8 @@ func title(code authority.Code) string {
 		return "The control plane cannot reach its database"
 	case errMethod.code:
 		return "The method is not allowed here"
+	case errAccept.code:
+		return "No acceptable answer"
 	case errTooLarge.code:
 		return "The body is too large"
 	case errMediaType.code:
@@ -106,13 +109,13 @@ func (h *Handler) fail(x *exchange, err error) {
 		if errors.Is(err, context.Canceled) {
 			return // nobody is left to answer
 		}
-		h.log.ErrorContext(x.ctx(), "request failed", "request_id", x.id, "method", x.r.Method, "path", x.r.URL.Path, "error", err)
+		h.log.ErrorContext(x.ctx(), "request failed", "request_id", x.id, "method", x.r.Method, "pattern", x.r.Pattern, "error", err)
 	case http.StatusUnauthorized:
 		header.Set("WWW-Authenticate", `Bearer realm="caracal"`)
 	case http.StatusTooManyRequests:
-		seconds := 60
-		if errors.Is(err, errBusy) {
-			seconds = 1
+		seconds := 1
+		if told := (*limitedError)(nil); errors.As(err, &told) {
+			seconds = told.seconds()
 		}
 		header.Set("Retry-After", strconv.Itoa(seconds))
 	case http.StatusServiceUnavailable:

@@ -16,6 +16,7 @@ type route struct {
 	open bool
 	// wait is how long the operation may wait beyond requestTimeout, because its caller asks it to.
 	wait time.Duration
+	convention
 }
 
 // routes is the whole interface, in the order of the OpenAPI document.
