@@ -19,6 +19,9 @@ func (s *Service) judge(ctx context.Context, j *judgement) (Permit, error) {
 		return Permit{}, err
 	}
 	j.caller, j.certificate = caller.ID, j.request.peer.thumbprint
+	if err := j.snapshot.open(); err != nil {
+		return Permit{}, err
+	}
 	target, match, err := s.resolve(j)
 	if err != nil {
 		return Permit{}, err

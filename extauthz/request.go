@@ -8,8 +8,8 @@ import (
 	authv3 "github.com/envoyproxy/go-control-plane/envoy/service/auth/v3"
 
 	"github.com/caracal-gateway/caracal/authority"
-	"github.com/caracal-gateway/caracal/token"
 	"github.com/caracal-gateway/caracal/envoy"
+	"github.com/caracal-gateway/caracal/token"
 )
 
 // Bounds on what one check reads. Envoy's own bounds are tighter; these hold when they are not.

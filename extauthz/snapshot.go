@@ -91,6 +91,14 @@ func NewSnapshot(ctx context.Context, b bundle.Snapshot, keys token.KeySet) (*Sn
 	return s, nil
 }
 
+// open denies whatever is asked of a workspace that is deleted.
+func (s *Snapshot) open() error {
+	if s.workspace.State() == authority.WorkspaceDeleted {
+		return because(authority.ReasonWorkspaceDeleted)
+	}
+	return nil
+}
+
 func (s *Snapshot) indexDestinations(destinations []authority.Destination) error {
 	var err error
 	if s.catalog, err = authority.NewCatalog(destinations); err != nil {

@@ -188,6 +188,25 @@ func (w *World) Key(id authority.PrincipalID) token.APIKey {
 	return key
 }
 
+// Trust adds a trusted issuer with the keys of a JWK set.
+func (w *World) Trust(i authority.TrustedIssuer, jwks []byte) authority.TrustedIssuer {
+	w.t.Helper()
+	i = i.WithDefaults()
+	i.ID, i.WorkspaceID, i.CreatedAt = authority.NewID[authority.TrustedIssuerID](), w.State.Workspace.ID, w.Now
+	if i.Name == "" {
+		i.Name = string(i.Kind)
+	}
+	if err := i.Validate(); err != nil {
+		w.t.Fatal(err)
+	}
+	keys, err := token.ParseIssuerKeys(jwks, i.Kind, i.Algorithms)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	w.State.TrustedIssuers = append(w.State.TrustedIssuers, token.TrustedIssuer{TrustedIssuer: i, Keys: keys})
+	return i
+}
+
 // KeySet holds the keys that verify what the workspace signs.
 func (w *World) KeySet() token.KeySet {
 	return token.KeySet{
