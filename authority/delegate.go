@@ -6,8 +6,8 @@ import (
 	"time"
 )
 
-// maxChildren is how many children one mandate may have.
-const maxChildren = 1000
+// MaxChildren is how many children one mandate may have.
+const MaxChildren = 1000
 
 // DelegateRequest asks for a child of a mandate.
 type DelegateRequest struct {
@@ -142,8 +142,8 @@ func (g DelegateGrounds) requireRoom() error {
 	if inChain {
 		return Refused(ReasonDelegationCycle, "%s is part of the parent's chain already", g.Child.describe())
 	}
-	if g.Children >= maxChildren {
-		return Refused(ReasonFanOutExceeded, "the parent has %d children, as many as a mandate may have", maxChildren)
+	if g.Children >= MaxChildren {
+		return Refused(ReasonFanOutExceeded, "the parent has %d children, as many as a mandate may have", MaxChildren)
 	}
 	return nil
 }

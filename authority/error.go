@@ -11,14 +11,16 @@ type Code string
 
 // The codes, and the HTTP status that each becomes at the REST API.
 const (
-	CodeInvalid         Code = "invalid_request" // 400: malformed, out of bounds or unknown; Field names it
-	CodeUnauthenticated Code = "unauthenticated" // 401
-	CodeForbidden       Code = "forbidden"       // 403: known caller, no right
-	CodeNotFound        Code = "not_found"       // 404: absent, or not the caller's to see: the same answer
-	CodeConflict        Code = "conflict"        // 409
-	CodeRefused         Code = "refused"         // 422: well-formed, but the rules of authority refuse it
-	CodeLimited         Code = "rate_limited"    // 429
-	CodeUnavailable     Code = "unavailable"     // 503: try again
+	CodeInvalid         Code = "invalid_request"     // 400: malformed, out of bounds or unknown; Field names it
+	CodeUnauthenticated Code = "unauthenticated"     // 401
+	CodeForbidden       Code = "forbidden"           // 403: known caller, no right
+	CodeNotFound        Code = "not_found"           // 404: absent, or not the caller's to see: the same answer
+	CodeConflict        Code = "conflict"            // 409
+	CodeQuota           Code = "quota_exceeded"      // 409: the workspace has as many of something as it may have
+	CodePrecondition    Code = "precondition_failed" // 412: the thing is not as If-Match says
+	CodeRefused         Code = "refused"             // 422: well-formed, but the rules of authority refuse it
+	CodeLimited         Code = "rate_limited"        // 429
+	CodeUnavailable     Code = "unavailable"         // 503: try again
 )
 
 // Status is the HTTP status of the code at the REST API; 500 for a code that is not in the list.
@@ -32,8 +34,10 @@ func (c Code) Status() int {
 		return 403
 	case CodeNotFound:
 		return 404
-	case CodeConflict:
+	case CodeConflict, CodeQuota:
 		return 409
+	case CodePrecondition:
+		return 412
 	case CodeRefused:
 		return 422
 	case CodeLimited:

@@ -21,7 +21,7 @@ const KeySetup authority.KeyKind = "setup"
 
 // Credential is what a request brings to be identified by.
 type Credential struct {
-	// Bearer is an API key, an access token or the deployment's setup key.
+	// Bearer is an API key, an access token, the secret of a session of the command line or the deployment's setup key.
 	Bearer string
 	// Address is where the request comes from; the zero address is in no network.
 	Address netip.Addr
@@ -37,7 +37,8 @@ type Caller struct {
 	principal authority.Principal
 	address   netip.Addr
 	person    authority.PersonID
-	limit     authority.Role // of the key
+	session   authority.SessionID // empty for what comes with a key or a token
+	limit     authority.Role      // of the key
 	home      authority.WorkspaceID
 	elsewhere []authority.WorkspaceID // beyond home, where the key is good if the person is a member there
 	once      once
@@ -68,6 +69,9 @@ func (c Caller) Principal() authority.Principal { return c.principal }
 // Person is who the caller is in every workspace; empty for all but members.
 func (c Caller) Person() authority.PersonID { return c.person }
 
+// Session is what the person signed in to; empty for who comes with a key or a token.
+func (c Caller) Session() authority.SessionID { return c.session }
+
 // Address is where the caller's request comes from.
 func (c Caller) Address() netip.Addr { return c.address }
 
@@ -92,7 +96,7 @@ func (c Caller) name() string {
 
 var errUnauthenticated = &authority.Error{Code: authority.CodeUnauthenticated, Message: "the credential is missing, wrong, expired or revoked"}
 
-// Authenticate identifies the bearer of an API key, of an access token or of the deployment's setup key. Whatever is
+// Authenticate identifies the bearer of an API key, an access token, a session or the deployment's setup key. Whatever is
 // wrong with a credential, the answer is the same unauthenticated error; unavailable means that it was not judged. The
 // caller is in the workspace of its key.
 func (s *Service) Authenticate(ctx context.Context, credential Credential) (Caller, error) {
@@ -108,6 +112,8 @@ func (s *Service) Authenticate(ctx context.Context, credential Credential) (Call
 	)
 	if key, parsed := token.ParseAPIKey(credential.Bearer); parsed == nil {
 		c, err = s.bearerOfKey(ctx, key, credential.Address)
+	} else if strings.HasPrefix(credential.Bearer, bearerPrefix) {
+		c, err = s.AuthenticateSession(ctx, credential.Bearer, authority.SessionCLI, credential.Address)
 	} else if workspace, ok := claimedWorkspace(credential.Bearer); ok {
 		c, err = s.bearerOfToken(ctx, workspace, credential)
 	} else {
@@ -118,6 +124,9 @@ func (s *Service) Authenticate(ctx context.Context, credential Credential) (Call
 	}
 	if err != nil {
 		return Caller{}, s.tell(ctx, err)
+	}
+	if c.key != "" {
+		s.replica.See(c.workspace, string(c.key), s.now())
 	}
 	return c, nil
 }
@@ -181,6 +190,9 @@ func (s *Service) withPrincipal(ctx context.Context, c Caller, id authority.Prin
 		if id != "" {
 			c.principal, err = tx.Principal(ctx, id)
 			c.principal.Role = c.principal.Role.Within(c.limit)
+		}
+		if err == nil && !c.mayLook(w) {
+			err = postgres.ErrNotFound // nobody is told more of a deleted workspace than of one that is not there
 		}
 		return err
 	})

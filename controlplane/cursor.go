@@ -1,11 +1,15 @@
 package controlplane
 
 import (
+	"bytes"
 	"context"
 	"crypto/hmac"
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/json"
+	"fmt"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/caracal-gateway/caracal/authority"
@@ -14,13 +18,14 @@ import (
 
 const (
 	cursorTag = 16 // bytes
-	maxCursor = 512
+	maxCursor = 1000
 )
 
-// place is where a page ends: the last item's order and id.
+// place is where a page ends: what of its last item the list is sorted by, and the id.
 type place struct {
-	Micros   int64  `json:"t"`
+	Micros   int64  `json:"t,omitempty"`
 	Sequence int64  `json:"s,omitempty"`
+	Name     string `json:"n,omitempty"`
 	ID       string `json:"i"`
 }
 
@@ -28,8 +33,49 @@ func at(t time.Time, sequence int64, id string) place {
 	return place{Micros: t.UnixMicro(), Sequence: sequence, ID: id}
 }
 
-// page reads a page request. A cursor is good for the list of the workspace that gave it.
-func (s *Service) page(c Caller, op operation, p Page) (postgres.Page, error) {
+// listing is one list as a caller asks for it.
+type listing[T any] struct {
+	op operation
+	// filter is what narrows the list; a cursor is good for the same one only.
+	filter any
+	// keys are what the list can be sorted by. Unless told it is by the first, the last first.
+	keys []postgres.Key
+	look func(context.Context, *postgres.Tx, postgres.Page) ([]T, error)
+	// end is the place of an item in the order of a key.
+	end func(T, postgres.Key) place
+}
+
+// order reads how the list is to be sorted. What callers say is compared with the list's keys and goes no further.
+func (l listing[T]) order(sort string) (postgres.Order, error) {
+	if sort == "" {
+		return postgres.Order{Key: l.keys[0]}, nil
+	}
+	name, descending := strings.CutPrefix(sort, "-")
+	if i := slices.Index(l.keys, postgres.Key(name)); i >= 0 {
+		return postgres.Order{Key: l.keys[i], Ascending: !descending}, nil
+	}
+	return postgres.Order{}, authority.Invalid("sort", "this list is sorted by: %s", l.sorts())
+}
+
+func (l listing[T]) sorts() string {
+	var all []string
+	for _, key := range l.keys {
+		all = append(all, string(key), "-"+string(key))
+	}
+	return strings.Join(all, ", ")
+}
+
+// scope is what a cursor of the list is bound to.
+func (l listing[T]) scope(c Caller, order postgres.Order) ([]byte, error) {
+	filter, err := json.Marshal(l.filter)
+	if err != nil {
+		return nil, fmt.Errorf("bind cursor: %w", err)
+	}
+	return fmt.Appendf(nil, "%s\x00%s\x00%s\x00%t\x00%s\x00", c.workspace, l.op.name, order.Key, order.Ascending, filter), nil
+}
+
+// page reads a page request.
+func (l listing[T]) page(s *Service, c Caller, p Page) (postgres.Page, error) {
 	limit := p.Limit
 	if limit == 0 {
 		limit = DefaultPage
@@ -37,46 +83,76 @@ func (s *Service) page(c Caller, op operation, p Page) (postgres.Page, error) {
 	if limit < 1 || limit > MaxPage {
 		return postgres.Page{}, authority.Invalid("limit", "is 1 to %d", MaxPage)
 	}
+	order, err := l.order(p.Sort)
+	if err != nil {
+		return postgres.Page{}, err
+	}
 	// One more than is shown tells whether there is a next page.
-	page := postgres.Page{Size: int32(limit + 1)}
+	page := postgres.Page{Size: int32(limit + 1), Order: order}
 	if p.Cursor == "" {
 		return page, nil
 	}
-	invalid := authority.Invalid("cursor", "is not a next_cursor of this list")
-	if len(p.Cursor) > maxCursor {
-		return page, invalid
+	scope, err := l.scope(c, order)
+	if err != nil {
+		return page, err
 	}
-	raw, err := base64.RawURLEncoding.DecodeString(p.Cursor)
-	if err != nil || len(raw) <= cursorTag {
-		return page, invalid
+	last, ok := s.openCursor(scope, p.Cursor)
+	if !ok {
+		return page, authority.Invalid("cursor", "is not a next_cursor of this list with this filter and sort")
 	}
-	tag, text := raw[:cursorTag], raw[cursorTag:]
-	if !hmac.Equal(tag, s.cursorMAC(c, op, text)) {
-		return page, invalid
-	}
-	var last place
-	if err := json.Unmarshal(text, &last); err != nil {
-		return page, invalid
-	}
-	page.AfterTime, page.AfterSequence, page.AfterID = time.UnixMicro(last.Micros).UTC(), last.Sequence, last.ID
+	page.AfterTime, page.AfterSequence = time.UnixMicro(last.Micros).UTC(), last.Sequence
+	page.AfterName, page.AfterID = last.Name, last.ID
 	return page, nil
 }
 
-func (s *Service) cursorMAC(c Caller, op operation, text []byte) []byte {
+// openCursor reads a cursor that was sealed for the same scope; any other text is none.
+func (s *Service) openCursor(scope []byte, cursor string) (place, bool) {
+	var last place
+	if len(cursor) > maxCursor {
+		return last, false
+	}
+	raw, err := base64.RawURLEncoding.Strict().DecodeString(cursor)
+	if err != nil || len(raw) <= cursorTag {
+		return last, false
+	}
+	tag, text := raw[:cursorTag], raw[cursorTag:]
+	if !hmac.Equal(tag, s.cursorMAC(scope, text)) {
+		return last, false
+	}
+	if err := json.Unmarshal(text, &last); err != nil || last.ID == "" {
+		return place{}, false
+	}
+	return last, true
+}
+
+func (s *Service) sealCursor(scope []byte, last place) (string, error) {
+	var text bytes.Buffer
+	encoder := json.NewEncoder(&text)
+	encoder.SetEscapeHTML(false)
+	if err := encoder.Encode(last); err != nil {
+		return "", fmt.Errorf("make cursor: %w", err)
+	}
+	return base64.RawURLEncoding.EncodeToString(append(s.cursorMAC(scope, text.Bytes()), text.Bytes()...)), nil
+}
+
+func (s *Service) cursorMAC(scope, text []byte) []byte {
 	mac := hmac.New(sha256.New, s.cursorKey)
-	mac.Write([]byte(string(c.workspace) + "\x00" + op.name + "\x00"))
+	mac.Write(scope)
 	mac.Write(text)
 	return mac.Sum(nil)[:cursorTag]
 }
 
-// list reads one page of a list through the choke point.
-func list[T any](ctx context.Context, s *Service, c Caller, op operation, p Page, look func(context.Context, *postgres.Tx, postgres.Page) ([]T, error), end func(T) place) (List[T], error) {
-	page, err := s.page(c, op, p)
+// read answers one page through the choke point.
+func (l listing[T]) read(ctx context.Context, s *Service, c Caller, p Page) (List[T], error) {
+	if err := s.permit(ctx, c, l.op); err != nil {
+		return List[T]{}, err
+	}
+	page, err := l.page(s, c, p)
 	if err != nil {
 		return List[T]{}, err
 	}
-	return read(ctx, s, c, op, func(ctx context.Context, tx *postgres.Tx) (List[T], error) {
-		items, err := look(ctx, tx, page)
+	return read(ctx, s, c, l.op, func(ctx context.Context, tx *postgres.Tx) (List[T], error) {
+		items, err := l.look(ctx, tx, page)
 		if err != nil {
 			return List[T]{}, err
 		}
@@ -84,11 +160,23 @@ func list[T any](ctx context.Context, s *Service, c Caller, op operation, p Page
 		if len(items) <= shown {
 			return List[T]{Items: items}, nil
 		}
-		text, err := json.Marshal(end(items[shown-1]))
+		scope, err := l.scope(c, page.Order)
 		if err != nil {
 			return List[T]{}, err
 		}
-		cursor := base64.RawURLEncoding.EncodeToString(append(s.cursorMAC(c, op, text), text...))
-		return List[T]{Items: items[:shown], NextCursor: cursor}, nil
+		cursor, err := s.sealCursor(scope, l.end(items[shown-1], page.Order.Key))
+		return List[T]{Items: items[:shown], NextCursor: cursor}, err
 	})
+}
+
+// byCreation are the keys of a list that is sorted by creation alone, and byNameToo of one that has names.
+func byCreation() []postgres.Key { return []postgres.Key{postgres.ByCreation} }
+func byNameToo() []postgres.Key  { return []postgres.Key{postgres.ByCreation, postgres.ByName} }
+
+// placed is the place of an item of such a list.
+func placed(key postgres.Key, created time.Time, name, id string) place {
+	if key == postgres.ByName {
+		return place{Name: name, ID: id}
+	}
+	return at(created, 0, id)
 }

@@ -87,7 +87,9 @@ func (s *Service) Destinations(ctx context.Context, c Caller, f DestinationFilte
 		look: func(ctx context.Context, tx *postgres.Tx, page postgres.Page) ([]authority.Destination, error) {
 			return tx.Destinations(ctx, f, page)
 		},
-		end: func(d authority.Destination, key postgres.Key) place { return placed(key, d.CreatedAt, d.Name, string(d.ID)) },
+		end: func(d authority.Destination, key postgres.Key) place {
+			return placed(key, d.CreatedAt, d.Name, string(d.ID))
+		},
 	}.read(ctx, s, c, p)
 }
 

@@ -11,9 +11,10 @@ import (
 // EventFilter narrows a list of events; a zero field does not. An agent's list holds its own only.
 type EventFilter struct {
 	Type        authority.EventType
-	From        time.Time // inclusive
-	Until       time.Time // exclusive
-	PrincipalID authority.PrincipalID
+	From        time.Time             // inclusive
+	Until       time.Time             // exclusive
+	PrincipalID authority.PrincipalID // whom it is about, or who acted
+	ActorID     authority.PrincipalID // who acted
 	MandateID   authority.MandateID
 	DecisionID  authority.DecisionID
 	Resource    authority.Resource
@@ -41,19 +42,23 @@ func (f *EventFilter) Days(start, end string) error {
 // endOfTime is after every event.
 func endOfTime() time.Time { return time.Date(9999, 1, 1, 0, 0, 0, 0, time.UTC) }
 
-// Events lists events, the newest first.
+// Events lists events, the newest first unless sorted by time.
 func (s *Service) Events(ctx context.Context, c Caller, f EventFilter, p Page) (List[authority.Event], error) {
 	op := allowed("list_events")
 	filter := postgres.EventFilter{
 		Type: f.Type, From: f.From, Until: f.Until, PrincipalID: f.PrincipalID, Own: c.ownEvents(),
-		MandateID: f.MandateID, DecisionID: f.DecisionID, Resource: f.Resource,
+		ActorID: f.ActorID, MandateID: f.MandateID, DecisionID: f.DecisionID, Resource: f.Resource,
 	}
 	if filter.Until.IsZero() {
 		filter.Until = endOfTime()
 	}
-	return list(ctx, s, c, op, p, func(ctx context.Context, tx *postgres.Tx, page postgres.Page) ([]authority.Event, error) {
-		return tx.Events(ctx, filter, page)
-	}, func(e authority.Event) place { return at(e.Time, e.Sequence, string(e.ID)) })
+	return listing[authority.Event]{
+		op: op, filter: filter, keys: []postgres.Key{postgres.ByTime},
+		look: func(ctx context.Context, tx *postgres.Tx, page postgres.Page) ([]authority.Event, error) {
+			return tx.Events(ctx, filter, page)
+		},
+		end: func(e authority.Event, _ postgres.Key) place { return at(e.Time, e.Sequence, string(e.ID)) },
+	}.read(ctx, s, c, p)
 }
 
 // ownEvents is the principal whose events alone the caller may see; empty for those who may see all.

@@ -46,6 +46,9 @@ type CreatedKey struct {
 // CreateKey makes an API key. Nobody makes one that may do more than he may himself.
 func (s *Service) CreateKey(ctx context.Context, c Caller, n NewKey) (Written[CreatedKey], error) {
 	op := allowed("create_key")
+	if err := s.permit(ctx, c, op); err != nil {
+		return Written[CreatedKey]{}, err
+	}
 	elsewhere, err := s.named(ctx, c, n)
 	if err != nil {
 		return Written[CreatedKey]{}, err
@@ -64,7 +67,7 @@ func (s *Service) CreateKey(ctx context.Context, c Caller, n NewKey) (Written[Cr
 		}
 		k.Workspaces = elsewhere
 		created, err := s.addKey(ctx, tx, ch, k)
-		created.Workspaces = n.Workspaces
+		created.Workspaces = append([]string{}, n.Workspaces...)
 		return created, err
 	})
 }
@@ -182,6 +185,9 @@ func (s *Service) addKey(ctx context.Context, tx *postgres.Tx, ch *change, k aut
 		return CreatedKey{}, fmt.Errorf("make key: %w", err)
 	}
 	k.ID, k.WorkspaceID, k.CreatedAt = secret.ID, ch.caller.workspace, ch.at
+	if err := s.room(ctx, tx, ch, QuotaKeys); err != nil {
+		return CreatedKey{}, err
+	}
 	hash := secret.Hash()
 	if err := tx.InsertKey(ctx, k, hash[:]); err != nil {
 		return CreatedKey{}, err
@@ -214,22 +220,74 @@ type KeyFilter = postgres.KeyFilter
 // Keys lists API keys; the keys themselves are not kept.
 func (s *Service) Keys(ctx context.Context, c Caller, f KeyFilter, p Page) (List[authority.Key], error) {
 	op := allowed("list_keys")
-	return listing[authority.Key]{
+	l, err := listing[authority.Key]{
 		op: op, filter: f, keys: byNameToo(),
 		look: func(ctx context.Context, tx *postgres.Tx, page postgres.Page) ([]authority.Key, error) {
 			return tx.Keys(ctx, f, s.now(), page)
 		},
 		end: func(k authority.Key, key postgres.Key) place { return placed(key, k.CreatedAt, k.Name, string(k.ID)) },
 	}.read(ctx, s, c, p)
+	if err != nil {
+		return l, err
+	}
+	all := make([]*authority.Key, len(l.Items))
+	for i := range l.Items {
+		all[i] = &l.Items[i]
+	}
+	return l, s.nameWorkspaces(ctx, c, all...)
+}
+
+// Key finds an API key; the key itself is not kept.
+func (s *Service) Key(ctx context.Context, c Caller, id authority.KeyID) (authority.Key, error) {
+	k, err := read(ctx, s, c, allowed("get_key"), func(ctx context.Context, tx *postgres.Tx) (authority.Key, error) {
+		k, err := tx.Key(ctx, id)
+		return k, orNotFound("key", err)
+	})
+	if err != nil {
+		return k, err
+	}
+	return k, s.nameWorkspaces(ctx, c, &k)
+}
+
+// nameWorkspaces puts slugs in the place of the ids of workspaces that keys open. Which they are is for the member to
+// know; others of its workspace see none.
+func (s *Service) nameWorkspaces(ctx context.Context, c Caller, keys ...*authority.Key) error {
+	var slugs map[string]string
+	for _, k := range keys {
+		ids := k.Workspaces
+		k.Workspaces = []string{}
+		if len(ids) == 0 || c.person == "" || k.PrincipalID != c.principal.ID {
+			continue
+		}
+		if slugs == nil {
+			all, err := s.store.LookUpMemberships(ctx, c.person)
+			if err != nil {
+				return s.tell(ctx, err)
+			}
+			slugs = make(map[string]string, len(all))
+			for _, m := range all {
+				slugs[string(m.WorkspaceID)] = m.Slug
+			}
+		}
+		for _, id := range ids {
+			if slug, ok := slugs[id]; ok {
+				k.Workspaces = append(k.Workspaces, slug)
+			}
+		}
+	}
+	return nil
 }
 
 // RevokeKey ends an API key. Access tokens that were exchanged for it run out by themselves.
 func (s *Service) RevokeKey(ctx context.Context, c Caller, id authority.KeyID) (Written[authority.Key], error) {
 	op := allowed("revoke_key")
-	return write(ctx, s, c, op, func(ctx context.Context, tx *postgres.Tx, ch *change) (authority.Key, error) {
+	written, err := write(ctx, s, c, op, func(ctx context.Context, tx *postgres.Tx, ch *change) (authority.Key, error) {
 		k, err := tx.Key(ctx, id)
 		if err != nil {
 			return k, orNotFound("key", err)
+		}
+		if err := ch.expect(k); err != nil {
+			return k, err
 		}
 		if k.RevokedAt != nil {
 			ch.unchanged = true
@@ -243,6 +301,10 @@ func (s *Service) RevokeKey(ctx context.Context, c Caller, id authority.KeyID) (
 		ch.tell(keyEvent(authority.EventKeyRevoked, &before, &k))
 		return k, keepingOwners(ctx, tx, ch.at, func() error { return tx.RevokeKey(ctx, id, ch.at) })
 	})
+	if err != nil {
+		return written, err
+	}
+	return written, s.nameWorkspaces(ctx, c, &written.Value)
 }
 
 // mayEnd reports as an error why the caller may not end a key: an owner's is for owners.

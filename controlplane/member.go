@@ -32,7 +32,9 @@ func (s *Service) Members(ctx context.Context, c Caller, f MemberFilter, p Page)
 		look: func(ctx context.Context, tx *postgres.Tx, page postgres.Page) ([]authority.Member, error) {
 			return tx.Members(ctx, f, page)
 		},
-		end: func(m authority.Member, key postgres.Key) place { return placed(key, m.CreatedAt, m.Name, string(m.ID)) },
+		end: func(m authority.Member, key postgres.Key) place {
+			return placed(key, m.CreatedAt, m.Name, string(m.ID))
+		},
 	}.read(ctx, s, c, p)
 }
 
@@ -170,6 +172,9 @@ func (s *Service) UpdateMember(ctx context.Context, c Caller, id authority.Princ
 		if err != nil {
 			return before, orNotFound("member", err)
 		}
+		if err := ch.expect(before); err != nil {
+			return before, err
+		}
 		after := before
 		if n.Name != nil {
 			after.Name = *n.Name
@@ -204,6 +209,9 @@ func (s *Service) RemoveMember(ctx context.Context, c Caller, id authority.Princ
 		m, err := tx.Member(ctx, id)
 		if err != nil {
 			return m, orNotFound("member", err)
+		}
+		if err := ch.expect(m); err != nil {
+			return m, err
 		}
 		if err := ch.caller.principal.Role.MayChange(m.Role); err != nil {
 			return m, err

@@ -129,7 +129,9 @@ func (s *Service) Principals(ctx context.Context, c Caller, f PrincipalFilter, p
 		look: func(ctx context.Context, tx *postgres.Tx, page postgres.Page) ([]authority.Principal, error) {
 			return tx.Principals(ctx, f, page)
 		},
-		end: func(p authority.Principal, key postgres.Key) place { return placed(key, p.CreatedAt, p.Name, string(p.ID)) },
+		end: func(p authority.Principal, key postgres.Key) place {
+			return placed(key, p.CreatedAt, p.Name, string(p.ID))
+		},
 	}.read(ctx, s, c, p)
 }
 

@@ -79,14 +79,25 @@ func (s *Service) PushRego(ctx context.Context, c Caller, p RegoPush) (Written[a
 			ID: authority.NewID[authority.RegoVersionID](), WorkspaceID: c.workspace, Number: number, Modules: p.Modules,
 			Data: p.Data, Message: p.Message, Active: p.Activate, CreatedBy: c.principal.ID, CreatedAt: ch.at,
 		}
-		ch.tell(regoEvent(authority.EventRegoPushed, v))
+		pushed := regoEvent(authority.EventRegoPushed, v)
 		if p.Activate {
 			if err := tx.DeactivateRego(ctx); err != nil {
 				return v, err
 			}
+		}
+		if err := tx.InsertRegoVersion(ctx, v); err != nil {
+			return v, err
+		}
+		// A version more than are kept takes the place of the oldest.
+		removed, err := tx.RemoveOldRego(ctx, v.ID, s.quotas[QuotaRego])
+		if len(removed) > 0 {
+			pushed.Detail["removed"] = removed
+		}
+		ch.tell(pushed)
+		if p.Activate {
 			ch.tell(regoEvent(authority.EventRegoActivated, v))
 		}
-		return v, tx.InsertRegoVersion(ctx, v)
+		return v, err
 	})
 }
 
@@ -148,7 +159,9 @@ func (s *Service) RegoVersions(ctx context.Context, c Caller, f RegoFilter, p Pa
 		look: func(ctx context.Context, tx *postgres.Tx, page postgres.Page) ([]authority.RegoVersion, error) {
 			return tx.RegoVersions(ctx, f, page)
 		},
-		end: func(v authority.RegoVersion, key postgres.Key) place { return placed(key, v.CreatedAt, "", string(v.ID)) },
+		end: func(v authority.RegoVersion, key postgres.Key) place {
+			return placed(key, v.CreatedAt, "", string(v.ID))
+		},
 	}.read(ctx, s, c, p)
 }
 
@@ -168,6 +181,9 @@ func (s *Service) ActivateRego(ctx context.Context, c Caller, id authority.RegoV
 		v, err := tx.RegoVersion(ctx, id)
 		if err != nil {
 			return v, orNotFound("Rego version", err)
+		}
+		if err := ch.expect(v); err != nil {
+			return v, err
 		}
 		if v.Active {
 			ch.unchanged = true

@@ -16,13 +16,14 @@ const (
 	upkeepRetry  = 30 * time.Second
 )
 
-// Run keeps what must be kept while the service lives, until ctx ends: event partitions made ahead, retention, which
+// Run keeps what must be kept while the service lives, until ctx ends: event partitions made ahead, retention, the erasure of deleted workspaces, which
 // gateways are connected, and wake-ups for changes that other replicas commit. What fails is tried again.
 func (s *Service) Run(ctx context.Context) error {
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return s.follow(ctx) })
 	g.Go(func() error { return s.beat(ctx) })
 	g.Go(func() error { return s.upkeep(ctx) })
+	g.Go(func() error { return s.replica.Run(ctx, s.keepKeysUsed) })
 	if err := g.Wait(); ctx.Err() == nil {
 		return err
 	}
@@ -66,7 +67,7 @@ func (s *Service) beat(ctx context.Context) error {
 	})
 }
 
-// upkeep makes event partitions ahead of time and removes events whose time is over.
+// upkeep makes event partitions ahead of time, and removes events, kept answers and deleted workspaces whose time is over.
 func (s *Service) upkeep(ctx context.Context) error {
 	var next time.Time
 	return every(ctx, upkeepRetry, func() {
@@ -77,8 +78,18 @@ func (s *Service) upkeep(ctx context.Context) error {
 		if err == nil {
 			err = s.store.ExpireEvents(ctx)
 		}
+		if err == nil {
+			err = s.store.ForgetAnswers(ctx)
+		}
+		if err == nil {
+			err = s.erase(ctx)
+		}
+		if err == nil {
+			now := s.now()
+			err = s.store.ExpireSessions(ctx, now, now.Add(-s.signIn.Idle))
+		}
 		if err != nil {
-			s.log.Warn("upkeep of events failed; it is tried again", "cause", err)
+			s.log.Warn("upkeep failed; it is tried again", "cause", err)
 			return
 		}
 		next = time.Now().Add(upkeepEvery)

@@ -6,6 +6,7 @@
 package controlplane
 
 import (
+	"cmp"
 	"context"
 	"crypto/hmac"
 	"crypto/sha256"
@@ -17,6 +18,7 @@ import (
 
 	"github.com/caracal-gateway/caracal/authority"
 	"github.com/caracal-gateway/caracal/controlplane/postgres"
+	"github.com/caracal-gateway/caracal/controlplane/replica"
 	"github.com/caracal-gateway/caracal/token"
 )
 
@@ -31,7 +33,15 @@ type Config struct {
 	// SetupKey lets its bearer create workspaces and list all of them; at least 24 characters. Empty means that nobody
 	// can.
 	SetupKey string
-	Log      *slog.Logger
+	// Replica is what this process shares with other replicas; nil for a control plane of one process.
+	Replica *replica.Replica
+	// SignIn is how people sign in.
+	SignIn SignIn
+	// Grace is for how long a deleted workspace can be restored; 0 means DefaultGrace.
+	Grace time.Duration
+	// Quotas replace some of DefaultQuotas.
+	Quotas map[string]int64
+	Log    *slog.Logger
 	// Now is the control plane's clock.
 	Now func() time.Time
 }
@@ -44,6 +54,10 @@ type Service struct {
 	vault      token.Vault
 	setup      *[sha256.Size]byte // digest of the setup key; nil when there is none
 	cursorKey  []byte
+	csrfKey    []byte
+	signIn     SignIn
+	grace      time.Duration    // between the deletion of a workspace and its erasure
+	quotas     map[string]int64 // never changes
 	log        *slog.Logger
 	clock      func() time.Time
 	deployment atomic.Pointer[postgres.Deployment] // read once, never changes
@@ -52,6 +66,7 @@ type Service struct {
 	changes    topic         // wakes who waits for a change of a workspace
 	acks       topic         // wakes who waits for a gateway's acknowledgement
 	connected  connections
+	replica    *replica.Replica
 }
 
 // New makes the service of a deployment. The database may be away; it must have been migrated by the time that the
@@ -61,10 +76,24 @@ func New(c Config) (*Service, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open master key: %w", err)
 	}
-	mac := hmac.New(sha256.New, c.MasterKey)
-	mac.Write([]byte("caracal-cursor"))
+	derived := func(purpose string) []byte {
+		mac := hmac.New(sha256.New, c.MasterKey)
+		mac.Write([]byte(purpose))
+		return mac.Sum(nil)
+	}
 	s := &Service{
-		store: c.Store, vault: vault, cursorKey: mac.Sum(nil), vetting: make(chan struct{}, maxVetting), log: c.Log, clock: c.Now,
+		store: c.Store, replica: c.Replica, vault: vault, cursorKey: derived("caracal-cursor"), csrfKey: derived("caracal-csrf"), vetting: make(chan struct{}, maxVetting), grace: cmp.Or(c.Grace, DefaultGrace), log: c.Log, clock: c.Now,
+	}
+	s.signIn = c.SignIn
+	s.signIn.Idle = cmp.Or(c.SignIn.Idle, DefaultSessionIdle)
+	s.signIn.Lifetime = cmp.Or(c.SignIn.Lifetime, DefaultSessionLifetime)
+	if s.quotas, err = quotasOf(c.Quotas); err != nil {
+		return nil, fmt.Errorf("read quotas: %w", err)
+	}
+	if s.replica == nil {
+		if s.replica, err = replica.Open(replica.Config{Log: c.Log, Now: c.Now}); err != nil {
+			return nil, err
+		}
 	}
 	if c.SetupKey != "" {
 		if len(c.SetupKey) < minSetupKey {
@@ -119,11 +148,13 @@ type Written[T any] struct {
 	Revision uint64
 }
 
-// Page asks for one page of a list, newest first. Limit is at most MaxPage; 0 means DefaultPage. Cursor is the
-// NextCursor of the page before, empty for the first.
+// Page asks for one page of a list. Limit is at most MaxPage; 0 means DefaultPage. Cursor is the NextCursor of the page
+// before, empty for the first; it is good for the same list with the same filter and sort only. Sort is a key of the list,
+// with a minus before it for the last first; empty means the list's own, which is the newest first.
 type Page struct {
 	Limit  int
 	Cursor string
+	Sort   string
 }
 
 // The bounds of a page.

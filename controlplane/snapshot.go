@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/caracal-gateway/caracal/authority"
 	"github.com/caracal-gateway/caracal/bundle"
 	"github.com/caracal-gateway/caracal/controlplane/postgres"
 	"github.com/caracal-gateway/caracal/token"
@@ -56,7 +57,10 @@ func (s *Service) state(ctx context.Context, tx *postgres.Tx) (bundle.Snapshot, 
 	if b.Principals, err = tx.AllPrincipals(ctx); err != nil {
 		return b, err
 	}
-	if b.Mandates, err = tx.MandatesEndingAfter(ctx, asOf.Add(-endedKept)); err != nil {
+	if b.Workspace.State() == authority.WorkspaceDeleted {
+		// No mandate is left to decide from, even for a gateway that does not know what a deleted workspace is.
+		b.Mandates = []authority.Mandate{}
+	} else if b.Mandates, err = tx.MandatesEndingAfter(ctx, asOf.Add(-endedKept)); err != nil {
 		return b, err
 	}
 	if b.ActivePolicies, err = tx.CountActivePolicies(ctx); err != nil {

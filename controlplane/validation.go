@@ -101,6 +101,10 @@ func (s *Service) judge(ctx context.Context, tx *postgres.Tx, c Caller, v Valida
 		j.deny(reason, "")
 		return nil
 	}
+	if j.workspace.State() == authority.WorkspaceDeleted {
+		j.deny(authority.ReasonWorkspaceDeleted, "")
+		return nil
+	}
 	j.finding = authority.Validate(known, j.inquiry)
 	if !j.finding.Holds() {
 		return nil

@@ -58,6 +58,9 @@ func (s *Service) Validate(ctx context.Context, caller authority.Principal, q Qu
 			return Validation{}, err
 		}
 		err = s.guard(func() error {
+			if err := j.snapshot.open(); err != nil {
+				return err
+			}
 			finding, err := j.validate([]authority.Action{q.Action})
 			if err != nil {
 				return err

@@ -28,15 +28,20 @@ func (t *Tx) AllDestinations(ctx context.Context) ([]authority.Destination, erro
 	return all, translate("read destinations", err)
 }
 
-// Destinations lists destinations.
-func (t *Tx) Destinations(ctx context.Context, p Page) ([]authority.Destination, error) {
-	rows, err := t.q.Destinations(ctx, query.DestinationsParams{
-		WorkspaceID: t.workspace, AfterID: p.AfterID, AfterTime: p.AfterTime, Size: p.Size,
-	})
-	list := make([]authority.Destination, len(rows))
-	for i, row := range rows {
-		list[i] = authority.Destination(row)
-	}
+// DestinationFilter narrows Destinations; a zero field does not.
+type DestinationFilter struct {
+	NamePrefix string
+	Host       string
+	Created    Created
+}
+
+// Destinations lists destinations, by creation or by name.
+func (t *Tx) Destinations(ctx context.Context, f DestinationFilter, p Page) ([]authority.Destination, error) {
+	s := t.from("id, workspace_id, name, host, ports, tls, ca, connect_to, addresses, credential, "+
+		"max_duration_seconds, encoded_slash, rules, created_at", "destinations").
+		where(f.Host != "", "host = ?", f.Host).
+		named(f.NamePrefix).created(f.Created).page(p)
+	list, err := collect[authority.Destination](ctx, t, s)
 	return list, translate("list destinations", err)
 }
 

@@ -14,14 +14,6 @@ SELECT id, workspace_id, name, host, ports, tls, ca, connect_to, addresses, cred
     encoded_slash, rules, created_at
 FROM destinations WHERE workspace_id = @workspace_id ORDER BY created_at, id;
 
--- name: Destinations :many
-SELECT id, workspace_id, name, host, ports, tls, ca, connect_to, addresses, credential, max_duration_seconds,
-    encoded_slash, rules, created_at
-FROM destinations
-WHERE workspace_id = @workspace_id
-    AND (@after_id::text = '' OR (created_at, id) < (@after_time::timestamptz, @after_id))
-ORDER BY created_at DESC, id DESC LIMIT @size;
-
 -- name: UpdateDestination :exec
 UPDATE destinations SET name = @name, host = @host, ports = @ports, tls = @tls, ca = @ca, connect_to = @connect_to,
     addresses = @addresses, credential = @credential, max_duration_seconds = @max_duration_seconds,

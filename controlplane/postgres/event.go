@@ -45,20 +45,34 @@ type EventFilter struct {
 	From        time.Time
 	Until       time.Time
 	PrincipalID authority.PrincipalID
+	ActorID     authority.PrincipalID
 	Own         authority.PrincipalID
 	MandateID   authority.MandateID
 	DecisionID  authority.DecisionID
 	Resource    authority.Resource
 }
 
-// Events lists events, each with its outcome where that is known.
+// Events lists events by time, each with its outcome where that is known.
 func (t *Tx) Events(ctx context.Context, f EventFilter, p Page) ([]authority.Event, error) {
-	rows, err := t.q.Events(ctx, query.EventsParams{
+	asked := query.EventsParams{
 		WorkspaceID: t.workspace, WithID: string(f.ID), WithDecision: string(f.DecisionID), WithType: string(f.Type),
-		WithPrincipal: string(f.PrincipalID), Own: string(f.Own), WithMandate: string(f.MandateID),
-		WithResource: string(f.Resource), FromTime: f.From, UntilTime: f.Until,
+		WithPrincipal: string(f.PrincipalID), WithActor: string(f.ActorID), Own: string(f.Own),
+		WithMandate: string(f.MandateID), WithResource: string(f.Resource), FromTime: f.From, UntilTime: f.Until,
 		AfterID: p.AfterID, AfterTime: p.AfterTime, AfterSequence: p.AfterSequence, Size: p.Size,
-	})
+	}
+	if !p.Order.Ascending {
+		rows, err := t.q.Events(ctx, asked)
+		return recorded(rows), translate("list events", err)
+	}
+	oldest, err := t.q.EventsFromOldest(ctx, query.EventsFromOldestParams(asked))
+	rows := make([]query.EventsRow, len(oldest))
+	for i, row := range oldest {
+		rows[i] = query.EventsRow(row)
+	}
+	return recorded(rows), translate("list events", err)
+}
+
+func recorded(rows []query.EventsRow) []authority.Event {
 	list := make([]authority.Event, len(rows))
 	for i, row := range rows {
 		list[i] = row.Record
@@ -66,7 +80,7 @@ func (t *Tx) Events(ctx context.Context, f EventFilter, p Page) ([]authority.Eve
 			list[i].Outcome = row.Outcome
 		}
 	}
-	return list, translate("list events", err)
+	return list
 }
 
 // Batch is a run of consecutive decision events of one gateway process. The gateway's word has been checked: the events

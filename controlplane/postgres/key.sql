@@ -1,9 +1,9 @@
 -- name: InsertKey :exec
-INSERT INTO api_keys (id, workspace_id, kind, name, principal_id, role, workspaces, allowed_networks, created_at, expires_at, revoked_at, hash)
-VALUES (@id, @workspace_id, @kind, @name, @principal_id, @role, @workspaces, @allowed_networks, @created_at, @expires_at, @revoked_at, @hash);
+INSERT INTO api_keys (id, workspace_id, kind, name, principal_id, role, workspaces, allowed_networks, created_at, expires_at, revoked_at, replaces, hash)
+VALUES (@id, @workspace_id, @kind, @name, @principal_id, @role, @workspaces, @allowed_networks, @created_at, @expires_at, @revoked_at, @replaces, @hash);
 
 -- name: Key :one
-SELECT id, workspace_id, kind, name, principal_id, role, workspaces, allowed_networks, created_at, expires_at, revoked_at, last_used_at
+SELECT id, workspace_id, kind, name, principal_id, role, workspaces, allowed_networks, created_at, expires_at, revoked_at, last_used_at, replaces
 FROM api_keys WHERE workspace_id = @workspace_id AND id = @id;
 
 -- name: RevokeKey :exec

@@ -61,14 +61,17 @@ func (t *Tx) ActivePoliciesOf(ctx context.Context, id authority.PrincipalID) ([]
 type PolicyFilter struct {
 	PrincipalID authority.PrincipalID
 	Active      *bool
+	Created     Created
 }
 
-// Policies lists policies.
+// Policies lists policies, by creation.
 func (t *Tx) Policies(ctx context.Context, f PolicyFilter, p Page) ([]authority.Policy, error) {
-	rows, err := t.q.Policies(ctx, query.PoliciesParams{
-		WorkspaceID: t.workspace, WithPrincipal: string(f.PrincipalID), WithActive: f.Active,
-		AfterID: p.AfterID, AfterTime: p.AfterTime, Size: p.Size,
-	})
+	s := t.from("id, workspace_id, principal_id, allowed_resources, allowed_actions, max_validity_seconds, "+
+		"delegation_depth, version, active, created_at", "policies").
+		where(f.PrincipalID != "", "principal_id = ?", string(f.PrincipalID)).
+		where(f.Active != nil, "active = ?", f.Active).
+		created(f.Created).page(p)
+	rows, err := collect[query.Policy](ctx, t, s)
 	if err != nil {
 		return nil, translate("list policies", err)
 	}

@@ -15,16 +15,6 @@ SELECT id, workspace_id, principal_id, allowed_resources, allowed_actions, max_v
 FROM policies WHERE workspace_id = @workspace_id AND principal_id = @principal_id AND active
 ORDER BY created_at, id;
 
--- name: Policies :many
-SELECT id, workspace_id, principal_id, allowed_resources, allowed_actions, max_validity_seconds, delegation_depth,
-    version, active, created_at
-FROM policies
-WHERE workspace_id = @workspace_id
-    AND (@with_principal::text = '' OR principal_id = @with_principal)
-    AND (sqlc.narg(with_active)::boolean IS NULL OR active = sqlc.narg(with_active))
-    AND (@after_id::text = '' OR (created_at, id) < (@after_time::timestamptz, @after_id))
-ORDER BY created_at DESC, id DESC LIMIT @size;
-
 -- name: UpdatePolicy :exec
 UPDATE policies SET allowed_resources = @allowed_resources, allowed_actions = @allowed_actions,
     max_validity_seconds = @max_validity_seconds, delegation_depth = @delegation_depth, version = @version,

@@ -40,21 +40,28 @@ func (t *Tx) AllPrincipals(ctx context.Context) ([]authority.Principal, error) {
 
 // PrincipalFilter narrows Principals; a zero field does not.
 type PrincipalFilter struct {
-	Type      authority.PrincipalType
-	Suspended *bool
+	NamePrefix string
+	Type       authority.PrincipalType
+	Suspended  *bool
+	Role       authority.Role
+	Created    Created
 }
 
-// Principals lists principals.
+// Principals lists principals, by creation or by name.
 func (t *Tx) Principals(ctx context.Context, f PrincipalFilter, p Page) ([]authority.Principal, error) {
-	rows, err := t.q.Principals(ctx, query.PrincipalsParams{
-		WorkspaceID: t.workspace, WithType: string(f.Type), WithSuspended: f.Suspended,
-		AfterID: p.AfterID, AfterTime: p.AfterTime, Size: p.Size,
-	})
-	list := make([]authority.Principal, len(rows))
-	for i, row := range rows {
-		list[i] = authority.Principal(row)
-	}
+	s := t.from("id, workspace_id, name, type, role, metadata, suspended, created_at", "principals").
+		where(f.Type != "", "type = ?", string(f.Type)).
+		where(f.Suspended != nil, "suspended = ?", f.Suspended).
+		where(f.Role != "", "role = ?", string(f.Role)).
+		named(f.NamePrefix).created(f.Created).page(p)
+	list, err := collect[authority.Principal](ctx, t, s)
 	return list, translate("list principals", err)
+}
+
+// UpdatePrincipal changes the name and the metadata of a principal.
+func (t *Tx) UpdatePrincipal(ctx context.Context, p authority.Principal) error {
+	err := t.q.UpdatePrincipal(ctx, query.UpdatePrincipalParams{WorkspaceID: t.workspace, ID: p.ID, Name: p.Name, Metadata: p.Metadata})
+	return translate("update principal", err)
 }
 
 // SetSuspended suspends or resumes a principal.

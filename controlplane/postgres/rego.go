@@ -37,16 +37,26 @@ func (t *Tx) ActiveRego(ctx context.Context) (*authority.RegoVersion, error) {
 	return &active, nil
 }
 
-// RegoVersions lists versions.
-func (t *Tx) RegoVersions(ctx context.Context, p Page) ([]authority.RegoVersion, error) {
-	rows, err := t.q.RegoVersions(ctx, query.RegoVersionsParams{
-		WorkspaceID: t.workspace, AfterID: p.AfterID, AfterTime: p.AfterTime, Size: p.Size,
-	})
-	list := make([]authority.RegoVersion, len(rows))
-	for i, row := range rows {
-		list[i] = authority.RegoVersion(row)
-	}
+// RegoFilter narrows RegoVersions; a zero field does not.
+type RegoFilter struct {
+	Active  *bool
+	Created Created
+}
+
+// RegoVersions lists versions, by creation.
+func (t *Tx) RegoVersions(ctx context.Context, f RegoFilter, p Page) ([]authority.RegoVersion, error) {
+	s := t.from("id, workspace_id, number, modules, data, message, active, created_by, created_at", "rego_versions").
+		where(f.Active != nil, "active = ?", f.Active).
+		created(f.Created).page(p)
+	list, err := collect[authority.RegoVersion](ctx, t, s)
 	return list, translate("list versions", err)
+}
+
+// RemoveOldRego removes the oldest versions but the active one and the latest until no more than a number are left, and
+// names those that it removed.
+func (t *Tx) RemoveOldRego(ctx context.Context, latest authority.RegoVersionID, keep int64) ([]authority.RegoVersionID, error) {
+	removed, err := t.q.RemoveOldRego(ctx, query.RemoveOldRegoParams{WorkspaceID: t.workspace, Latest: string(latest), Keep: keep})
+	return removed, translate("remove old versions", err)
 }
 
 // ActivateRego makes a version the active one.

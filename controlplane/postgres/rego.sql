@@ -13,12 +13,12 @@ FROM rego_versions WHERE workspace_id = @workspace_id AND id = @id;
 SELECT id, workspace_id, number, modules, data, message, active, created_by, created_at
 FROM rego_versions WHERE workspace_id = @workspace_id AND active;
 
--- name: RegoVersions :many
-SELECT id, workspace_id, number, modules, data, message, active, created_by, created_at
-FROM rego_versions
-WHERE workspace_id = @workspace_id
-    AND (@after_id::text = '' OR (created_at, id) < (@after_time::timestamptz, @after_id))
-ORDER BY created_at DESC, id DESC LIMIT @size;
+-- name: RemoveOldRego :many
+DELETE FROM rego_versions d WHERE d.workspace_id = @workspace_id AND d.id IN (
+    SELECT v.id FROM rego_versions v WHERE v.workspace_id = @workspace_id AND NOT v.active AND v.id <> @latest::text
+    ORDER BY v.number
+    LIMIT greatest((SELECT count(*) FROM rego_versions c WHERE c.workspace_id = @workspace_id) - @keep::bigint, 0))
+RETURNING d.id;
 
 -- name: DeactivateRego :exec
 UPDATE rego_versions SET active = false WHERE workspace_id = @workspace_id AND active;

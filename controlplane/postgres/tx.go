@@ -88,11 +88,3 @@ func isClosed(err error) bool {
 	var network net.Error
 	return errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, net.ErrClosed) || errors.As(err, &network)
 }
-
-// Page is a part of a list, newest first. The first part has no AfterID.
-type Page struct {
-	Size          int32
-	AfterTime     time.Time
-	AfterSequence int64 // for events
-	AfterID       string
-}

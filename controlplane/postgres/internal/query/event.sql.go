@@ -57,13 +57,14 @@ WHERE e.workspace_id = $1
     AND ($3::text = '' OR e.decision_id = $3)
     AND ($4::text = '' OR e.type = $4)
     AND ($5::text = '' OR e.principal_id = $5 OR e.actor_id = $5)
-    AND ($6::text = '' OR e.principal_id = $6 OR e.actor_id = $6)
-    AND ($7::text = '' OR e.mandate_id = $7)
-    AND ($8::text = '' OR e.resource = $8)
-    AND e.time >= $9 AND e.time < $10
-    AND ($11::text = ''
-        OR (e.time, e.sequence, e.id) < ($12::timestamptz, $13::bigint, $11))
-ORDER BY e.time DESC, e.sequence DESC, e.id DESC LIMIT $14
+    AND ($6::text = '' OR e.actor_id = $6)
+    AND ($7::text = '' OR e.principal_id = $7 OR e.actor_id = $7)
+    AND ($8::text = '' OR e.mandate_id = $8)
+    AND ($9::text = '' OR e.resource = $9)
+    AND e.time >= $10 AND e.time < $11
+    AND ($12::text = ''
+        OR (e.time, e.sequence, e.id) < ($13::timestamptz, $14::bigint, $12))
+ORDER BY e.time DESC, e.sequence DESC, e.id DESC LIMIT $15
 `
 
 type EventsParams struct {
@@ -72,6 +73,7 @@ type EventsParams struct {
 	WithDecision  string
 	WithType      string
 	WithPrincipal string
+	WithActor     string
 	Own           string
 	WithMandate   string
 	WithResource  string
@@ -98,6 +100,7 @@ func (q *Queries) Events(ctx context.Context, arg EventsParams) ([]EventsRow, er
 		arg.WithDecision,
 		arg.WithType,
 		arg.WithPrincipal,
+		arg.WithActor,
 		arg.Own,
 		arg.WithMandate,
 		arg.WithResource,
@@ -115,6 +118,93 @@ func (q *Queries) Events(ctx context.Context, arg EventsParams) ([]EventsRow, er
 	var items []EventsRow
 	for rows.Next() {
 		var i EventsRow
+		if err := rows.Scan(
+			&i.Record,
+			&i.Time,
+			&i.Sequence,
+			&i.ID,
+			&i.Outcome,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const eventsFromOldest = `-- name: EventsFromOldest :many
+SELECT e.record, e.time, e.sequence, e.id, o.outcome
+FROM events e
+LEFT JOIN event_outcomes o ON e.decision_id <> '' AND o.workspace_id = $1 AND o.decision_id = e.decision_id
+WHERE e.workspace_id = $1
+    AND ($2::text = '' OR e.id = $2)
+    AND ($3::text = '' OR e.decision_id = $3)
+    AND ($4::text = '' OR e.type = $4)
+    AND ($5::text = '' OR e.principal_id = $5 OR e.actor_id = $5)
+    AND ($6::text = '' OR e.actor_id = $6)
+    AND ($7::text = '' OR e.principal_id = $7 OR e.actor_id = $7)
+    AND ($8::text = '' OR e.mandate_id = $8)
+    AND ($9::text = '' OR e.resource = $9)
+    AND e.time >= $10 AND e.time < $11
+    AND ($12::text = ''
+        OR (e.time, e.sequence, e.id) > ($13::timestamptz, $14::bigint, $12))
+ORDER BY e.time, e.sequence, e.id LIMIT $15
+`
+
+type EventsFromOldestParams struct {
+	WorkspaceID   authority.WorkspaceID
+	WithID        string
+	WithDecision  string
+	WithType      string
+	WithPrincipal string
+	WithActor     string
+	Own           string
+	WithMandate   string
+	WithResource  string
+	FromTime      time.Time
+	UntilTime     time.Time
+	AfterID       string
+	AfterTime     time.Time
+	AfterSequence int64
+	Size          int32
+}
+
+type EventsFromOldestRow struct {
+	Record   authority.Event
+	Time     time.Time
+	Sequence int64
+	ID       authority.EventID
+	Outcome  *authority.Outcome
+}
+
+func (q *Queries) EventsFromOldest(ctx context.Context, arg EventsFromOldestParams) ([]EventsFromOldestRow, error) {
+	rows, err := q.db.Query(ctx, eventsFromOldest,
+		arg.WorkspaceID,
+		arg.WithID,
+		arg.WithDecision,
+		arg.WithType,
+		arg.WithPrincipal,
+		arg.WithActor,
+		arg.Own,
+		arg.WithMandate,
+		arg.WithResource,
+		arg.FromTime,
+		arg.UntilTime,
+		arg.AfterID,
+		arg.AfterTime,
+		arg.AfterSequence,
+		arg.Size,
+	)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []EventsFromOldestRow
+	for rows.Next() {
+		var i EventsFromOldestRow
 		if err := rows.Scan(
 			&i.Record,
 			&i.Time,

@@ -293,29 +293,35 @@ func (q *Queries) SetEnvoyRefusal(ctx context.Context, arg SetEnvoyRefusalParams
 }
 
 const supersedeGateways = `-- name: SupersedeGateways :exec
-UPDATE gateways SET left_at = $1::timestamptz, connected = false
-WHERE workspace_id = $2 AND key_id = $3 AND instance = $4 AND id <> $5
-    AND left_at IS NULL AND (NOT connected OR seen_at < $6::timestamptz)
+WITH RECURSIVE lineage AS (
+    SELECT k.id, k.replaces FROM api_keys k WHERE k.workspace_id = $2 AND k.id = $6
+    UNION
+    SELECT k.id, k.replaces FROM api_keys k JOIN lineage l ON k.id = l.replaces WHERE k.workspace_id = $2
+)
+UPDATE gateways g SET left_at = $1::timestamptz, connected = false
+WHERE g.workspace_id = $2 AND g.key_id IN (SELECT l.id FROM lineage l) AND instance = $3 AND g.id <> $4
+    AND left_at IS NULL AND (NOT connected OR seen_at < $5::timestamptz)
 `
 
 type SupersedeGatewaysParams struct {
 	At          time.Time
 	WorkspaceID authority.WorkspaceID
-	KeyID       authority.KeyID
 	Instance    string
 	ID          authority.GatewayID
 	Stale       time.Time
+	KeyID       authority.KeyID
 }
 
-// A process that starts where another of the same key ran takes its place.
+// A process that starts where another of the same key ran takes its place; so does one whose key the other's was rotated
+// into.
 func (q *Queries) SupersedeGateways(ctx context.Context, arg SupersedeGatewaysParams) error {
 	_, err := q.db.Exec(ctx, supersedeGateways,
 		arg.At,
 		arg.WorkspaceID,
-		arg.KeyID,
 		arg.Instance,
 		arg.ID,
 		arg.Stale,
+		arg.KeyID,
 	)
 	return err
 }

@@ -29,8 +29,8 @@ func (q *Queries) EndKey(ctx context.Context, arg EndKeyParams) error {
 }
 
 const insertKey = `-- name: InsertKey :exec
-INSERT INTO api_keys (id, workspace_id, kind, name, principal_id, role, workspaces, allowed_networks, created_at, expires_at, revoked_at, hash)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)
+INSERT INTO api_keys (id, workspace_id, kind, name, principal_id, role, workspaces, allowed_networks, created_at, expires_at, revoked_at, replaces, hash)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)
 `
 
 type InsertKeyParams struct {
@@ -45,6 +45,7 @@ type InsertKeyParams struct {
 	CreatedAt       time.Time
 	ExpiresAt       *time.Time
 	RevokedAt       *time.Time
+	Replaces        authority.KeyID
 	Hash            []byte
 }
 
@@ -61,13 +62,14 @@ func (q *Queries) InsertKey(ctx context.Context, arg InsertKeyParams) error {
 		arg.CreatedAt,
 		arg.ExpiresAt,
 		arg.RevokedAt,
+		arg.Replaces,
 		arg.Hash,
 	)
 	return err
 }
 
 const key = `-- name: Key :one
-SELECT id, workspace_id, kind, name, principal_id, role, workspaces, allowed_networks, created_at, expires_at, revoked_at, last_used_at
+SELECT id, workspace_id, kind, name, principal_id, role, workspaces, allowed_networks, created_at, expires_at, revoked_at, last_used_at, replaces
 FROM api_keys WHERE workspace_id = $1 AND id = $2
 `
 
@@ -89,6 +91,7 @@ type KeyRow struct {
 	ExpiresAt       *time.Time
 	RevokedAt       *time.Time
 	LastUsedAt      *time.Time
+	Replaces        authority.KeyID
 }
 
 func (q *Queries) Key(ctx context.Context, arg KeyParams) (KeyRow, error) {
@@ -107,6 +110,7 @@ func (q *Queries) Key(ctx context.Context, arg KeyParams) (KeyRow, error) {
 		&i.ExpiresAt,
 		&i.RevokedAt,
 		&i.LastUsedAt,
+		&i.Replaces,
 	)
 	return i, err
 }

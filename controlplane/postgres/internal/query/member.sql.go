@@ -62,67 +62,6 @@ func (q *Queries) Member(ctx context.Context, arg MemberParams) (MemberRow, erro
 	return i, err
 }
 
-const members = `-- name: Members :many
-SELECT id, workspace_id, person_id, name, role, suspended, created_at
-FROM principals
-WHERE workspace_id = $1 AND role <> ''
-    AND ($2::text = '' OR role = $2)
-    AND ($3::text = '' OR (created_at, id) < ($4::timestamptz, $3))
-ORDER BY created_at DESC, id DESC LIMIT $5
-`
-
-type MembersParams struct {
-	WorkspaceID authority.WorkspaceID
-	WithRole    string
-	AfterID     string
-	AfterTime   time.Time
-	Size        int32
-}
-
-type MembersRow struct {
-	ID          authority.PrincipalID
-	WorkspaceID authority.WorkspaceID
-	PersonID    authority.PersonID
-	Name        string
-	Role        authority.Role
-	Suspended   bool
-	CreatedAt   time.Time
-}
-
-func (q *Queries) Members(ctx context.Context, arg MembersParams) ([]MembersRow, error) {
-	rows, err := q.db.Query(ctx, members,
-		arg.WorkspaceID,
-		arg.WithRole,
-		arg.AfterID,
-		arg.AfterTime,
-		arg.Size,
-	)
-	if err != nil {
-		return nil, err
-	}
-	defer rows.Close()
-	var items []MembersRow
-	for rows.Next() {
-		var i MembersRow
-		if err := rows.Scan(
-			&i.ID,
-			&i.WorkspaceID,
-			&i.PersonID,
-			&i.Name,
-			&i.Role,
-			&i.Suspended,
-			&i.CreatedAt,
-		); err != nil {
-			return nil, err
-		}
-		items = append(items, i)
-	}
-	if err := rows.Err(); err != nil {
-		return nil, err
-	}
-	return items, nil
-}
-
 const principalOfPerson = `-- name: PrincipalOfPerson :one
 SELECT id FROM principals WHERE workspace_id = $1 AND person_id = $2
 `

@@ -141,19 +141,20 @@ func (q *Queries) RegoVersion(ctx context.Context, arg RegoVersionParams) (RegoV
 
 const removeOldRego = `-- name: RemoveOldRego :many
 DELETE FROM rego_versions d WHERE d.workspace_id = $1 AND d.id IN (
-    SELECT v.id FROM rego_versions v WHERE v.workspace_id = $1 AND NOT v.active
+    SELECT v.id FROM rego_versions v WHERE v.workspace_id = $1 AND NOT v.active AND v.id <> $2::text
     ORDER BY v.number
-    LIMIT greatest((SELECT count(*) FROM rego_versions c WHERE c.workspace_id = $1) - $2::bigint, 0))
+    LIMIT greatest((SELECT count(*) FROM rego_versions c WHERE c.workspace_id = $1) - $3::bigint, 0))
 RETURNING d.id
 `
 
 type RemoveOldRegoParams struct {
 	WorkspaceID authority.WorkspaceID
+	Latest      string
 	Keep        int64
 }
 
 func (q *Queries) RemoveOldRego(ctx context.Context, arg RemoveOldRegoParams) ([]authority.RegoVersionID, error) {
-	rows, err := q.db.Query(ctx, removeOldRego, arg.WorkspaceID, arg.Keep)
+	rows, err := q.db.Query(ctx, removeOldRego, arg.WorkspaceID, arg.Latest, arg.Keep)
 	if err != nil {
 		return nil, err
 	}
