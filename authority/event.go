@@ -43,6 +43,12 @@ const (
 	EventMemberAdded         EventType = "member_added"
 	EventMemberUpdated       EventType = "member_updated"
 	EventMemberRemoved       EventType = "member_removed"
+	EventMemberInvited       EventType = "member_invited"
+	EventInvitationAccepted  EventType = "invitation_accepted"
+	EventGroupRolesSet       EventType = "group_roles_set"
+	EventSignInLinkCreated   EventType = "sign_in_link_created"
+	EventSignedIn            EventType = "signed_in"
+	EventSessionsEnded       EventType = "sessions_ended"
 	EventGatewayEnrolled     EventType = "gateway_enrolled"
 	EventIssuerCreated       EventType = "trusted_issuer_created"
 	EventIssuerUpdated       EventType = "trusted_issuer_updated"
@@ -68,6 +74,7 @@ func EventTypes() []EventType {
 		EventDestinationCreated, EventDestinationUpdated, EventDestinationDeleted, EventRegoPushed, EventRegoActivated,
 		EventKeyCreated, EventKeyRevoked, EventKeyRotated,
 		EventMemberAdded, EventMemberUpdated, EventMemberRemoved, EventGatewayEnrolled,
+		EventMemberInvited, EventInvitationAccepted, EventGroupRolesSet, EventSignInLinkCreated, EventSignedIn, EventSessionsEnded,
 		EventIssuerCreated, EventIssuerUpdated, EventIssuerDeleted, EventIssuerKeysChanged,
 		EventClientAuthorityCreated, EventClientAuthorityUpdated, EventClientAuthorityDeleted,
 		EventSigningKeysRotated, EventSigningKeyRevoked, EventSigningKeysRetired,

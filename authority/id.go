@@ -70,6 +70,7 @@ func (EventID) prefix() string           { return "evt_" }
 func (DecisionID) prefix() string        { return "dec_" }
 func (RegoVersionID) prefix() string     { return "rgo_" }
 func (GatewayID) prefix() string         { return "gtw_" }
+func (SessionID) prefix() string         { return "ses_" }
 func (TrustedIssuerID) prefix() string   { return "iss_" }
 func (ClientAuthorityID) prefix() string { return "cau_" }
 func (PersonID) prefix() string          { return "psn_" }
