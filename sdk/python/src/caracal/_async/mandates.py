@@ -1,0 +1,263 @@
+"""What both clients have: asking for mandates, and everything that is done with one."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+
+from caracal import _operations as op
+from caracal import errors
+from caracal._async.connection import AsyncConnection, log
+from caracal._async.runtime import shielded
+from caracal._wire import Call, writing
+from caracal.models import Mandate, Receipt, ValidationAnswer
+from caracal.records import Page
+
+# Seconds for which `revoke_mandate` waits for the gateways unless told; the longest that a server allows is 60.
+REVOCATION_WAIT = 10.0
+
+
+class AsyncMandates(AsyncConnection):
+    """Operations on mandates."""
+
+    async def request_mandate(
+        self,
+        *,
+        issuer_id: str,
+        subject_id: str,
+        resource_scope: Sequence[str],
+        action_scope: Sequence[str],
+        validity_seconds: int,
+        valid_from: str | None = None,
+        workspace_slug: str | None = None,
+        idempotency_key: str | None = None,
+    ) -> Mandate:
+        """Ask for a mandate.
+
+        Through a gateway the answer comes when that gateway enforces the mandate, so that it can be used at once.
+
+        Args:
+            issuer_id: the principal that grants; it has consented by a policy, or is the caller.
+            subject_id: the principal that may act; with an agent's key the agent itself.
+            resource_scope: patterns such as `api:external/*`.
+            action_scope: `read`, `write`, `execute`, or `*` for all three.
+            validity_seconds: how long it holds.
+            valid_from: when it begins, as RFC 3339 text; now unless told.
+            workspace_slug: the workspace; that of the key unless told.
+            idempotency_key: makes it happen once, however often it is called with the same key and arguments.
+
+        Raises:
+            AuthorityRefused: the rules do not allow it; `reason` says which, such as `no_policy_covers`.
+            InvalidRequest: an argument is malformed; `field` says which.
+        """
+        body = {
+            "issuer_id": issuer_id,
+            "subject_id": subject_id,
+            "resource_scope": list(resource_scope),
+            "action_scope": list(action_scope),
+            "validity_seconds": validity_seconds,
+            "valid_from": valid_from,
+            "workspace_slug": workspace_slug,
+        }
+        return await self._record(Mandate, Call(op.ISSUE_MANDATE, body=body, headers=writing(idempotency_key)))
+
+    async def get_mandate(self, mandate_id: str) -> Mandate:
+        """One mandate.
+
+        Raises:
+            NotFound: there is none, or it is not the caller's to see.
+        """
+        return await self._record(Mandate, Call(op.GET_MANDATE, path={"id": mandate_id}))
+
+    async def list_mandates(
+        self,
+        *,
+        issuer_id: str | None = None,
+        subject_id: str | None = None,
+        parent_mandate_id: str | None = None,
+        revoked: bool | None = None,
+        workspace_slug: str | None = None,
+        limit: int | None = None,
+        cursor: str | None = None,
+    ) -> Page[Mandate]:
+        """One page of mandates; with an agent's key its own.
+
+        Args:
+            issuer_id: only those that this principal granted.
+            subject_id: only those that were granted to this principal.
+            parent_mandate_id: only those that were cut from this mandate.
+            revoked: only those that are revoked, or that are not.
+            workspace_slug: the workspace; that of the key unless told.
+            limit: how many at most, up to 200; 50 unless told.
+            cursor: the `next_cursor` of the page before.
+        """
+        query = {
+            "issuer_id": issuer_id,
+            "subject_id": subject_id,
+            "parent_mandate_id": parent_mandate_id,
+            "revoked": revoked,
+            "workspace_slug": workspace_slug,
+            "limit": limit,
+            "cursor": cursor,
+        }
+        return await self._page(Mandate, Call(op.LIST_MANDATES, query=query))
+
+    async def iter_mandates(
+        self,
+        *,
+        issuer_id: str | None = None,
+        subject_id: str | None = None,
+        parent_mandate_id: str | None = None,
+        revoked: bool | None = None,
+        workspace_slug: str | None = None,
+    ) -> AsyncIterator[Mandate]:
+        """Every mandate that `list_mandates` with the same arguments would list, a page at a time."""
+        query = {
+            "issuer_id": issuer_id,
+            "subject_id": subject_id,
+            "parent_mandate_id": parent_mandate_id,
+            "revoked": revoked,
+            "workspace_slug": workspace_slug,
+        }
+        async for mandate in self._pages(Mandate, Call(op.LIST_MANDATES, query=query)):
+            yield mandate
+
+    async def validate_mandate(
+        self,
+        *,
+        mandate_id: str,
+        requested_action: str,
+        requested_resource: str,
+        presenter_token: str | None = None,
+        presenter_id: str | None = None,
+    ) -> ValidationAnswer:
+        """Ask whether a mandate covers one action on one resource.
+
+        That it does not is an answer, too: `allowed` is False then, and `denial_reason` says why.
+
+        Args:
+            mandate_id: the mandate.
+            requested_action: `read`, `write` or `execute`.
+            requested_resource: one resource, without `*`.
+            presenter_token: for a service that asks: the access token of who presented the mandate to it.
+            presenter_id: for a service that asks: the principal that presented it, where there is no token.
+
+        Raises:
+            InvalidRequest: the resource is a pattern, or malformed.
+            UnexpectedAnswer: the answer contradicts itself; take it for a denial.
+        """
+        body = {
+            "mandate_id": mandate_id,
+            "requested_action": requested_action,
+            "requested_resource": requested_resource,
+            "presenter_token": presenter_token,
+            "presenter_id": presenter_id,
+        }
+        answer = await self._record(ValidationAnswer, Call(op.VALIDATE_MANDATE, body=body))
+        if answer.allowed != (answer.decision == "allowed"):
+            raise errors.UnexpectedAnswer("the server's validation contradicts itself")
+        return answer
+
+    async def delegate_authority(
+        self,
+        *,
+        parent_mandate_id: str,
+        child_principal_id: str,
+        resource_scope: Sequence[str],
+        action_scope: Sequence[str],
+        validity_seconds: int,
+        idempotency_key: str | None = None,
+    ) -> Mandate:
+        """Cut a child from a mandate. It can only narrow, and ends with its parent.
+
+        Args:
+            parent_mandate_id: the mandate to cut from; the caller is its subject.
+            child_principal_id: the principal that may act under the child.
+            resource_scope: patterns that the parent's cover.
+            action_scope: actions that the parent has.
+            validity_seconds: how long the child holds; not beyond the parent's end.
+            idempotency_key: makes it happen once, however often it is called with the same key and arguments.
+
+        Returns:
+            The child mandate.
+
+        Raises:
+            AuthorityRefused: the child would exceed its parent or what its principal may be given; `reason` says how.
+            NotFound: there is no such parent for the caller.
+        """
+        body = {
+            "child_principal_id": child_principal_id,
+            "resource_scope": list(resource_scope),
+            "action_scope": list(action_scope),
+            "validity_seconds": validity_seconds,
+        }
+        call = Call(op.DELEGATE_MANDATE, path={"id": parent_mandate_id}, body=body, headers=writing(idempotency_key))
+        return await self._record(Mandate, call)
+
+    async def revoke_mandate(
+        self, mandate_id: str, *, wait: float | None = None, idempotency_key: str | None = None
+    ) -> Receipt:
+        """Revoke a mandate and everything that was delegated from it.
+
+        Args:
+            mandate_id: the mandate.
+            wait: seconds to wait until every gateway enforces it, up to 60; 10 unless told.
+            idempotency_key: makes it happen once, however often it is called with the same key and arguments.
+
+        Returns:
+            The receipt. `state` is `enforced` once no gateway lets the mandate pass, from `effective_at` on, and
+            `pending` while one has not confirmed that. The revocation is committed either way.
+
+        Raises:
+            NotFound: there is no such mandate for the caller.
+        """
+        call = Call(
+            op.REVOKE_MANDATE,
+            path={"id": mandate_id},
+            body={"wait": wait},
+            headers=writing(idempotency_key),
+            patience=REVOCATION_WAIT if wait is None else max(wait, 0.0),
+        )
+        return await self._record(Receipt, call)
+
+    @asynccontextmanager
+    async def mandate(
+        self,
+        *,
+        issuer_id: str,
+        subject_id: str,
+        resource_scope: Sequence[str],
+        action_scope: Sequence[str],
+        validity_seconds: int,
+        valid_from: str | None = None,
+        workspace_slug: str | None = None,
+    ) -> AsyncIterator[Mandate]:
+        """A mandate for the length of a `with` block; it is revoked at its end, also when the block raises.
+
+        A revocation that fails raises, unless the block raises already: then it is logged, as the mandate ends by its
+        validity. The arguments are those of `request_mandate`.
+        """
+        held = await self.request_mandate(
+            issuer_id=issuer_id,
+            subject_id=subject_id,
+            resource_scope=resource_scope,
+            action_scope=action_scope,
+            validity_seconds=validity_seconds,
+            valid_from=valid_from,
+            workspace_slug=workspace_slug,
+        )
+        try:
+            yield held
+        except BaseException:
+            await self._give_back(held)
+            raise
+        await self.revoke_mandate(held.mandate_id)
+
+    async def _give_back(self, held: Mandate) -> None:
+        try:
+            with shielded(2 * self._timeout):
+                await self.revoke_mandate(held.mandate_id)
+                return
+            log.warning("mandate %s was not revoked in time and holds until %s", held.mandate_id, held.valid_until)
+        except errors.CaracalError as error:
+            log.warning("mandate %s was not revoked and holds until %s: %s", held.mandate_id, held.valid_until, error)

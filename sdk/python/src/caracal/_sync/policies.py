@@ -1,0 +1,166 @@
+# Generated from caracal._sync by generate/sync.py; change that.
+
+"""Authority policies: what may be issued to a principal."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from caracal import _operations as op
+from caracal._sync.connection import Connection
+from caracal._wire import Call, renamed, writing
+from caracal.models import Policy
+from caracal.records import Page
+
+
+class Policies(Connection):
+    """Operations on authority policies."""
+
+    def create_policy(
+        self,
+        *,
+        principal_id: str,
+        allowed_actions: Sequence[str],
+        max_validity_seconds: int,
+        allowed_resources: Sequence[str] | None = None,
+        delegation_depth: int | None = None,
+        workspace_slug: str | None = None,
+        idempotency_key: str | None = None,
+        allowed_resource_patterns: Sequence[str] | None = None,
+        max_delegation_depth: int | None = None,
+    ) -> Policy:
+        """Create an authority policy. Its creator consents in advance to be named as issuer under it.
+
+        Args:
+            principal_id: whom it bounds.
+            allowed_actions: `read`, `write`, `execute`, or `*` for all three.
+            max_validity_seconds: the longest that a mandate may hold.
+            allowed_resources: patterns such as `api:external/*`.
+            delegation_depth: how many times a mandate may be delegated further; not at all unless told.
+            workspace_slug: the workspace; that of the key unless told.
+            idempotency_key: makes it happen once, however often it is called with the same key and arguments.
+            allowed_resource_patterns: an older name of `allowed_resources`.
+            max_delegation_depth: an older name of `delegation_depth`.
+        """
+        resources = renamed(
+            "allowed_resources", allowed_resources, "allowed_resource_patterns", allowed_resource_patterns
+        )
+        if resources is None:
+            raise TypeError("create_policy() needs allowed_resources")
+        body = {
+            "principal_id": principal_id,
+            "allowed_resources": list(resources),
+            "allowed_actions": list(allowed_actions),
+            "max_validity_seconds": max_validity_seconds,
+            "delegation_depth": renamed(
+                "delegation_depth", delegation_depth, "max_delegation_depth", max_delegation_depth
+            ),
+            "workspace_slug": workspace_slug,
+        }
+        return self._record(Policy, Call(op.CREATE_POLICY, body=body, headers=writing(idempotency_key)))
+
+    def get_policy(self, policy_id: str) -> Policy:
+        """One policy.
+
+        Raises:
+            NotFound: there is none, or it is not the caller's to see.
+        """
+        return self._record(Policy, Call(op.GET_POLICY, path={"id": policy_id}))
+
+    def list_policies(
+        self,
+        *,
+        principal_id: str | None = None,
+        active: bool | None = None,
+        workspace_slug: str | None = None,
+        limit: int | None = None,
+        cursor: str | None = None,
+    ) -> Page[Policy]:
+        """One page of authority policies.
+
+        Args:
+            principal_id: only those that bound this principal.
+            active: only those that are active, or that are not.
+            workspace_slug: the workspace; that of the key unless told.
+            limit: how many at most, up to 200; 50 unless told.
+            cursor: the `next_cursor` of the page before.
+        """
+        query = {
+            "principal_id": principal_id,
+            "active": active,
+            "workspace_slug": workspace_slug,
+            "limit": limit,
+            "cursor": cursor,
+        }
+        return self._page(Policy, Call(op.LIST_POLICIES, query=query))
+
+    def iter_policies(
+        self, *, principal_id: str | None = None, active: bool | None = None, workspace_slug: str | None = None
+    ) -> Iterator[Policy]:
+        """Every policy that `list_policies` with the same arguments would list, a page at a time."""
+        query = {"principal_id": principal_id, "active": active, "workspace_slug": workspace_slug}
+        for policy in self._pages(Policy, Call(op.LIST_POLICIES, query=query)):
+            yield policy
+
+    def update_policy(
+        self,
+        policy_id: str,
+        *,
+        allowed_resources: Sequence[str] | None = None,
+        allowed_actions: Sequence[str] | None = None,
+        max_validity_seconds: int | None = None,
+        delegation_depth: int | None = None,
+        if_match: str | None = None,
+        idempotency_key: str | None = None,
+        allowed_resource_patterns: Sequence[str] | None = None,
+        max_delegation_depth: int | None = None,
+    ) -> Policy:
+        """Change the fields that are given. Mandates that exist already keep what they were issued with.
+
+        Args:
+            policy_id: the policy.
+            allowed_resources: patterns such as `api:external/*`.
+            allowed_actions: `read`, `write`, `execute`, or `*` for all three.
+            max_validity_seconds: the longest that a mandate may hold.
+            delegation_depth: how many times a mandate may be delegated further.
+            if_match: the `etag` of the policy as it was read; a policy that has changed since is left alone.
+            idempotency_key: makes it happen once, however often it is called with the same key and arguments.
+            allowed_resource_patterns: an older name of `allowed_resources`.
+            max_delegation_depth: an older name of `delegation_depth`.
+
+        Returns:
+            The policy, as its next version.
+
+        Raises:
+            PreconditionFailed: it has changed since `if_match`.
+        """
+        resources = renamed(
+            "allowed_resources", allowed_resources, "allowed_resource_patterns", allowed_resource_patterns
+        )
+        body = {
+            "allowed_resources": list(resources) if resources is not None else None,
+            "allowed_actions": list(allowed_actions) if allowed_actions is not None else None,
+            "max_validity_seconds": max_validity_seconds,
+            "delegation_depth": renamed(
+                "delegation_depth", delegation_depth, "max_delegation_depth", max_delegation_depth
+            ),
+        }
+        headers = writing(idempotency_key, if_match)
+        return self._record(Policy, Call(op.UPDATE_POLICY, path={"id": policy_id}, body=body, headers=headers))
+
+    def deactivate_policy(
+        self, policy_id: str, *, if_match: str | None = None, idempotency_key: str | None = None
+    ) -> Policy:
+        """End a policy. Mandates that exist already stay.
+
+        Args:
+            policy_id: the policy.
+            if_match: the `etag` of the policy as it was read; a policy that has changed since is left alone.
+            idempotency_key: makes it happen once, however often it is called with the same key and arguments.
+        """
+        headers = writing(idempotency_key, if_match)
+        return self._record(Policy, Call(op.DEACTIVATE_POLICY, path={"id": policy_id}, headers=headers))
+
+    def join_policy(self, policy_id: str, *, idempotency_key: str | None = None) -> Policy:
+        """Become a grantor of a policy: standing consent to mandates under it, in the caller's name."""
+        return self._record(Policy, Call(op.JOIN_POLICY, path={"id": policy_id}, headers=writing(idempotency_key)))

@@ -1,0 +1,1 @@
+"""For programs that administer workspaces; see `caracal.enterprise.sdk`."""
