@@ -180,3 +180,22 @@ func placed(key postgres.Key, created time.Time, name, id string) place {
 	}
 	return at(created, 0, id)
 }
+
+// Created narrows a list to what was created between two instants, both exclusive; a zero one does not.
+type Created = postgres.Created
+
+// MandateState says what has become of a mandate.
+type MandateState = postgres.MandateState
+
+// MandateStates lists every state.
+func MandateStates() []MandateState {
+	return []MandateState{postgres.MandateActive, postgres.MandateScheduled, postgres.MandateExpired, postgres.MandateRevoked}
+}
+
+// KeyState says whether a key opens anything.
+type KeyState = postgres.KeyState
+
+// KeyStates lists every state.
+func KeyStates() []KeyState {
+	return []KeyState{postgres.KeyActive, postgres.KeyExpired, postgres.KeyRevoked}
+}

@@ -1,16 +1,17 @@
 package api
 
 import (
-	"context"
-
 	"github.com/caracal-gateway/caracal/authority"
 	"github.com/caracal-gateway/caracal/controlplane"
 )
 
 func principalFilter(q *query) controlplane.PrincipalFilter {
 	return controlplane.PrincipalFilter{
-		Type:      authority.PrincipalType(q.choice("principal_type", "agent", "user", "service")),
-		Suspended: q.boolean("suspended"),
+		NamePrefix: q.text("q"),
+		Type:       authority.PrincipalType(q.choice("principal_type", "agent", "user", "service")),
+		Suspended:  q.boolean("suspended"),
+		Role:       authority.Role(q.choice("role", words(authority.Roles())...)),
+		Created:    q.created(),
 	}
 }
 
@@ -18,29 +19,56 @@ func policyFilter(q *query) controlplane.PolicyFilter {
 	return controlplane.PolicyFilter{
 		PrincipalID: id(q, "principal_id", authority.ParseID[authority.PrincipalID]),
 		Active:      q.boolean("active"),
+		Created:     q.created(),
 	}
 }
 
 func mandateFilter(q *query) controlplane.MandateFilter {
 	return controlplane.MandateFilter{
-		IssuerID:  id(q, "issuer_id", authority.ParseID[authority.PrincipalID]),
-		SubjectID: id(q, "subject_id", authority.ParseID[authority.PrincipalID]),
-		ParentID:  id(q, "parent_mandate_id", authority.ParseID[authority.MandateID]),
-		Revoked:   q.boolean("revoked"),
+		PrincipalID: id(q, "principal_id", authority.ParseID[authority.PrincipalID]),
+		IssuerID:    id(q, "issuer_id", authority.ParseID[authority.PrincipalID]),
+		SubjectID:   id(q, "subject_id", authority.ParseID[authority.PrincipalID]),
+		ParentID:    id(q, "parent_mandate_id", authority.ParseID[authority.MandateID]),
+		Revoked:     q.boolean("revoked"),
+		State:       controlplane.MandateState(q.choice("state", words(controlplane.MandateStates())...)),
+		Created:     q.created(),
 	}
 }
 
 func keyFilter(q *query) controlplane.KeyFilter {
 	return controlplane.KeyFilter{
-		Kind:        authority.KeyKind(q.choice("kind", "member", "agent", "service", "gateway")),
+		NamePrefix:  q.text("q"),
+		Kind:        authority.KeyKind(q.choice("kind", words(authority.KeyKinds())...)),
 		PrincipalID: id(q, "principal_id", authority.ParseID[authority.PrincipalID]),
+		State:       controlplane.KeyState(q.choice("state", words(controlplane.KeyStates())...)),
+		Created:     q.created(),
 	}
+}
+
+func destinationFilter(q *query) controlplane.DestinationFilter {
+	return controlplane.DestinationFilter{NamePrefix: q.text("q"), Host: q.text("host"), Created: q.created()}
+}
+
+func regoFilter(q *query) controlplane.RegoFilter {
+	return controlplane.RegoFilter{Active: q.boolean("active"), Created: q.created()}
+}
+
+func memberFilter(q *query) controlplane.MemberFilter {
+	var f controlplane.MemberFilter
+	if role := q.text("role"); role != "" {
+		var err error
+		if f.Role, err = authority.ParseRole(role); err != nil {
+			q.refuse(err)
+		}
+	}
+	return f
 }
 
 func eventFilter(q *query) controlplane.EventFilter {
 	f := controlplane.EventFilter{
-		Type:        authority.EventType(q.choice("event_type", eventTypes()...)),
+		Type:        authority.EventType(q.choice("event_type", words(authority.EventTypes())...)),
 		PrincipalID: id(q, "principal_id", authority.ParseID[authority.PrincipalID]),
+		ActorID:     id(q, "actor_id", authority.ParseID[authority.PrincipalID]),
 		MandateID:   id(q, "mandate_id", authority.ParseID[authority.MandateID]),
 		DecisionID:  id(q, "decision_id", authority.ParseID[authority.DecisionID]),
 		Resource:    id(q, "resource", authority.ParseResource),
@@ -51,19 +79,11 @@ func eventFilter(q *query) controlplane.EventFilter {
 	return f
 }
 
-func eventTypes() []string {
-	var all []string
-	for _, t := range authority.EventTypes() {
-		all = append(all, string(t))
+// words are the spellings of a parameter's values.
+func words[T ~string](list []T) []string {
+	all := make([]string, len(list))
+	for i, word := range list {
+		all[i] = string(word)
 	}
 	return all
-}
-
-// nothing is the filter of a collection that has none.
-func nothing(*query) struct{} { return struct{}{} }
-
-func unfiltered[T any](method func(context.Context, controlplane.Caller, controlplane.Page) (controlplane.List[T], error)) func(context.Context, controlplane.Caller, struct{}, controlplane.Page) (controlplane.List[T], error) {
-	return func(ctx context.Context, c controlplane.Caller, _ struct{}, p controlplane.Page) (controlplane.List[T], error) {
-		return method(ctx, c, p)
-	}
 }

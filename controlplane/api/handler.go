@@ -56,7 +56,8 @@ type Handler struct {
 	log      *slog.Logger
 	limits   *limits
 	running  running
-	document []byte // the OpenAPI document as JSON
+	document []byte            // the OpenAPI document as JSON
+	page     map[string][]byte // the files of the page to read and try it
 	mux      *http.ServeMux
 }
 
@@ -73,12 +74,16 @@ func New(cfg Config) (*Handler, error) {
 	if err != nil {
 		return nil, err
 	}
+	files, err := readPage()
+	if err != nil {
+		return nil, err
+	}
 	limits, err := newLimits(cfg.Service.Replica(), cmp.Or(cfg.RequestsPerSecond, DefaultRequestsPerSecond))
 	if err != nil {
 		return nil, err
 	}
 	h := &Handler{
-		service: cfg.Service, trusted: cfg.TrustedProxies, log: cfg.Log, document: document,
+		service: cfg.Service, trusted: cfg.TrustedProxies, log: cfg.Log, document: document, page: files,
 		limits: limits, mux: http.NewServeMux(),
 	}
 	byPath := map[string]map[string]route{}
@@ -114,7 +119,8 @@ func (x *exchange) ctx() context.Context { return x.r.Context() }
 type reply struct {
 	status   int
 	revision uint64
-	body     any // nil: none
+	tag      string // of the thing in the body, as controlplane.Tag makes it; empty for none
+	body     any    // nil: none
 }
 
 // operation handles one exchange. A nil reply means that it has written the answer itself.
@@ -271,6 +277,9 @@ func (h *Handler) identify(x *exchange, credential string) error {
 		return err
 	}
 	x.service = h.service
+	if caller, err = conditions(x, caller); err != nil {
+		return err
+	}
 	x.caller, err = once(x, caller)
 	return err
 }
@@ -300,6 +309,9 @@ func address(r *http.Request) string {
 func (h *Handler) answer(x *exchange, a *reply) {
 	if a.revision != 0 {
 		x.w.Header().Set("X-Caracal-Revision", strconv.FormatUint(a.revision, 10))
+	}
+	if a.tag != "" {
+		x.w.Header().Set("ETag", `"`+a.tag+`"`)
 	}
 	if a.body == nil {
 		x.w.WriteHeader(a.status)

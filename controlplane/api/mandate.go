@@ -104,12 +104,3 @@ func same(x *exchange, field string, inBody authority.MandateID) (authority.Mand
 	}
 	return inPath, err
 }
-
-// createWorkspace takes no workspace_slug: the workspace has its own.
-func (h *Handler) createWorkspace(x *exchange) (*reply, error) {
-	var in controlplane.NewWorkspace
-	if err := x.decode(&in); err != nil {
-		return nil, err
-	}
-	return written[controlplane.CreatedWorkspace](http.StatusCreated)(h.service.CreateWorkspace(x.ctx(), x.caller, in))
-}

@@ -75,7 +75,7 @@ func create[In, Out any](method func(context.Context, controlplane.Caller, In) (
 		if err := x.within(readQuery(x.r.URL.RawQuery)); err != nil {
 			return nil, err
 		}
-		return written[Out](http.StatusCreated)(method(x.ctx(), x.caller, in))
+		return tagged(written[Out](http.StatusCreated)(method(x.ctx(), x.caller, in)))
 	}
 }
 
@@ -90,7 +90,7 @@ func find[ID ~string, Out any](method func(context.Context, controlplane.Caller,
 		if err != nil {
 			return nil, err
 		}
-		return &reply{status: http.StatusOK, body: thing}, nil
+		return x.unlessKnown(&reply{status: http.StatusOK, tag: controlplane.Tag(thing), body: thing})
 	}
 }
 
@@ -104,7 +104,7 @@ func change[ID ~string, Out any](method func(context.Context, controlplane.Calle
 		if err := x.decodeOptional(&struct{}{}); err != nil {
 			return nil, err
 		}
-		return written[Out](http.StatusOK)(method(x.ctx(), x.caller, id))
+		return tagged(written[Out](http.StatusOK)(method(x.ctx(), x.caller, id)))
 	}
 }
 
@@ -119,7 +119,7 @@ func edit[ID ~string, In, Out any](method func(context.Context, controlplane.Cal
 		if err := x.decode(&in); err != nil {
 			return nil, err
 		}
-		return written[Out](http.StatusOK)(method(x.ctx(), x.caller, id, in))
+		return tagged(written[Out](http.StatusOK)(method(x.ctx(), x.caller, id, in)))
 	}
 }
 
@@ -196,7 +196,7 @@ func once(x *exchange, caller controlplane.Caller) (controlplane.Caller, error) 
 		return caller, authority.Invalid("Idempotency-Key", "must be given once, as 1 to 255 printable ASCII characters")
 	}
 	digest := sha256.New()
-	for _, part := range []string{x.r.Method, x.r.URL.Path, x.r.URL.RawQuery} {
+	for _, part := range []string{x.r.Method, x.r.URL.Path, x.r.URL.RawQuery, strings.Join(x.r.Header.Values("If-Match"), ",")} {
 		digest.Write([]byte(part + "\x00"))
 	}
 	digest.Write(x.body)

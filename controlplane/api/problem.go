@@ -58,6 +58,10 @@ func title(code authority.Code) string {
 		return "There is no such thing for this caller"
 	case authority.CodeConflict:
 		return "The request conflicts with the present state"
+	case authority.CodeQuota:
+		return "The workspace has as many as it may have"
+	case authority.CodePrecondition:
+		return "The thing is not as the condition says"
 	case authority.CodeRefused:
 		return "The rules of authority refuse this"
 	case authority.CodeLimited:

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 	"unicode"
 	"unicode/utf8"
 
@@ -71,7 +72,7 @@ func (q *query) boolean(name string) *bool {
 
 // page reads which page of a list is asked for.
 func (q *query) page() controlplane.Page {
-	p := controlplane.Page{Cursor: q.text("cursor")}
+	p := controlplane.Page{Cursor: q.text("cursor"), Sort: q.text("sort")}
 	if v := q.text("limit"); v != "" {
 		n, err := strconv.Atoi(v)
 		if err != nil || n < 1 || n > controlplane.MaxPage {
@@ -80,6 +81,25 @@ func (q *query) page() controlplane.Page {
 		p.Limit = n
 	}
 	return p
+}
+
+// instant reads a parameter that is a point in time.
+func (q *query) instant(name string) time.Time {
+	v := q.text(name)
+	if v == "" {
+		return time.Time{}
+	}
+	t, err := time.Parse(time.RFC3339, v)
+	if err != nil || t.Year() < 1 {
+		q.refuse(authority.Invalid(name, "must be an instant such as 2026-01-15T10:30:00Z"))
+		return time.Time{}
+	}
+	return t.UTC().Truncate(time.Microsecond)
+}
+
+// created reads between which instants a thing was created.
+func (q *query) created() controlplane.Created {
+	return controlplane.Created{After: q.instant("created_after"), Before: q.instant("created_before")}
 }
 
 // end reports the first mistake, or a parameter that nothing has read: a misspelt filter must not answer everything.

@@ -1,0 +1,69 @@
+package api
+
+import (
+	"context"
+	"net/http"
+	"strconv"
+	"time"
+
+	"github.com/caracal-gateway/caracal/authority"
+	"github.com/caracal-gateway/caracal/controlplane"
+)
+
+// createWorkspace takes no workspace_slug: the workspace has its own.
+func (h *Handler) createWorkspace(x *exchange) (*reply, error) {
+	var in controlplane.NewWorkspace
+	if err := x.decode(&in); err != nil {
+		return nil, err
+	}
+	return tagged(written[controlplane.CreatedWorkspace](http.StatusCreated)(h.service.CreateWorkspace(x.ctx(), x.caller, in)))
+}
+
+// inside moves the caller into the workspace whose slug is in the path before the operation is done.
+func inside(do operation) operation {
+	return func(x *exchange) (*reply, error) {
+		slug := x.r.PathValue("id")
+		if !oneLine(slug) {
+			return nil, authority.NotFound("path")
+		}
+		if err := x.enter(slug); err != nil {
+			return nil, err
+		}
+		return do(x)
+	}
+}
+
+// deleteWorkspace waits for the gateways as long as the query says.
+func (h *Handler) deleteWorkspace(x *exchange) (*reply, error) {
+	q := readQuery(x.r.URL.RawQuery)
+	wait, err := strconv.ParseFloat(q.text("wait"), 64)
+	if q.text("wait") == "" {
+		wait, err = controlplane.DefaultRevocationWait.Seconds(), nil
+	}
+	if limit := controlplane.MaxRevocationWait.Seconds(); err != nil || !(wait >= 0 && wait <= limit) {
+		q.refuse(authority.Invalid("wait", "must be from 0 to %v seconds", limit))
+	}
+	if err := q.end(); err != nil {
+		return nil, err
+	}
+	if err := x.decodeOptional(&struct{}{}); err != nil {
+		return nil, err
+	}
+	deletion, err := h.service.DeleteWorkspace(x.ctx(), x.caller, x.r.PathValue("id"), time.Duration(wait*float64(time.Second)))
+	status := http.StatusOK
+	if deletion.Value.State != controlplane.RevocationEnforced {
+		status = http.StatusAccepted
+	}
+	return written[controlplane.Deletion](status)(deletion, err)
+}
+
+// usage answers the quotas of a workspace as a list.
+func (h *Handler) usage(x *exchange) (*reply, error) {
+	slug, err := named[string](x)
+	if err != nil {
+		return nil, err
+	}
+	return listAll(func(ctx context.Context, c controlplane.Caller) ([]controlplane.Quota, error) {
+		return h.service.Usage(ctx, c, slug)
+	})(x)
+}
