@@ -138,21 +138,25 @@ func validateKeySource(i TrustedIssuer) error {
 	case i.Pinned():
 		return nil
 	case i.JWKSURL != "":
-		return Within("jwks_url", i.keyServerProblem(i.JWKSURL))
+		return Within("jwks_url", i.CheckKeyServer(i.JWKSURL))
 	case i.Kind == IssuerSPIFFE:
 		return Invalid("jwks_url", "a trust domain has no discovery: give jwks_url, its bundle endpoint, or jwks")
 	}
-	return Within("issuer", i.keyServerProblem(i.Issuer))
+	if strings.Contains(i.Issuer, "?") {
+		return Invalid("issuer", "has a query: discovery adds a path")
+	}
+	return Within("issuer", i.CheckKeyServer(i.Issuer))
 }
 
-// keyServerProblem judges a URL that keys may be fetched from: https, or http to this machine where that is listed.
-func (i TrustedIssuer) keyServerProblem(text string) error {
+// CheckKeyServer judges a URL that the issuer's keys may be fetched from, as an invalid_request: https, or http to an
+// address of this machine that is listed.
+func (i TrustedIssuer) CheckKeyServer(text string) error {
 	u, err := url.Parse(text)
 	switch {
 	case err != nil || len(text) > maxIssuerBytes || !visible(text) || u.Opaque != "" || u.Hostname() == "":
 		return Invalid("", "%q is not a URL", clip(text))
-	case u.User != nil || u.RawQuery != "" || u.ForceQuery || u.Fragment != "" || strings.Contains(text, "#"):
-		return Invalid("", "has a user, a query or a fragment")
+	case u.User != nil || strings.Contains(text, "#"):
+		return Invalid("", "has a user or a fragment")
 	case u.Scheme == "https":
 		return nil
 	case u.Scheme != "http":

@@ -77,7 +77,7 @@ func TestTrustedIssuersThatAreRefused(t *testing.T) {
 		}), "issuer"},
 		"a file":                  {with(func(i *authority.TrustedIssuer) { i.JWKSURL = "file:///etc/keys" }), "jwks_url"},
 		"a URL with a password":   {with(func(i *authority.TrustedIssuer) { i.JWKSURL = "https://a:b@login.example.org/keys" }), "jwks_url"},
-		"a URL with a query":      {with(func(i *authority.TrustedIssuer) { i.JWKSURL = "https://login.example.org/keys?a=b" }), "jwks_url"},
+		"discovery with a query":  {with(func(i *authority.TrustedIssuer) { i.Issuer = "https://login.example.org/?a=b" }), "issuer"},
 		"a URL with a fragment":   {with(func(i *authority.TrustedIssuer) { i.JWKSURL = "https://login.example.org/keys#" }), "jwks_url"},
 		"keys from two places":    {with(func(i *authority.TrustedIssuer) { i.JWKS, i.JWKSURL = json.RawMessage(`{}`), "https://x.example/" }), "jwks"},
 		"keys that are too large": {with(func(i *authority.TrustedIssuer) { i.JWKS = json.RawMessage(strings.Repeat(" ", 70_000)) }), "jwks"},

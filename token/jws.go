@@ -146,6 +146,10 @@ func members(data []byte) (object, error) {
 	return out, nil
 }
 
+// Members reads a JSON object from outside by the same rules as a token's: no name twice at any depth, no invalid UTF-8,
+// no deep nesting, nothing behind it.
+func Members(data []byte) (map[string]json.RawMessage, error) { return members(data) }
+
 // uniqueNames reads one JSON value and refuses it when an object in it has a name twice.
 func uniqueNames(decoder *json.Decoder, depth int) error {
 	if depth == 0 {
