@@ -57,6 +57,8 @@ type Key struct {
 	RevokedAt       *time.Time     `json:"revoked_at"`
 	// LastUsedAt is when the key was last used, as far as that has been written down; nil before the first time.
 	LastUsedAt *time.Time `json:"last_used_at"`
+	// Replaces is the key that this one was rotated from; empty where there was none.
+	Replaces KeyID `json:"replaces,omitempty"`
 }
 
 // Admits reports whether one of the networks holds an address. No networks admit every address; an address that is not

@@ -88,6 +88,9 @@ func (c Caller) name() string {
 	if c.key != "" {
 		return string(c.key)
 	}
+	if c.person != "" {
+		return string(c.person)
+	}
 	if c.principal.ID != "" {
 		return string(c.principal.ID)
 	}

@@ -275,7 +275,10 @@ func TestACredentialOpensWhatItIsForOrNothing(t *testing.T) {
 		t.Log(name)
 		wantError(t, err, authority.CodeUnauthenticated, "")
 	}
-	eventually(t, "the key expires", func() bool { _, err := w.Authenticate(ctx, controlplane.Credential{Bearer: agentKey.APIKey}); return err != nil })
+	eventually(t, "the key expires", func() bool {
+		_, err := w.Authenticate(ctx, controlplane.Credential{Bearer: agentKey.APIKey})
+		return err != nil
+	})
 
 	live := must(w.CreateKey(ctx, owner, controlplane.NewKey{Kind: authority.KeyAgent, Name: "k", PrincipalID: asAgent.Principal().ID}))(t).Value
 	asLive := w.as(live.APIKey)

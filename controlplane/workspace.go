@@ -31,11 +31,12 @@ type CreatedWorkspace struct {
 // ownerName is what the first member of a workspace is called.
 const ownerName = "owner"
 
-// CreateWorkspace makes a workspace with its keys, its owner and the ready destinations, for the deployment's setup key.
+// CreateWorkspace makes a workspace with its keys, its owner and the ready destinations. The deployment's setup key may,
+// for a new person, and whoever owns a workspace, who then owns the new one too.
 func (s *Service) CreateWorkspace(ctx context.Context, c Caller, n NewWorkspace) (Written[CreatedWorkspace], error) {
 	op := allowed("create_workspace")
 	none := Written[CreatedWorkspace]{}
-	if err := c.may(op); err != nil {
+	if err := s.mayFound(ctx, &c, op); err != nil {
 		return none, err
 	}
 	at := s.now()
@@ -49,12 +50,19 @@ func (s *Service) CreateWorkspace(ctx context.Context, c Caller, n NewWorkspace)
 	if replay, err := s.recallWorkspace(ctx, c, op, n.Slug); err != nil || replay != nil {
 		return *orEmpty(replay), s.tell(ctx, err)
 	}
-	founder, err := newFounder(w, at)
+	name := ownerName
+	if c.principal.ID != "" {
+		name = c.principal.Name
+	}
+	founder, err := newFounder(w, name, at)
 	if err != nil {
 		return none, err
 	}
-	// The setup key belongs to no workspace; what it does here is told in the one that it makes.
+	// What happens here is told in the workspace that is made, where the founder acts as the one that it becomes.
 	c.workspace = w.ID
+	if c.person != "" {
+		c.principal = founder.owner
+	}
 	created := CreatedWorkspace{Workspace: w, Owner: founder.owner, APIKey: founder.secret.Reveal()}
 	err = s.store.Write(ctx, w.ID, func(ctx context.Context, tx *postgres.Tx) error {
 		ch := &change{caller: c, at: at, revision: w.Revision}
@@ -75,6 +83,25 @@ func (s *Service) CreateWorkspace(ctx context.Context, c Caller, n NewWorkspace)
 	return Written[CreatedWorkspace]{Value: created, Revision: w.Revision}, nil
 }
 
+// mayFound reports as an error why the caller may not make a workspace. A person without a workspace at hand counts as
+// an owner if it owns any.
+func (s *Service) mayFound(ctx context.Context, c *Caller, op operation) error {
+	if c.kind == authority.KeyMember && c.principal.ID == "" {
+		all, err := s.enterable(ctx, *c)
+		if err != nil {
+			return err
+		}
+		owns := slices.IndexFunc(all, func(m postgres.Membership) bool { return m.Role == authority.RoleOwner })
+		if owns < 0 {
+			return authority.Forbidden("a workspace is made by whoever owns one, or with the deployment's setup key")
+		}
+		if *c, err = s.move(ctx, *c, all[owns]); err != nil {
+			return err
+		}
+	}
+	return s.permit(ctx, *c, op)
+}
+
 // founder is the first member of a workspace.
 type founder struct {
 	owner  authority.Principal
@@ -82,17 +109,17 @@ type founder struct {
 	secret token.APIKey
 }
 
-func newFounder(w authority.Workspace, at time.Time) (founder, error) {
+func newFounder(w authority.Workspace, name string, at time.Time) (founder, error) {
 	secret, err := token.NewAPIKey(authority.KeyMember, "")
 	if err != nil {
 		return founder{}, fmt.Errorf("make owner key: %w", err)
 	}
 	owner := authority.Principal{
-		ID: authority.NewID[authority.PrincipalID](), WorkspaceID: w.ID, Name: ownerName, Type: authority.User,
+		ID: authority.NewID[authority.PrincipalID](), WorkspaceID: w.ID, Name: name, Type: authority.User,
 		Role: authority.RoleOwner, Metadata: map[string]string{}, CreatedAt: at,
 	}
 	key := authority.Key{
-		ID: secret.ID, WorkspaceID: w.ID, Kind: authority.KeyMember, Name: ownerName, PrincipalID: owner.ID, CreatedAt: at,
+		ID: secret.ID, WorkspaceID: w.ID, Kind: authority.KeyMember, Name: "first key", PrincipalID: owner.ID, CreatedAt: at,
 	}
 	return founder{owner, key, secret}, nil
 }
@@ -169,23 +196,54 @@ func orEmpty[T any](p *T) *T {
 	return p
 }
 
-// Workspaces lists the caller's workspace; for the deployment's setup key, every one.
+// Workspaces lists those that the caller may enter; for the deployment's setup key, every one.
 func (s *Service) Workspaces(ctx context.Context, c Caller) ([]authority.Workspace, error) {
 	if c.kind == KeySetup {
 		all, err := s.store.LookUpWorkspaces(ctx)
 		return all, s.tell(ctx, err)
 	}
-	return read(ctx, s, c, allowed("list_workspaces"), func(ctx context.Context, tx *postgres.Tx) ([]authority.Workspace, error) {
-		w, err := tx.Workspace(ctx)
+	if c.kind != authority.KeyMember || c.home != "" && len(c.elsewhere) == 0 {
+		w, err := s.here(ctx, c, allowed("list_workspaces"))
 		return []authority.Workspace{w}, err
+	}
+	memberships, err := s.enterable(ctx, c)
+	if err != nil {
+		return nil, err
+	}
+	all := make([]authority.Workspace, 0, len(memberships))
+	for _, m := range memberships {
+		there, err := s.move(ctx, c, m)
+		if err != nil {
+			return nil, err
+		}
+		w, err := s.here(ctx, there, allowed("list_workspaces"))
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, w)
+	}
+	return all, nil
+}
+
+// here is the workspace that the caller is in.
+func (s *Service) here(ctx context.Context, c Caller, op operation) (authority.Workspace, error) {
+	return read(ctx, s, c, op, func(ctx context.Context, tx *postgres.Tx) (authority.Workspace, error) {
+		return tx.Workspace(ctx)
 	})
 }
 
 // Workspace finds a workspace by its slug.
 func (s *Service) Workspace(ctx context.Context, c Caller, slug string) (authority.Workspace, error) {
-	all, err := s.Workspaces(ctx, c)
+	if c.kind != KeySetup {
+		there, err := s.Enter(ctx, c, slug)
+		if err != nil {
+			return authority.Workspace{}, err
+		}
+		return s.here(ctx, there, allowed("get_workspace"))
+	}
+	all, err := s.store.LookUpWorkspaces(ctx)
 	if err != nil {
-		return authority.Workspace{}, err
+		return authority.Workspace{}, s.tell(ctx, err)
 	}
 	for _, w := range all {
 		if w.Slug == slug {

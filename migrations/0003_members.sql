@@ -51,7 +51,8 @@ $$;
 -- +goose StatementEnd
 
 -- A key is of the kind of its holder. Its role caps what a member's key may do, workspaces are the ids of those beyond
--- its own that it opens, and it is good from the allowed networks only; empty means any.
+-- its own that it opens, and it is good from the allowed networks only; empty means any. replaces is the key that it was
+-- rotated from.
 ALTER TABLE api_keys DROP CONSTRAINT api_keys_kind_check;
 UPDATE api_keys SET kind = 'member' WHERE kind = 'owner';
 UPDATE api_keys k SET kind = 'service' FROM principals p
@@ -65,6 +66,9 @@ ALTER TABLE api_keys
     ADD COLUMN workspaces text[] NOT NULL DEFAULT '{}',
     ADD COLUMN allowed_networks cidr[] NOT NULL DEFAULT '{}',
     ADD COLUMN last_used_at timestamptz,
+    ADD COLUMN replaces text NOT NULL DEFAULT '',
+    ADD COLUMN replaced text GENERATED ALWAYS AS (nullif(replaces, '')) STORED,
+    ADD CONSTRAINT api_keys_replaced FOREIGN KEY (workspace_id, replaced) REFERENCES api_keys (workspace_id, id),
     ADD CONSTRAINT api_keys_kinds CHECK (kind IN ('member', 'agent', 'service', 'gateway')),
     ADD CONSTRAINT api_keys_roles CHECK (role = '' OR kind = 'member' AND role IN ('owner', 'admin', 'operator', 'policy_author', 'auditor', 'viewer')),
     ADD CONSTRAINT api_keys_workspaces CHECK (workspaces = '{}' OR kind = 'member');

@@ -20,10 +20,16 @@ SELECT id, workspace_id, key_id, public_key, instance, version, formats, revisio
 FROM gateways WHERE workspace_id = @workspace_id AND seen_at > @seen_after::timestamptz
 ORDER BY left_at DESC NULLS FIRST, enrolled_at DESC, id LIMIT @size;
 
--- A process that starts where another of the same key ran takes its place.
+-- A process that starts where another of the same key ran takes its place; so does one whose key the other's was rotated
+-- into.
 -- name: SupersedeGateways :exec
-UPDATE gateways SET left_at = @at::timestamptz, connected = false
-WHERE workspace_id = @workspace_id AND key_id = @key_id AND instance = @instance AND id <> @id
+WITH RECURSIVE lineage AS (
+    SELECT k.id, k.replaces FROM api_keys k WHERE k.workspace_id = @workspace_id AND k.id = @key_id
+    UNION
+    SELECT k.id, k.replaces FROM api_keys k JOIN lineage l ON k.id = l.replaces WHERE k.workspace_id = @workspace_id
+)
+UPDATE gateways g SET left_at = @at::timestamptz, connected = false
+WHERE g.workspace_id = @workspace_id AND g.key_id IN (SELECT l.id FROM lineage l) AND instance = @instance AND g.id <> @id
     AND left_at IS NULL AND (NOT connected OR seen_at < @stale::timestamptz);
 
 -- name: ConnectGateway :execrows

@@ -70,7 +70,7 @@ func (s *server) Enrol(ctx context.Context, r *syncpb.EnrolRequest) (*syncpb.Enr
 	if err != nil {
 		return nil, err
 	}
-	if err := caller.Within(r.GetWorkspace()); err != nil {
+	if r.GetWorkspace() != caller.Slug() {
 		return nil, status.Errorf(codes.PermissionDenied, "the gateway key belongs to the workspace %q, not to %q", caller.Slug(), r.GetWorkspace())
 	}
 	if bundle.VerifyEnrolProof(r.GetPublicKey(), key, r.GetProof()) != nil {
