@@ -68,14 +68,14 @@ func EventTypes() []EventType {
 	return []EventType{
 		EventIssued, EventDelegated, EventRevoked, EventValidated, EventAllowed, EventDenied, EventRefused,
 		EventWorkspaceCreated, EventWorkspaceUpdated, EventWorkspaceArchived, EventWorkspaceUnarchived,
-		EventWorkspaceDeleted, EventWorkspaceRestored, EventPrincipalUpdated,
-		EventPrincipalRegistered, EventPrincipalSuspended, EventPrincipalResumed,
+		EventWorkspaceDeleted, EventWorkspaceRestored,
+		EventPrincipalRegistered, EventPrincipalUpdated, EventPrincipalSuspended, EventPrincipalResumed,
 		EventPolicyCreated, EventPolicyUpdated, EventPolicyDeactivated, EventGrantorJoined,
 		EventDestinationCreated, EventDestinationUpdated, EventDestinationDeleted, EventRegoPushed, EventRegoActivated,
 		EventKeyCreated, EventKeyRevoked, EventKeyRotated,
-		EventMemberAdded, EventMemberUpdated, EventMemberRemoved, EventGatewayEnrolled,
+		EventMemberAdded, EventMemberUpdated, EventMemberRemoved,
 		EventMemberInvited, EventInvitationAccepted, EventGroupRolesSet, EventSignInLinkCreated, EventSignedIn, EventSessionsEnded,
-		EventIssuerCreated, EventIssuerUpdated, EventIssuerDeleted, EventIssuerKeysChanged,
+		EventGatewayEnrolled, EventIssuerCreated, EventIssuerUpdated, EventIssuerDeleted, EventIssuerKeysChanged,
 		EventClientAuthorityCreated, EventClientAuthorityUpdated, EventClientAuthorityDeleted,
 		EventSigningKeysRotated, EventSigningKeyRevoked, EventSigningKeysRetired,
 	}

@@ -88,12 +88,12 @@ func ParseNetworks(texts []string) ([]netip.Prefix, error) {
 	networks := make([]netip.Prefix, len(texts))
 	for i, text := range texts {
 		network, err := netip.ParsePrefix(text)
-		if address, single := netip.ParseAddr(text); single == nil {
+		if address, single := netip.ParseAddr(text); single == nil && address.Zone() == "" {
 			network, err = netip.PrefixFrom(address, address.BitLen()), nil
 		}
 		at := fmt.Sprintf("[%d]", i)
 		switch {
-		case err != nil || network.Addr().Zone() != "":
+		case err != nil:
 			return nil, Invalid(at, "%q is not a network such as 192.0.2.0/24", clip(text))
 		case network.Addr().Is4In6():
 			return nil, Invalid(at, "is an IPv4 network written as IPv6; write it as IPv4")

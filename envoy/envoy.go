@@ -19,10 +19,11 @@ import (
 // [Upstream.Route]. Copies sent by clients are removed before anything reads them, and it never reaches an upstream.
 const RouteHeader = internalPrefix + "route"
 
-// Headers by which the decision service tells the gateway process of the client certificate of a request that goes there:
-// its thumbprint, and the principal that it identifies. Copies sent by clients are removed before anything reads them, and
-// neither ever reaches an upstream.
+// Headers by which the decision service tells the gateway process of the connection of a request that goes there: the
+// address that it comes from, its client certificate's thumbprint, and the principal that this identifies. Copies sent by
+// clients are removed before anything reads them, and none ever reaches an upstream.
 const (
+	AddressHeader     = internalPrefix + "address"
 	CertificateHeader = internalPrefix + "certificate"
 	HolderHeader      = internalPrefix + "holder"
 )

@@ -1,6 +1,7 @@
 package extauthz
 
 import (
+	"net/netip"
 	"strings"
 	"time"
 
@@ -94,10 +95,11 @@ func (s *Snapshot) bearer(jws string, shown authority.Thumbprint, now time.Time)
 	return s.known(claimed.subject)
 }
 
-// keyBearer identifies the bearer of an agent's API key.
-func (s *Snapshot) keyBearer(key token.APIKey, now time.Time) (authority.Principal, error) {
+// keyBearer identifies the bearer of an agent's API key, where the key may be used from.
+func (s *Snapshot) keyBearer(key token.APIKey, from netip.Addr, now time.Time) (authority.Principal, error) {
 	kept, ok := s.agentKeys[key.ID]
-	if !ok || !key.Kind.IsOwn() || !key.Matches(kept.Hash) || kept.ExpiresAt != nil && !now.Before(*kept.ExpiresAt) {
+	if !ok || !key.Kind.IsOwn() || !key.Matches(kept.Hash) || kept.ExpiresAt != nil && !now.Before(*kept.ExpiresAt) ||
+		!authority.Admits(kept.AllowedNetworks, from) {
 		return authority.Principal{}, errNotIdentified()
 	}
 	return s.known(kept.PrincipalID)

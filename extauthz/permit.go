@@ -24,11 +24,12 @@ type Permit struct {
 	remove  []string
 }
 
-// permitSelf lets a request through to the gateway process itself, which judges it on its own, and tells it of the client
-// certificate: it sees Envoy's connection only.
+// permitSelf lets a request through to the gateway process itself, which judges it on its own, and tells it of the client's
+// address and certificate: it sees Envoy's connection only.
 func permitSelf(r *request, holder authority.PrincipalID) Permit {
 	p := Permit{granted: true}
 	p.put(envoy.RouteHeader, envoy.RouteSelf)
+	p.put(envoy.AddressHeader, r.source)
 	if r.peer.shown() {
 		p.put(envoy.CertificateHeader, string(r.peer.thumbprint))
 	}

@@ -201,6 +201,8 @@ func (s *Service) classify(r *request) (endpoint, error) {
 type Credential struct {
 	// Bearer is an agent's API key or a token; empty for none.
 	Bearer string
+	// Address is where the request comes from, which an API key may be bound to.
+	Address netip.Addr
 	// Certificate is the client certificate of the connection, as the check of the same request found it; empty for none.
 	Certificate authority.Thumbprint
 	// Holder is whom the certificate identifies, as the same check found it; empty for nobody.
@@ -231,7 +233,7 @@ func (s *Snapshot) identify(c Credential, now time.Time) (authority.Principal, e
 		return authority.Principal{}, deny(authority.ReasonAuthRequired, "The request needs an API key or an access token.")
 	}
 	if key, err := token.ParseAPIKey(c.Bearer); err == nil {
-		principal, err := s.keyBearer(key, now)
+		principal, err := s.keyBearer(key, c.Address, now)
 		if err == nil && c.Holder != "" && c.Holder != principal.ID {
 			return authority.Principal{}, errNotIdentified()
 		}

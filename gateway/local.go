@@ -11,6 +11,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httputil"
+	"net/netip"
 	"net/url"
 	"strconv"
 	"strings"
@@ -52,6 +53,11 @@ func newLocal(control *url.URL, transport http.RoundTripper, st *state, service 
 	l.forward = &httputil.ReverseProxy{
 		Rewrite: func(r *httputil.ProxyRequest) {
 			r.SetURL(control)
+			// What a client says of addresses is gone by now. The control plane believes this where the gateway is
+			// one of its trusted proxies.
+			if from := r.In.Header.Get(envoy.AddressHeader); from != "" {
+				r.Out.Header.Set("X-Forwarded-For", from)
+			}
 			for name := range r.Out.Header {
 				if strings.HasPrefix(name, "X-Caracal-") || strings.HasPrefix(name, "X-Envoy-") {
 					r.Out.Header.Del(name)
@@ -142,8 +148,10 @@ func (l *local) validate(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	shown := authority.Thumbprint(r.Header.Get(envoy.CertificateHeader))
+	// What cannot be read is the zero address, which no network holds.
+	from, _ := netip.ParseAddr(r.Header.Get(envoy.AddressHeader))
 	caller, err := l.service.Identify(extauthz.Credential{
-		Bearer: bearer, Certificate: shown, Holder: authority.PrincipalID(r.Header.Get(envoy.HolderHeader)),
+		Bearer: bearer, Address: from, Certificate: shown, Holder: authority.PrincipalID(r.Header.Get(envoy.HolderHeader)),
 	})
 	if err != nil {
 		refuse(w, err)

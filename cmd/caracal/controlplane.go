@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"strconv"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -15,6 +16,7 @@ import (
 	"github.com/caracal-gateway/caracal/controlplane"
 	"github.com/caracal-gateway/caracal/controlplane/api"
 	"github.com/caracal-gateway/caracal/controlplane/postgres"
+	"github.com/caracal-gateway/caracal/controlplane/replica"
 	"github.com/caracal-gateway/caracal/controlplane/serve"
 	"github.com/caracal-gateway/caracal/controlplane/sync"
 )
@@ -36,7 +38,15 @@ func (p *program) runControlPlane(ctx context.Context, settings *values) error {
 		return err
 	}
 	defer store.Close()
-	rest, err := api.New(api.Config{Service: service, Log: log, Now: time.Now})
+	perSecond, err := strconv.Atoi(settings.text("requests-per-second"))
+	if err != nil {
+		return &usageError{"CARACAL_REQUESTS_PER_SECOND must be a number"}
+	}
+	proxies, err := settings.networks("trusted-proxies")
+	if err != nil {
+		return err
+	}
+	rest, err := api.New(api.Config{Service: service, Log: log, RequestsPerSecond: perSecond, TrustedProxies: proxies})
 	if err != nil {
 		return err
 	}
@@ -79,11 +89,21 @@ func openService(settings *values, log *slog.Logger) (*controlplane.Service, *po
 	if err != nil {
 		return nil, nil, err
 	}
+	redis, err := settings.secret("redis-url-file")
+	if err != nil {
+		return nil, nil, err
+	}
+	shared, err := replica.Open(replica.Config{RedisURL: redis, Log: log, Now: time.Now})
+	if err != nil {
+		return nil, nil, fmt.Errorf("CARACAL_REDIS_URL: %w", err)
+	}
 	store, err := postgres.Open(postgres.Config{URL: url})
 	if err != nil {
 		return nil, nil, err
 	}
-	service, err := controlplane.New(controlplane.Config{Store: store, MasterKey: masterKey, SetupKey: setupKey, Log: log, Now: time.Now})
+	service, err := controlplane.New(controlplane.Config{
+		Store: store, Replica: shared, MasterKey: masterKey, SetupKey: setupKey, Log: log, Now: time.Now,
+	})
 	if err != nil {
 		store.Close()
 		return nil, nil, err

@@ -3,11 +3,14 @@ package main
 import (
 	"cmp"
 	"fmt"
+	"net/netip"
 	"strconv"
 	"strings"
 
 	"github.com/spf13/cobra"
 
+	"github.com/caracal-gateway/caracal/authority"
+	"github.com/caracal-gateway/caracal/controlplane/api"
 	"github.com/caracal-gateway/caracal/dev"
 )
 
@@ -31,6 +34,7 @@ func (s setting) secret() bool {
 // The settings of the commands that call a control plane.
 func clientSettings() []setting {
 	return []setting{
+		{"context", "CARACAL_CONTEXT", "", "which of your contexts to use; the one in use unless told"},
 		{"url", "CARACAL_URL", "http://127.0.0.1:8080", "the control plane"},
 		{"api-key-file", "CARACAL_API_KEY", "", "the key to call it with; \"-\" reads it from standard input"},
 		{"workspace", "CARACAL_WORKSPACE", "", "slug of the workspace; the key's own unless told"},
@@ -47,8 +51,11 @@ func controlPlaneSettings() []setting {
 		{"tls-cert", "CARACAL_TLS_CERT", "", "PEM file of the port's certificate chain; plain HTTP without it"},
 		{"tls-key", "CARACAL_TLS_KEY", "", "PEM file of the certificate's private key"},
 		{"allow-plain", "CARACAL_ALLOW_PLAIN", "false", "listen without TLS on an address that is not loopback, behind a proxy that ends TLS"},
+		{"trusted-proxies", "CARACAL_TRUSTED_PROXIES", "", "networks of the proxies and gateways whose X-Forwarded-For says where a request comes from, with commas between; nobody's without it"},
 		{"master-key-file", "CARACAL_MASTER_KEY_FILE", "", "file with 32 random bytes in base64, which encrypt the private keys in the database"},
 		{"setup-key-file", "CARACAL_SETUP_KEY_FILE", "", "file with the key that may create workspaces; nobody can without it"},
+		{"redis-url-file", "CARACAL_REDIS_URL", "", "Redis through which replicas share their limits; each process counts for itself without it"},
+		{"requests-per-second", "CARACAL_REQUESTS_PER_SECOND", strconv.Itoa(api.DefaultRequestsPerSecond), "how many requests a second one caller may send over time; a workspace, four times as many"},
 		logLevel(),
 	}
 }
@@ -169,6 +176,23 @@ func (v *values) boolean(flag string) (bool, error) {
 		return false, &usageError{fmt.Sprintf("%s must be true or false", s.variable)}
 	}
 	return value, nil
+}
+
+// networks are the prefixes and addresses of a list with commas between them.
+func (v *values) networks(flag string) ([]netip.Prefix, error) {
+	listed := v.text(flag)
+	if listed == "" {
+		return nil, nil
+	}
+	parts := strings.Split(listed, ",")
+	for i := range parts {
+		parts[i] = strings.TrimSpace(parts[i])
+	}
+	networks, err := authority.ParseNetworks(parts)
+	if err != nil {
+		return nil, &usageError{fmt.Sprintf("%s: %v", v.of(flag).variable, err)}
+	}
+	return networks, nil
 }
 
 // file is the content of the file that a setting names, or of standard input for "-"; nil where it names none.
