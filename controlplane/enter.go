@@ -103,8 +103,14 @@ func nounOf(id string) string {
 		return "Rego version"
 	case "key":
 		return "key"
+	case "cau":
+		return "client authority"
+	case "sgk":
+		return "signing key"
 	case "gtw":
 		return "gateway"
+	case "iss":
+		return "issuer"
 	case "evt", "dec":
 		return "event"
 	}

@@ -16,7 +16,8 @@ const AnyTag = "*"
 const tagBytes = 18
 
 // Tag names the state of a thing, as an entity tag without its quotes: two states that differ in anything but what
-// changes by itself have different tags. Of a workspace that is its revision, of a key when it was last used. A new thing
+// changes by itself have different tags. Of a workspace that is its revision, of a key when it was last used and the slugs
+// of the workspaces that it opens, of an issuer how its keys stand. A new thing
 // has the tag that it has when it is read, without the key that comes with it.
 func Tag(thing any) string {
 	switch t := thing.(type) {
@@ -28,8 +29,10 @@ func Tag(thing any) string {
 	case RegisteredPrincipal:
 		thing = t.Principal
 	case authority.Key:
-		t.LastUsedAt = nil
+		t.LastUsedAt, t.Workspaces = nil, nil // which never change, and are told as slugs that may
 		thing = t
+	case TrustedIssuer:
+		thing = t.TrustedIssuer
 	case CreatedKey:
 		return Tag(t.Key)
 	}

@@ -89,6 +89,19 @@ func (s *Service) roomForPerson(ctx context.Context, tx *postgres.Tx, id authori
 	return s.within(QuotaWorkspaces, count)
 }
 
+// roomForMember refuses one more member; the person is empty for somebody new.
+func (s *Service) roomForMember(ctx context.Context, tx *postgres.Tx, ch *change, id authority.PersonID) error {
+	for _, quota := range []string{QuotaMembers, QuotaPrincipals} {
+		if err := s.room(ctx, tx, ch, quota); err != nil {
+			return err
+		}
+	}
+	if id == "" {
+		return nil
+	}
+	return s.roomForPerson(ctx, tx, id)
+}
+
 // within refuses one more where there are so many already.
 func (s *Service) within(quota string, count int64) error {
 	limit := s.quotas[quota]
@@ -117,6 +130,8 @@ func counted(ctx context.Context, tx *postgres.Tx, quota string, at time.Time) (
 		return tx.CountLiveMandates(ctx, at)
 	case QuotaDestinations:
 		return tx.CountDestinations(ctx)
+	case QuotaIssuers:
+		return tx.CountIssuers(ctx)
 	case QuotaRego:
 		return tx.CountRegoVersions(ctx)
 	}
@@ -131,7 +146,8 @@ func (s *Service) Usage(ctx context.Context, c Caller, slug string) ([]Quota, er
 	return read(ctx, s, c, allowed("get_workspace_usage"), func(ctx context.Context, tx *postgres.Tx) ([]Quota, error) {
 		var all []Quota
 		for _, name := range []string{
-			QuotaPrincipals, QuotaMembers, QuotaKeys, QuotaPolicies, QuotaMandates, QuotaDestinations, QuotaRego,
+			QuotaPrincipals, QuotaMembers, QuotaKeys, QuotaPolicies, QuotaMandates, QuotaDestinations,
+			QuotaIssuers, QuotaRego,
 		} {
 			count, err := counted(ctx, tx, name, s.now())
 			if err != nil {

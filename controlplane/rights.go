@@ -105,6 +105,23 @@ func table() []operation {
 		{name: "replace_destination", may: authors},
 		{name: "delete_destination", may: authors},
 
+		{name: "list_client_authorities", may: everyMember | gateway},
+		{name: "create_client_authority", may: administrators},
+		{name: "get_client_authority", may: everyMember | gateway},
+		{name: "replace_client_authority", may: administrators},
+		{name: "delete_client_authority", may: administrators},
+
+		{name: "list_signing_keys", may: inspectors},
+		{name: "rotate_signing_keys", may: owner},
+		{name: "revoke_signing_key", may: owner},
+
+		{name: "list_issuers", may: everyMember | gateway},
+		{name: "create_issuer", may: administrators},
+		{name: "get_issuer", may: everyMember | gateway},
+		{name: "replace_issuer", may: administrators},
+		{name: "delete_issuer", may: administrators},
+		{name: "refresh_issuer", may: operators},
+
 		{name: "list_rego_versions", may: everyMember | gateway},
 		{name: "push_rego", may: authors},
 		{name: "get_rego_version", may: everyMember | gateway},
@@ -113,6 +130,7 @@ func table() []operation {
 		{name: "list_gateways", may: everyMember | gateway},
 
 		{name: "list_events", may: everyMember | ownAffairs | gateway},
+		{name: "stream_events", may: everyMember | ownAffairs | gateway},
 		{name: "get_event", may: everyMember | ownAffairs | gateway},
 		{name: "export_events", may: inspectors | ownAffairs | gateway}, // list_events as text, without end
 

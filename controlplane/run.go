@@ -2,6 +2,7 @@ package controlplane
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -18,16 +19,47 @@ const (
 
 // Run keeps what must be kept while the service lives, until ctx ends: event partitions made ahead, retention, the erasure of deleted workspaces, which
 // gateways are connected, and wake-ups for changes that other replicas commit. What fails is tried again.
+//
+// It ends early, with an error, when the database was filled under another master key.
 func (s *Service) Run(ctx context.Context) error {
-	g, ctx := errgroup.WithContext(ctx)
-	g.Go(func() error { return s.follow(ctx) })
-	g.Go(func() error { return s.beat(ctx) })
-	g.Go(func() error { return s.upkeep(ctx) })
-	g.Go(func() error { return s.replica.Run(ctx, s.keepKeysUsed) })
+	g, running := errgroup.WithContext(ctx)
+	g.Go(func() error { return s.requireMasterKey(running) })
+	g.Go(func() error { return s.keepSigning(running) })
+	g.Go(func() error { return s.follow(running) })
+	g.Go(func() error { return s.beat(running) })
+	g.Go(func() error { return s.upkeep(running) })
+	g.Go(func() error { return s.followIssuers(running) })
+	g.Go(func() error { return s.replica.Run(running, s.keepKeysUsed) })
 	if err := g.Wait(); ctx.Err() == nil {
 		return err
 	}
 	return nil
+}
+
+// requireMasterKey ends once the master key is known to be the deployment's, or not to be.
+func (s *Service) requireMasterKey(ctx context.Context) error {
+	tick := time.NewTicker(revisionPoll)
+	defer tick.Stop()
+	for {
+		err := s.checkMasterKey(ctx)
+		if err == nil || errors.Is(err, ErrMasterKey) {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-tick.C:
+		}
+	}
+}
+
+// keepSigning has every workspace sign with keys that are not too old.
+func (s *Service) keepSigning(ctx context.Context) error {
+	return every(ctx, rotationEvery, func() {
+		if err := s.keepKeys(ctx); err != nil && ctx.Err() == nil {
+			s.log.Warn("signing keys not looked after; it is tried again", "cause", err)
+		}
+	})
 }
 
 // follow wakes subscribers for changes of other replicas.

@@ -19,6 +19,7 @@ import (
 	"github.com/caracal-gateway/caracal/authority"
 	"github.com/caracal-gateway/caracal/controlplane/postgres"
 	"github.com/caracal-gateway/caracal/controlplane/replica"
+	"github.com/caracal-gateway/caracal/discovery"
 	"github.com/caracal-gateway/caracal/token"
 )
 
@@ -67,6 +68,7 @@ type Service struct {
 	acks       topic         // wakes who waits for a gateway's acknowledgement
 	connected  connections
 	replica    *replica.Replica
+	fetcher    discovery.Fetcher // of the keys of trusted issuers
 }
 
 // New makes the service of a deployment. The database may be away; it must have been migrated by the time that the

@@ -69,7 +69,13 @@ func (s *Service) state(ctx context.Context, tx *postgres.Tx) (bundle.Snapshot, 
 	if b.Destinations, err = tx.AllDestinations(ctx); err != nil {
 		return b, err
 	}
+	if b.ClientAuthorities, err = tx.ClientAuthorities(ctx); err != nil {
+		return b, err
+	}
 	if b.Rego, err = tx.ActiveRego(ctx); err != nil {
+		return b, err
+	}
+	if b.TrustedIssuers, err = trusted(ctx, tx); err != nil {
 		return b, err
 	}
 	keys, err := tx.LiveAgentKeys(ctx, asOf)

@@ -5,6 +5,7 @@
 package query
 
 import (
+	"encoding/json"
 	"net/netip"
 	"time"
 
@@ -53,6 +54,24 @@ type Gateway struct {
 	SeenAt         time.Time
 	LeftAt         *time.Time
 	EnvoyRefusal   string
+}
+
+type Issuer struct {
+	ID                 authority.TrustedIssuerID
+	WorkspaceID        authority.WorkspaceID
+	Name               string
+	Kind               authority.IssuerKind
+	Issuer             string
+	JWKSURL            string
+	JWKS               json.RawMessage
+	CA                 string
+	PrivateAddresses   []netip.Prefix
+	Audiences          []string
+	Claim              string
+	Algorithms         []string
+	MaxLifetimeSeconds int64
+	Bindings           []authority.IssuerBinding
+	CreatedAt          time.Time
 }
 
 type Policy struct {
