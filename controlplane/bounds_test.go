@@ -75,15 +75,15 @@ func TestAPageOfRegoVersionsIsSmall(t *testing.T) {
 	for n := range 12 {
 		must(w.PushRego(t.Context(), w.owner, controlplane.RegoPush{Message: fmt.Sprint(n)}))(t)
 	}
-	first := must(w.RegoVersions(t.Context(), w.owner, controlplane.Page{Limit: controlplane.MaxPage}))(t)
+	first := must(w.RegoVersions(t.Context(), w.owner, controlplane.RegoFilter{}, controlplane.Page{Limit: controlplane.MaxPage}))(t)
 	if len(first.Items) != 10 || first.NextCursor == "" {
 		t.Errorf("a page holds %d versions, with %q behind it", len(first.Items), first.NextCursor)
 	}
-	rest := must(w.RegoVersions(t.Context(), w.owner, controlplane.Page{Cursor: first.NextCursor}))(t)
+	rest := must(w.RegoVersions(t.Context(), w.owner, controlplane.RegoFilter{}, controlplane.Page{Cursor: first.NextCursor}))(t)
 	if len(rest.Items) != 2 || rest.NextCursor != "" || rest.Items[1].Message != "0" {
 		t.Errorf("the next page holds %d versions", len(rest.Items))
 	}
-	_, err := w.RegoVersions(t.Context(), w.owner, controlplane.Page{Limit: controlplane.MaxPage + 1})
+	_, err := w.RegoVersions(t.Context(), w.owner, controlplane.RegoFilter{}, controlplane.Page{Limit: controlplane.MaxPage + 1})
 	wantError(t, err, authority.CodeInvalid, "")
 }
 

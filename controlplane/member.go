@@ -60,6 +60,9 @@ func (s *Service) AddMember(ctx context.Context, c Caller, n NewMember) (Written
 		if n.Role == "" {
 			return authority.Member{}, authority.Invalid("role", "says what the member may do")
 		}
+		if err := s.roomForMember(ctx, tx, ch, n.PersonID); err != nil {
+			return authority.Member{}, err
+		}
 		return ch.join(ctx, tx, n)
 	})
 }

@@ -40,6 +40,9 @@ func (s *Service) RegisterPrincipal(ctx context.Context, c Caller, n NewPrincipa
 			if err := ch.caller.principal.Role.MayChange(p.Role); err != nil {
 				return RegisteredPrincipal{}, err
 			}
+			if err := s.room(ctx, tx, ch, QuotaMembers); err != nil {
+				return RegisteredPrincipal{}, err
+			}
 		}
 		if err := s.room(ctx, tx, ch, QuotaPrincipals); err != nil {
 			return RegisteredPrincipal{}, err

@@ -196,7 +196,7 @@ func TestAnAgentsKeyReachesItsOwnAuthorityAndNothingElse(t *testing.T) {
 		"workspaces":   drop(w.Workspaces(ctx, asAgent)),
 		"principals":   drop(w.Principals(ctx, asAgent, controlplane.PrincipalFilter{}, controlplane.Page{})),
 		"policies":     drop(w.Policies(ctx, asAgent, controlplane.PolicyFilter{}, controlplane.Page{})),
-		"destinations": drop(w.Destinations(ctx, asAgent, controlplane.Page{})),
+		"destinations": drop(w.Destinations(ctx, asAgent, controlplane.DestinationFilter{}, controlplane.Page{})),
 		"keys":         drop(w.Keys(ctx, asAgent, controlplane.KeyFilter{}, controlplane.Page{})),
 		"gateways":     drop(w.Gateways(ctx, asAgent)),
 		"snapshot":     drop(w.Snapshot(ctx, asAgent)),

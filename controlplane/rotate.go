@@ -48,6 +48,9 @@ func (s *Service) RotateKey(ctx context.Context, c Caller, id authority.KeyID, r
 		if err != nil {
 			return RotatedKey{}, orNotFound("key", err)
 		}
+		if err := ch.expect(old); err != nil {
+			return RotatedKey{}, err
+		}
 		if err := ch.mayRotate(ctx, tx, old); err != nil {
 			return RotatedKey{}, err
 		}

@@ -66,6 +66,14 @@ func (s *Service) CreateWorkspace(ctx context.Context, c Caller, n NewWorkspace)
 	created := CreatedWorkspace{Workspace: w, Owner: founder.owner, APIKey: founder.secret.Reveal()}
 	err = s.store.Write(ctx, w.ID, func(ctx context.Context, tx *postgres.Tx) error {
 		ch := &change{caller: c, at: at, revision: w.Revision}
+		if founder.key.Workspaces, err = c.carried(ctx, tx, at); err != nil {
+			return err
+		}
+		if c.person != "" {
+			if err := s.roomForPerson(ctx, tx, c.person); err != nil {
+				return err
+			}
+		}
 		if err := s.found(ctx, tx, ch, w, founder); err != nil {
 			return err
 		}
@@ -100,6 +108,29 @@ func (s *Service) mayFound(ctx context.Context, c *Caller, op operation) error {
 		}
 	}
 	return s.permit(ctx, *c, op)
+}
+
+// carried are the workspaces that the first key of a new workspace opens beside it: those that the key opens which made
+// it, so that one key goes on being enough. A key that is bound in time or place carries nothing into one that is not.
+func (c Caller) carried(ctx context.Context, tx *postgres.Tx, at time.Time) ([]string, error) {
+	if c.key == "" {
+		return nil, nil
+	}
+	proof, err := tx.LookUpKey(ctx, c.key)
+	if err != nil {
+		return nil, err
+	}
+	if !stands(proof, c.address, at) {
+		return nil, errUnauthenticated
+	}
+	if proof.ExpiresAt != nil || len(proof.AllowedNetworks) > 0 || len(proof.Workspaces) >= maxKeyWorkspaces {
+		return nil, nil
+	}
+	opened := []string{string(proof.WorkspaceID)}
+	for _, w := range proof.Workspaces {
+		opened = append(opened, string(w))
+	}
+	return opened, nil
 }
 
 // founder is the first member of a workspace.

@@ -247,7 +247,7 @@ func TestRefusalsOfARegoPushNameThePlace(t *testing.T) {
 			t.Errorf("%s: problems %v, want one of %s", name, invalid.Problems, c.code)
 		}
 	}
-	if all := must(w.RegoVersions(t.Context(), w.owner, controlplane.Page{}))(t); len(all.Items) != 0 {
+	if all := must(w.RegoVersions(t.Context(), w.owner, controlplane.RegoFilter{}, controlplane.Page{}))(t); len(all.Items) != 0 {
 		t.Errorf("%d versions are stored", len(all.Items))
 	}
 }
@@ -276,7 +276,7 @@ func TestTheCatalogIsJudgedAsAWhole(t *testing.T) {
 	if now := must(w.Revision(ctx, w.owner))(t); now != changed.Revision || unchanged.Revision != now {
 		t.Errorf("an update that changes nothing answers revision %d and moved it from %d to %d", unchanged.Revision, changed.Revision, now)
 	}
-	ready := must(w.Destinations(ctx, w.owner, controlplane.Page{Limit: 200}))(t)
+	ready := must(w.Destinations(ctx, w.owner, controlplane.DestinationFilter{}, controlplane.Page{Limit: 200}))(t)
 	if len(ready.Items) <= len(authority.ReadyDestinations()) {
 		t.Errorf("%d destinations, with the ready ones", len(ready.Items))
 	}
