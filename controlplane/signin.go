@@ -402,11 +402,17 @@ type GroupRoles struct {
 func (s *Service) SetGroupRoles(ctx context.Context, c Caller, set GroupRoles) (Written[GroupRoles], error) {
 	op := allowed("set_group_roles").quietly()
 	return write(ctx, s, c, op, func(ctx context.Context, tx *postgres.Tx, ch *change) (GroupRoles, error) {
+		if set.GroupRoles == nil {
+			return GroupRoles{}, authority.Invalid("group_roles", "is missing; an empty list ends every role by group")
+		}
 		if err := authority.ValidateGroupRoles(set.GroupRoles); err != nil {
 			return GroupRoles{}, err
 		}
 		before, err := tx.GroupRoles(ctx)
 		if err != nil {
+			return GroupRoles{}, err
+		}
+		if err := ch.expect(GroupRoles{before}); err != nil {
 			return GroupRoles{}, err
 		}
 		after := slices.SortedFunc(slices.Values(set.GroupRoles), func(a, b authority.GroupRole) int {

@@ -33,7 +33,11 @@ func (p *program) runControlPlane(ctx context.Context, settings *values) error {
 	if err != nil {
 		return err
 	}
-	service, store, err := openService(settings, log)
+	people, err := readSignIn(settings)
+	if err != nil {
+		return err
+	}
+	service, store, err := openService(settings, people.sessions, log)
 	if err != nil {
 		return err
 	}
@@ -46,7 +50,13 @@ func (p *program) runControlPlane(ctx context.Context, settings *values) error {
 	if err != nil {
 		return err
 	}
-	rest, err := api.New(api.Config{Service: service, Log: log, RequestsPerSecond: perSecond, TrustedProxies: proxies})
+	pages, err := people.pages(service, proxies, log)
+	if err != nil {
+		return err
+	}
+	rest, err := api.New(api.Config{
+		Service: service, Log: log, RequestsPerSecond: perSecond, TrustedProxies: proxies, Browser: credentialOf(pages),
+	})
 	if err != nil {
 		return err
 	}
@@ -63,13 +73,13 @@ func (p *program) runControlPlane(ctx context.Context, settings *values) error {
 	group.Go(func() error { return service.Run(ctx) })
 	group.Go(func() error {
 		return serve.Run(ctx, serve.Config{
-			Listener: listener, TLS: certificate, REST: rest, GRPC: sync.New(service, time.Now, log), Log: log,
+			Listener: listener, TLS: certificate, REST: withPages(pages, rest), GRPC: sync.New(service, time.Now, log), Log: log,
 		})
 	})
 	return group.Wait()
 }
 
-func openService(settings *values, log *slog.Logger) (*controlplane.Service, *postgres.Store, error) {
+func openService(settings *values, people controlplane.SignIn, log *slog.Logger) (*controlplane.Service, *postgres.Store, error) {
 	url, err := settings.required("database-url-file")
 	if err != nil {
 		return nil, nil, err
@@ -102,7 +112,7 @@ func openService(settings *values, log *slog.Logger) (*controlplane.Service, *po
 		return nil, nil, err
 	}
 	service, err := controlplane.New(controlplane.Config{
-		Store: store, Replica: shared, MasterKey: masterKey, SetupKey: setupKey, Log: log, Now: time.Now,
+		Store: store, Replica: shared, MasterKey: masterKey, SetupKey: setupKey, SignIn: people, Log: log, Now: time.Now,
 	})
 	if err != nil {
 		store.Close()

@@ -56,6 +56,15 @@ func controlPlaneSettings() []setting {
 		{"setup-key-file", "CARACAL_SETUP_KEY_FILE", "", "file with the key that may create workspaces; nobody can without it"},
 		{"redis-url-file", "CARACAL_REDIS_URL", "", "Redis through which replicas share their limits; each process counts for itself without it"},
 		{"requests-per-second", "CARACAL_REQUESTS_PER_SECOND", strconv.Itoa(api.DefaultRequestsPerSecond), "how many requests a second one caller may send over time; a workspace, four times as many"},
+		{"public-url", "CARACAL_PUBLIC_URL", "", "where browsers reach the control plane, as https://host[:port], or http on loopback; nobody signs in without it"},
+		{"oidc-issuer", "CARACAL_OIDC_ISSUER", "", "OpenID provider where people sign in, exactly as it writes itself; one-time links only without it"},
+		{"oidc-client-id", "CARACAL_OIDC_CLIENT_ID", "", "the client that the control plane is at the provider"},
+		{"oidc-client-secret-file", "CARACAL_OIDC_CLIENT_SECRET_FILE", "", "file with that client's secret; a public client has none"},
+		{"oidc-scopes", "CARACAL_OIDC_SCOPES", "profile email", "scopes to ask for beside openid, with spaces between"},
+		{"oidc-groups-claim", "CARACAL_OIDC_GROUPS_CLAIM", "groups", "the claim that lists a person's groups"},
+		{"oidc-ca-file", "CARACAL_OIDC_CA_FILE", "", "PEM certificates that the provider must chain to; the host's roots without it"},
+		{"session-idle", "CARACAL_SESSION_IDLE", "30m", "how long a session lasts that nobody uses, from 1m"},
+		{"session-lifetime", "CARACAL_SESSION_LIFETIME", "12h", "how long a session lasts at most, to 168h"},
 		logLevel(),
 	}
 }

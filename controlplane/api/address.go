@@ -7,6 +7,10 @@ import (
 	"strings"
 )
 
+// ClientAddress is where a request comes from, if these proxies are trusted: what client answers, for other handlers on
+// the same port.
+func ClientAddress(r *http.Request, trusted []netip.Prefix) netip.Addr { return client(r, trusted) }
+
 // client is where a request comes from: the peer of its connection or, where that is a trusted proxy, the last address of
 // X-Forwarded-For that is none. What somebody else says about addresses counts for nothing. The zero address stands for
 // one that cannot be read, which no network holds.

@@ -43,6 +43,9 @@ type Config struct {
 	Log     *slog.Logger
 	// RequestsPerSecond is how many requests one caller may send over time; DefaultRequestsPerSecond unless told.
 	RequestsPerSecond int
+	// Browser is the secret of the session that a browser's request belongs to, empty where it brings none, and an error
+	// where a change is not proven to come from our own pages; nil where nobody signs in with a browser.
+	Browser func(*http.Request) (secret string, err error)
 	// TrustedProxies are the networks of proxies that say in X-Forwarded-For where a request comes from.
 	TrustedProxies []netip.Prefix
 	// Document is the OpenAPI description as JSON that the handler follows and serves; Document() unless told.
@@ -53,9 +56,11 @@ type Config struct {
 type Handler struct {
 	service  *controlplane.Service
 	trusted  []netip.Prefix
+	browser  func(*http.Request) (string, error)
 	log      *slog.Logger
 	limits   *limits
 	running  running
+	streams  running
 	document []byte            // the OpenAPI document as JSON
 	page     map[string][]byte // the files of the page to read and try it
 	mux      *http.ServeMux
@@ -83,7 +88,7 @@ func New(cfg Config) (*Handler, error) {
 		return nil, err
 	}
 	h := &Handler{
-		service: cfg.Service, trusted: cfg.TrustedProxies, log: cfg.Log, document: document, page: files,
+		service: cfg.Service, trusted: cfg.TrustedProxies, browser: cfg.Browser, log: cfg.Log, document: document, page: files,
 		limits: limits, mux: http.NewServeMux(),
 	}
 	byPath := map[string]map[string]route{}
@@ -110,6 +115,7 @@ type exchange struct {
 	// service moves the caller into the workspace that the request is about; entered is the slug of one that it names.
 	service *controlplane.Service
 	entered string
+	secret  string // of the session of a browser
 	body    []byte
 }
 
@@ -228,7 +234,7 @@ func (h *Handler) serve(x *exchange, matched route) {
 			h.fail(x, err)
 			return
 		}
-		end, err := h.running.begin(x.caller)
+		end, err := h.running.begin(x.caller, maxRunning)
 		if err != nil {
 			h.fail(x, err)
 			return
@@ -266,12 +272,9 @@ func (x *exchange) read(wait time.Duration) error {
 
 // identify makes the bearer of a credential the caller, and marks what it writes with its Idempotency-Key.
 func (h *Handler) identify(x *exchange, credential string) error {
-	caller, err := h.service.Authenticate(x.ctx(), controlplane.Credential{Bearer: credential, Address: client(x.r, h.trusted)})
-	var told *authority.Error
-	if errors.As(err, &told) && told.Code == authority.CodeUnauthenticated && credential != "" {
-		if err := h.limits.failed(x.ctx(), client(x.r, h.trusted), credential); err != nil {
-			return err
-		}
+	caller, err := h.authenticate(x, credential)
+	if err != nil && (credential != "" || x.secret != "") {
+		err = h.counted(x, err, credential)
 	}
 	if err != nil {
 		return err
@@ -281,6 +284,17 @@ func (h *Handler) identify(x *exchange, credential string) error {
 		return err
 	}
 	x.caller, err = once(x, caller)
+	return err
+}
+
+// counted counts an attempt with a bad credential, and refuses who makes too many.
+func (h *Handler) counted(x *exchange, err error, credential string) error {
+	var told *authority.Error
+	if errors.As(err, &told) && told.Code == authority.CodeUnauthenticated {
+		if err := h.limits.failed(x.ctx(), client(x.r, h.trusted), credential); err != nil {
+			return err
+		}
+	}
 	return err
 }
 

@@ -16,12 +16,12 @@ type running struct {
 	counts map[string]int
 }
 
-// begin counts a request of the caller until end is called, unless as many run as may.
-func (r *running) begin(c controlplane.Caller) (end func(), err error) {
-	name := string(c.Kind()) + " " + string(c.Key()) + " " + string(c.Principal().ID)
+// begin counts a request of the caller until end is called, unless most of them run already.
+func (r *running) begin(c controlplane.Caller, most int) (end func(), err error) {
+	name := callerName(c)
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.counts[name] >= maxRunning {
+	if r.counts[name] >= most {
 		return nil, errBusy
 	}
 	if r.counts == nil {
@@ -35,4 +35,9 @@ func (r *running) begin(c controlplane.Caller) (end func(), err error) {
 			delete(r.counts, name)
 		}
 	}, nil
+}
+
+// callerName tells callers apart.
+func callerName(c controlplane.Caller) string {
+	return string(c.Kind()) + " " + string(c.Key()) + " " + string(c.Person()) + " " + string(c.Principal().ID)
 }

@@ -35,6 +35,7 @@ var layers = map[string][]string{
 	"controlplane/api":      {"authority", "controlplane", "controlplane/replica"},
 	"controlplane/serve":    {},
 	"controlplane/replica":  {"authority"},
+	"controlplane/signin":   {"authority", "controlplane", "controlplane/replica"},
 	"controlplane/sync":     {"authority", "token", "bundle", "controlplane", "internal/syncpb"},
 	"discovery":             {"authority", "token", "envoy"},
 	"dev":                   {"authority", "child", "client", "provision", "token", "internal/echo"},
@@ -47,6 +48,7 @@ var layers = map[string][]string{
 	"internal/openid":                      {"internal/echo", "provision"},
 	"internal/pgtest":                      {"provision"},
 	"internal/redistest":                   {"provision"},
+	"internal/browser":                     {"provision"},
 	"internal/syncpb":                      {},
 	"internal/world":                       {"authority", "token", "bundle"},
 }
@@ -63,9 +65,13 @@ var owners = map[string][]string{
 	"github.com/throttled/throttled/v2":      {"controlplane/replica"},
 	"github.com/go-jose/go-jose/v4":          {"token"},
 	"github.com/envoyproxy/go-control-plane": {"envoy", "extauthz", "gateway"},
+	"github.com/coreos/go-oidc/v3":           {"controlplane/signin"},
+	"golang.org/x/oauth2":                    {"controlplane/signin"},
 	"github.com/spf13/cobra":                 {"cmd/caracal"},
 	"github.com/coder/websocket":             {"internal/echo"},
 	"github.com/ulikunitz/xz":                {"provision"},
+	"github.com/swaggest/swgui":              {"controlplane/api"},
+	"github.com/chromedp":                    {"internal/browser"},
 	"google.golang.org/grpc":                 {"extauthz", "gateway", "controlplane/sync", "internal/syncpb", "cmd/caracal"},
 }
 
