@@ -54,6 +54,9 @@ type TrustedIssuerID string
 // SessionID identifies a session of a person: ses_…
 type SessionID string
 
+// SigningKeyID identifies one of a workspace's own signing keys: sgk_ and the `kid` of what it signs.
+type SigningKeyID string
+
 type identifier interface {
 	~string
 	prefix() string

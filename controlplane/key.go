@@ -330,39 +330,25 @@ type AccessToken struct {
 // IssueToken exchanges the API key of an agent or a service for an access token of 15 minutes, or of less where the key
 // ends before.
 func (s *Service) IssueToken(ctx context.Context, c Caller) (AccessToken, error) {
+	return s.IssueBoundToken(ctx, c, nil)
+}
+
+// IssueBoundToken is IssueToken for a token that only who shows a client certificate may use; nil binds it to none.
+func (s *Service) IssueBoundToken(ctx context.Context, c Caller, confirmation *authority.Confirmation) (AccessToken, error) {
 	op := allowed("exchange_token")
 	return read(ctx, s, c, op, func(ctx context.Context, tx *postgres.Tx) (AccessToken, error) {
 		if c.key == "" {
 			return AccessToken{}, authority.Forbidden("an access token is exchanged for an API key")
 		}
-		keys, err := s.openKeys(ctx, tx, c.workspace)
-		if err != nil {
-			return AccessToken{}, err
+		if err := confirmation.Validate(); err != nil {
+			return AccessToken{}, authority.Within("cnf", err)
 		}
-		now := s.now()
-		signer, err := keys.signer(token.PurposeToken, now)
-		if err != nil {
-			return AccessToken{}, err
-		}
-		issued := now.Truncate(time.Second)
-		expires := issued.Add(accessLifetime)
+		latest := endOfTime()
 		if key, err := tx.Key(ctx, c.key); err != nil {
 			return AccessToken{}, err
-		} else if key.ExpiresAt != nil && key.ExpiresAt.Before(expires) {
-			expires = key.ExpiresAt.Truncate(time.Second)
+		} else if key.ExpiresAt != nil {
+			latest = *key.ExpiresAt
 		}
-		text, err := token.SignAccess(signer, token.Access{
-			Deployment: keys.set.Deployment, Workspace: c.workspace, Subject: c.principal.ID,
-			ID: string(authority.NewID[authority.EventID]()), IssuedAt: issued, ExpiresAt: expires,
-		})
-		if err != nil {
-			return AccessToken{}, err
-		}
-		return AccessToken{
-			AccessToken:     text,
-			IssuedTokenType: "urn:ietf:params:oauth:token-type:access_token",
-			TokenType:       "Bearer",
-			ExpiresIn:       int64(expires.Sub(issued) / time.Second),
-		}, nil
+		return s.mint(ctx, tx, c, latest, confirmation)
 	})
 }

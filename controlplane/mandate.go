@@ -25,6 +25,8 @@ type MandateRequest struct {
 	ValiditySeconds int64                 `json:"validity_seconds"`
 	// ValidFrom is when the mandate begins to hold; nil means now.
 	ValidFrom *time.Time `json:"valid_from"`
+	// Confirmation binds the mandate to a client certificate; nil binds it to none.
+	Confirmation *authority.Confirmation `json:"confirmation"`
 }
 
 // RequestMandate issues a mandate by the rules of authority.Issue. An agent asks for itself.
@@ -53,12 +55,12 @@ func (s *Service) RequestMandate(ctx context.Context, c Caller, r MandateRequest
 		}
 		m, err := authority.Issue(grounds, authority.IssueRequest{
 			IssuerID: r.IssuerID, SubjectID: r.SubjectID, Scope: scope,
-			ValiditySeconds: r.ValiditySeconds, ValidFrom: r.ValidFrom,
+			ValiditySeconds: r.ValiditySeconds, ValidFrom: r.ValidFrom, Confirmation: r.Confirmation,
 		})
 		if err != nil {
 			return m, err
 		}
-		return s.seal(ctx, tx, ch, m, authority.EventIssued)
+		return s.seal(ctx, tx, ch, m, nil, authority.EventIssued)
 	})
 }
 
@@ -69,6 +71,8 @@ type Delegation struct {
 	ResourceScope    []string              `json:"resource_scope"`
 	ActionScope      []string              `json:"action_scope"`
 	ValiditySeconds  int64                 `json:"validity_seconds"`
+	// Confirmation binds the child to a client certificate; nil leaves it bound as its parent is.
+	Confirmation *authority.Confirmation `json:"confirmation"`
 }
 
 // DelegateMandate cuts a child from a mandate by the rules of authority.Delegate. The chain is held until the child is
@@ -104,19 +108,23 @@ func (s *Service) DelegateMandate(ctx context.Context, c Caller, d Delegation) (
 		}
 		m, err := authority.Delegate(grounds, authority.DelegateRequest{
 			ParentID: d.ParentMandateID, ChildID: d.ChildPrincipalID, Scope: scope, ValiditySeconds: d.ValiditySeconds,
+			Confirmation: d.Confirmation,
 		})
 		if err != nil {
 			return m, err
 		}
-		return s.seal(ctx, tx, ch, m, authority.EventDelegated)
+		return s.seal(ctx, tx, ch, m, chain, authority.EventDelegated)
 	})
 }
 
-// seal signs a mandate and writes it.
-func (s *Service) seal(ctx context.Context, tx *postgres.Tx, ch *change, m authority.Mandate, event authority.EventType) (authority.Mandate, error) {
+// seal signs a mandate and writes it. What the chain that it is cut from was signed with must still be trusted.
+func (s *Service) seal(ctx context.Context, tx *postgres.Tx, ch *change, m authority.Mandate, chain []authority.Mandate, event authority.EventType) (authority.Mandate, error) {
 	keys, err := s.openKeys(ctx, tx, m.WorkspaceID)
 	if err != nil {
 		return m, err
+	}
+	if keys.verifyChain(chain) != nil {
+		return m, authority.Refused(authority.ReasonChainInvalid, "a mandate of the parent's chain was signed by a key that is not trusted any more; ask for a new one")
 	}
 	signer, err := keys.signer(token.PurposeMandate, ch.at)
 	if err != nil {

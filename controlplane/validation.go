@@ -19,6 +19,8 @@ type Validation struct {
 	// PresenterToken (an access token) or PresenterID says who presented the mandate to a service that asks.
 	PresenterToken string                `json:"presenter_token,omitempty"`
 	PresenterID    authority.PrincipalID `json:"presenter_id,omitempty"`
+	// PresenterConfirmation is the client certificate that the presenter showed to the service.
+	PresenterConfirmation *authority.Confirmation `json:"presenter_confirmation,omitempty"`
 }
 
 // The two decisions that a validation answers.
@@ -73,6 +75,9 @@ func (s *Service) ValidateMandate(ctx context.Context, c Caller, v Validation) (
 	if err != nil {
 		return ValidationAnswer{}, authority.Within("requested_action", err)
 	}
+	if err := v.PresenterConfirmation.Validate(); err != nil {
+		return ValidationAnswer{}, authority.Within("presenter_confirmation", err)
+	}
 	c.once = once{} // an answer is of its moment: it is never one that was kept
 	written, err := write(ctx, s, c, op, func(ctx context.Context, tx *postgres.Tx, ch *change) (ValidationAnswer, error) {
 		j := &judgement{inquiry: authority.Inquiry{Mandate: v.MandateID, Resource: resource, Action: action, At: ch.at}}
@@ -109,6 +114,9 @@ func (s *Service) judge(ctx context.Context, tx *postgres.Tx, c Caller, v Valida
 	if !j.finding.Holds() {
 		return nil
 	}
+	if err := s.verify(ctx, tx, j); err != nil || !j.finding.Holds() {
+		return err
+	}
 	active, err := tx.ActiveRego(ctx)
 	if err != nil {
 		return err
@@ -117,24 +125,39 @@ func (s *Service) judge(ctx context.Context, tx *postgres.Tx, c Caller, v Valida
 	return nil
 }
 
+// verify checks the signatures of a chain that holds otherwise, as a gateway does.
+func (s *Service) verify(ctx context.Context, tx *postgres.Tx, j *judgement) error {
+	keys, err := s.openKeys(ctx, tx, j.workspace.ID)
+	if err != nil {
+		return err
+	}
+	if keys.verifyChain(j.finding.Chain) != nil {
+		j.finding.Facts.Chain = false
+		j.deny(authority.ReasonChainInvalid, "A mandate of the chain does not say what was signed.")
+	}
+	return nil
+}
+
 // present establishes who presented the mandate, or the reason why that is not known.
 func (s *Service) present(ctx context.Context, tx *postgres.Tx, c Caller, v Validation, known mandateRegistry, j *judgement) (authority.Reason, error) {
 	m := known.mandates[v.MandateID]
 	named := v.PresenterToken != "" || v.PresenterID != ""
+	if named && v.PresenterConfirmation != nil {
+		j.inquiry.Certificate = v.PresenterConfirmation.Certificate
+	}
 	switch {
 	case c.principal.Type == authority.Agent && named:
 		return "", authority.Forbidden("an agent presents its own mandates; presenter_token and presenter_id are for services")
 	case c.principal.Type == authority.Agent && m.IssuerID == c.principal.ID:
-		j.marked = true
+		j.marked, j.inquiry.Unpresented = true, true
 		j.inquiry.Presenter = m.SubjectID
 	case c.principal.Type == authority.Agent:
 		j.inquiry.Presenter = c.principal.ID
 	case v.PresenterToken != "":
-		keys, err := s.openKeys(ctx, tx, c.workspace)
+		presenter, proven, err := s.bearer(ctx, tx, c, v, j.inquiry.At)
 		if err != nil {
 			return "", err
 		}
-		presenter, proven := bearer(keys.set, v, j.inquiry.At)
 		if !proven {
 			return authority.ReasonAuthFailed, nil
 		}
@@ -142,7 +165,7 @@ func (s *Service) present(ctx context.Context, tx *postgres.Tx, c Caller, v Vali
 	case v.PresenterID != "":
 		j.inquiry.Presenter = v.PresenterID
 	case c.isMember(), m.IssuerID == c.principal.ID:
-		j.marked = true
+		j.marked, j.inquiry.Unpresented = true, true
 		j.inquiry.Presenter = m.SubjectID
 	default:
 		return authority.ReasonPresenterRequired, nil
@@ -150,13 +173,32 @@ func (s *Service) present(ctx context.Context, tx *postgres.Tx, c Caller, v Vali
 	return "", nil
 }
 
-// bearer is whom the presenter's token speaks for, if it is good and agrees with the presenter's id where both are given.
-func bearer(keys token.KeySet, v Validation, at time.Time) (authority.PrincipalID, bool) {
-	access, err := keys.VerifyAccess(v.PresenterToken, at)
-	if err != nil || (v.PresenterID != "" && v.PresenterID != access.Subject) {
-		return "", false
+// bearer is whom the presenter's token speaks for, one of ours or of a trusted issuer, if it is good, agrees with the
+// presenter's id where both are given, and is not bound to another certificate than the one that the presenter showed.
+func (s *Service) bearer(ctx context.Context, tx *postgres.Tx, c Caller, v Validation, at time.Time) (authority.PrincipalID, bool, error) {
+	keys, err := s.openKeys(ctx, tx, c.workspace)
+	if err != nil {
+		return "", false, err
 	}
-	return access.Subject, true
+	access, refused := keys.set.VerifyConfirmable(v.PresenterToken, at)
+	subject, confirmation := access.Subject, access.Confirmation
+	if refused != nil {
+		issuers, err := issuersOf(ctx, tx)
+		if err != nil {
+			return "", false, err
+		}
+		var identity token.Identity
+		identity, refused = issuers.Verify(v.PresenterToken, at)
+		subject, confirmation = identity.Principal, identity.Confirmation
+	}
+	var shown authority.Thumbprint
+	if v.PresenterConfirmation != nil {
+		shown = v.PresenterConfirmation.Certificate
+	}
+	if refused != nil || !confirmation.MetBy(shown) || v.PresenterID != "" && v.PresenterID != subject {
+		return "", false, nil
+	}
+	return subject, true, nil
 }
 
 // askRego evaluates the base policy and the workspace's own. Whatever goes wrong denies.

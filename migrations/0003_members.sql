@@ -147,6 +147,10 @@ BEGIN
         WHEN 'key' THEN relation := 'public.api_keys';
         WHEN 'gtw' THEN relation := 'public.gateways';
         WHEN 'iss' THEN relation := to_regclass('public.issuers');
+        WHEN 'cau' THEN relation := to_regclass('public.client_authorities');
+        WHEN 'sgk' THEN
+            relation := 'public.signing_keys';
+            thing := substr(thing, 5);
         WHEN 'evt' THEN relation := 'public.events';
         WHEN 'dec' THEN
             relation := 'public.events';

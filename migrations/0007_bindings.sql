@@ -15,6 +15,9 @@ CREATE TABLE client_authorities (
 );
 SELECT isolate_workspaces('client_authorities', 'workspace_id');
 GRANT SELECT, INSERT, UPDATE, DELETE ON client_authorities TO caracal_app;
+CREATE POLICY look_up ON client_authorities FOR SELECT TO CURRENT_USER
+    USING (current_setting('caracal.look_up', true) = 'on');
+CREATE POLICY look_up ON signing_keys FOR SELECT TO CURRENT_USER USING (current_setting('caracal.look_up', true) = 'on');
 
 -- The certificate that a mandate is bound to, as it was signed; NULL for a mandate that is bound to none.
 ALTER TABLE mandates ADD COLUMN confirmation jsonb;

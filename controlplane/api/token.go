@@ -20,6 +20,8 @@ type tokenExchange struct {
 	GrantType        string `json:"grant_type"`
 	SubjectToken     string `json:"subject_token"`
 	SubjectTokenType string `json:"subject_token_type"`
+	// Confirmation binds the token to a client certificate; nil binds it to none.
+	Confirmation *authority.Confirmation `json:"cnf"`
 }
 
 // token exchanges an API key for a short-lived access token. The key comes as the subject token or as the bearer.
@@ -44,7 +46,7 @@ func (h *Handler) token(x *exchange) (*reply, error) {
 	if err := h.identify(x, credential); err != nil {
 		return nil, err
 	}
-	token, err := h.service.IssueToken(x.ctx(), x.caller)
+	token, err := h.service.IssueBoundToken(x.ctx(), x.caller, in.Confirmation)
 	if err != nil {
 		return nil, err
 	}
@@ -62,6 +64,14 @@ func readExchange(x *exchange) (in tokenExchange, err error) {
 		return in, authority.Invalid("", "the body is not a valid form")
 	}
 	form := &query{values: values}
-	in = tokenExchange{form.text("grant_type"), form.text("subject_token"), form.text("subject_token_type")}
+	in = tokenExchange{
+		GrantType: form.text("grant_type"), SubjectToken: form.text("subject_token"), SubjectTokenType: form.text("subject_token_type"),
+	}
+	if text := form.text("cnf"); text != "" {
+		in.Confirmation = new(authority.Confirmation)
+		if err := decodeJSON([]byte(text), in.Confirmation); err != nil {
+			return in, authority.Invalid("cnf", "is not a JSON object with x5t#S256")
+		}
+	}
 	return in, form.end()
 }
