@@ -4,6 +4,7 @@ package client
 import (
 	"bytes"
 	"context"
+	"crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/json"
@@ -15,6 +16,8 @@ import (
 	"net/url"
 	"strconv"
 	"strings"
+	"sync/atomic"
+	"syscall"
 	"time"
 )
 
@@ -45,6 +48,8 @@ type Client struct {
 	key       string
 	workspace string
 	http      *http.Client
+	streams   *http.Client  // for answers that may take as long as they like
+	written   atomic.Uint64 // the highest revision that holds a change of this client's
 }
 
 // New makes a client. It does not call the control plane yet.
@@ -64,21 +69,33 @@ func New(cfg Config) (*Client, error) {
 		IdleConnTimeout:       time.Minute,
 		ForceAttemptHTTP2:     true,
 	}
-	if len(cfg.CA) > 0 {
-		roots, err := x509.SystemCertPool()
-		if err != nil {
-			return nil, fmt.Errorf("reading the system's roots: %w", err)
-		}
-		if !roots.AppendCertsFromPEM(cfg.CA) {
-			return nil, errors.New("the CA file holds no PEM certificate")
-		}
-		transport.TLSClientConfig = &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12}
+	if transport.TLSClientConfig, err = TLSConfig(cfg.CA); err != nil {
+		return nil, err
 	}
+	// A redirect would carry the key to wherever it points.
+	stay := func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
 	return &Client{
 		base: base, key: cfg.Key, workspace: cfg.Workspace,
-		// A redirect would carry the key to wherever it points.
-		http: &http.Client{Transport: transport, Timeout: timeout, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }},
+		http:    &http.Client{Transport: transport, Timeout: timeout, CheckRedirect: stay},
+		streams: &http.Client{Transport: transport, CheckRedirect: stay},
 	}, nil
+}
+
+// TLSConfig is how a control plane is verified: by the system's roots and the PEM certificates of ca, if there are any.
+func TLSConfig(ca []byte) (*tls.Config, error) {
+	config := &tls.Config{MinVersion: tls.VersionTLS12}
+	if len(ca) == 0 {
+		return config, nil
+	}
+	roots, err := x509.SystemCertPool()
+	if err != nil {
+		return nil, fmt.Errorf("reading the system's roots: %w", err)
+	}
+	if !roots.AppendCertsFromPEM(ca) {
+		return nil, errors.New("the CA file holds no PEM certificate")
+	}
+	config.RootCAs = roots
+	return config, nil
 }
 
 func loopback(host string) bool {
@@ -139,19 +156,26 @@ func single[ID ~string](collection string, id ID, verb string) string {
 type Request struct {
 	Method string
 	Path   string // with its query
-	// IdempotencyKey makes a write happen once however often it is sent; empty means that each is another.
+	// IdempotencyKey makes a write happen once however often it is sent; empty for one that is made up, so that a write
+	// whose answer is lost can be sent again.
 	IdempotencyKey string
-	In             any // sent as JSON; nil for no body
-	Out            any // what the JSON answer is read into; nil to ignore it
+	// IfMatch lets a write happen only while the thing is as an answer with this tag told it; empty for always.
+	IfMatch string
+	In      any     // sent as JSON; nil for no body
+	Out     any     // what the JSON answer is read into; nil to ignore it
+	Tag     *string // takes the tag of the thing in the answer; nil to ignore it
 }
 
 // Do makes one call. A refusal is an *Error.
 func (c *Client) Do(ctx context.Context, r Request) error {
-	response, err := c.send(ctx, r)
+	response, err := c.send(ctx, c.http, r)
 	if err != nil {
 		return err
 	}
 	defer response.Body.Close()
+	if r.Tag != nil {
+		*r.Tag = response.Header.Get("ETag")
+	}
 	if r.Out == nil {
 		return nil
 	}
@@ -164,6 +188,30 @@ func call[T any](ctx context.Context, c *Client, method, path string, in any) (o
 	return out, err
 }
 
+func get[T any](ctx context.Context, c *Client, path string) (T, error) {
+	return call[T](ctx, c, http.MethodGet, path, nil)
+}
+
+func post[T any](ctx context.Context, c *Client, path string, in any) (T, error) {
+	return call[T](ctx, c, http.MethodPost, path, in)
+}
+
+// edit reads a thing, lets change say what becomes of it, and sends that, to count only if nobody else has changed the
+// thing in between.
+func edit[T, C any](ctx context.Context, c *Client, method, path string, change func(T) (C, error)) (out T, err error) {
+	var now T
+	var tag string
+	if err := c.Do(ctx, Request{Method: http.MethodGet, Path: path, Out: &now, Tag: &tag}); err != nil {
+		return out, err
+	}
+	in, err := change(now)
+	if err != nil {
+		return out, err
+	}
+	err = c.Do(ctx, Request{Method: method, Path: path, IfMatch: tag, In: in, Out: &out})
+	return out, err
+}
+
 func decode(body io.Reader, out any) error {
 	if err := json.NewDecoder(io.LimitReader(body, maxAnswer)).Decode(out); err != nil {
 		return fmt.Errorf("reading the control plane's answer: %w", err)
@@ -171,8 +219,39 @@ func decode(body io.Reader, out any) error {
 	return nil
 }
 
-// send returns a successful response, whose body the caller closes.
-func (c *Client) send(ctx context.Context, r Request) (*http.Response, error) {
+// send returns a successful response, whose body the caller closes. A call whose connection breaks before the answer is
+// made once more: it reads, or carries an idempotency key.
+func (c *Client) send(ctx context.Context, by *http.Client, r Request) (*http.Response, error) {
+	if r.Method != http.MethodGet && r.IdempotencyKey == "" {
+		r.IdempotencyKey = rand.Text()
+	}
+	response, err := c.attempt(ctx, by, r)
+	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, syscall.ECONNRESET) {
+		response, err = c.attempt(ctx, by, r)
+	}
+	return response, err
+}
+
+func (c *Client) attempt(ctx context.Context, by *http.Client, r Request) (*http.Response, error) {
+	request, err := c.request(ctx, r)
+	if err != nil {
+		return nil, err
+	}
+	response, err := by.Do(request)
+	if err != nil {
+		return nil, fmt.Errorf("calling the control plane: %w", err)
+	}
+	if response.StatusCode >= http.StatusMultipleChoices {
+		defer response.Body.Close()
+		return nil, refusal(response)
+	}
+	if revision, err := strconv.ParseUint(response.Header.Get("X-Caracal-Revision"), 10, 64); err == nil {
+		c.wrote(revision)
+	}
+	return response, nil
+}
+
+func (c *Client) request(ctx context.Context, r Request) (*http.Request, error) {
 	var body io.Reader = http.NoBody
 	if r.In != nil {
 		text, err := json.Marshal(r.In)
@@ -188,22 +267,19 @@ func (c *Client) send(ctx context.Context, r Request) (*http.Response, error) {
 	if r.In != nil {
 		request.Header.Set("Content-Type", "application/json")
 	}
-	if r.IdempotencyKey != "" {
-		request.Header.Set("Idempotency-Key", r.IdempotencyKey)
+	for name, value := range map[string]string{"Idempotency-Key": r.IdempotencyKey, "If-Match": r.IfMatch} {
+		if value != "" {
+			request.Header.Set(name, value)
+		}
 	}
 	if c.key != "" {
 		request.Header.Set("Authorization", "Bearer "+c.key)
 	}
-	response, err := c.http.Do(request)
-	if err != nil {
-		return nil, fmt.Errorf("calling the control plane: %w", err)
-	}
-	if response.StatusCode < 300 {
-		return response, nil
-	}
-	defer response.Body.Close()
-	return nil, refusal(response)
+	return request, nil
 }
+
+// CodeUnexpected is the code of an answer that is none of a control plane's, such as a proxy's.
+const CodeUnexpected = "unexpected_answer"
 
 // refusal reads a problem; an answer that is none, such as a proxy's, is one of its status.
 func refusal(response *http.Response) error {
@@ -213,46 +289,8 @@ func refusal(response *http.Response) error {
 		err = json.Unmarshal(text, e)
 	}
 	if err != nil || e.Code == "" {
-		*e = Error{Code: "unexpected_answer", Title: "the server answered " + response.Status + ", which is not an answer of a control plane"}
+		*e = Error{Code: CodeUnexpected, Title: "the server answered " + response.Status + ", which is not an answer of a control plane"}
 	}
 	e.Status = response.StatusCode
 	return e
-}
-
-// Filter narrows a list; its names are those of the parameters in the OpenAPI document.
-type Filter map[string]string
-
-func (f Filter) values() url.Values {
-	values := url.Values{}
-	for name, value := range f {
-		if value != "" {
-			values.Set(name, value)
-		}
-	}
-	return values
-}
-
-type page[T any] struct {
-	Items      []T     `json:"items"`
-	NextCursor *string `json:"next_cursor"`
-}
-
-// list follows the pages of a collection until it has limit items; 0 means all.
-func list[T any](ctx context.Context, c *Client, name string, f Filter, limit int) ([]T, error) {
-	values := f.values()
-	all := []T{}
-	for {
-		if values.Set("limit", strconv.Itoa(pageSize)); limit > 0 {
-			values.Set("limit", strconv.Itoa(min(pageSize, limit-len(all))))
-		}
-		next, err := call[page[T]](ctx, c, http.MethodGet, c.collection(name)+"?"+values.Encode(), nil)
-		if err != nil {
-			return nil, err
-		}
-		all = append(all, next.Items...)
-		if next.NextCursor == nil || limit > 0 && len(all) >= limit {
-			return all, nil
-		}
-		values.Set("cursor", *next.NextCursor)
-	}
 }

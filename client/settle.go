@@ -6,26 +6,26 @@ import (
 	"time"
 )
 
-const (
-	settleTimeout = 10 * time.Second
-	settlePause   = 50 * time.Millisecond
-)
+const settlePause = 50 * time.Millisecond
 
-// Settle waits until every connected gateway of the workspace enforces what the workspace is now, for at most ten
-// seconds. It answers how many gateways do, and how many are connected; a gateway that is not connected is not waited
-// for.
-func (c *Client) Settle(ctx context.Context) (enforcing, connected int, err error) {
-	all, err := c.Workspaces(ctx)
-	if err != nil {
-		return 0, 0, err
-	}
-	var revision uint64
-	for _, w := range all {
-		if c.workspace == "" || w.Slug == c.workspace {
-			revision = w.Revision
+// wrote remembers the revision that holds a change of this client's.
+func (c *Client) wrote(revision uint64) {
+	for {
+		before := c.written.Load()
+		if revision <= before || c.written.CompareAndSwap(before, revision) {
+			return
 		}
 	}
-	deadline := time.Now().Add(settleTimeout)
+}
+
+// Settle waits until every connected gateway of the workspace enforces all that this client has changed, for as long as it
+// is told. It answers how many gateways do, and how many are connected; a gateway that is not connected is not waited for.
+func (c *Client) Settle(ctx context.Context, wait time.Duration) (enforcing, connected int, err error) {
+	revision := c.written.Load()
+	if revision == 0 {
+		return 0, 0, nil
+	}
+	deadline := time.Now().Add(wait)
 	for {
 		gateways, err := c.Gateways(ctx)
 		if err != nil {
@@ -49,9 +49,6 @@ func (c *Client) Settle(ctx context.Context) (enforcing, connected int, err erro
 		}
 	}
 }
-
-// decisionTimeout is how long a gateway may take to ship the record of a decision, with some to spare.
-const decisionTimeout = 5 * time.Second
 
 // absent reports whether the control plane does not know what was asked for.
 func absent(err error) bool {

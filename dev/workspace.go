@@ -182,7 +182,7 @@ func (w *workspace) adjustUpstream(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	all, err := c.Destinations(ctx, 1000)
+	all, err := c.Destinations(ctx, nil, 1000)
 	var refusal *client.Error
 	if errors.As(err, &refusal) && refusal.Status == http.StatusUnauthorized {
 		return fmt.Errorf("the database does not know the keys in %s: use the database of the last run again, or %s", w.path, w.stack.startOver())
@@ -227,7 +227,7 @@ func (w *workspace) hasOwnPolicy(ctx context.Context) (bool, error) {
 	if err != nil {
 		return false, err
 	}
-	all, err := c.RegoVersions(ctx, 1000)
+	all, err := c.RegoVersions(ctx, nil, 1000)
 	if err != nil {
 		return false, err
 	}

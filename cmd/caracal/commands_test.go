@@ -100,7 +100,7 @@ func TestDestinationsFromFlagsAndFiles(t *testing.T) {
 	if err != nil || !strings.Contains(stdout, "docs.example.com") {
 		t.Errorf("adding from standard input ended with %v: %s%s", err, stdout, stderr)
 	}
-	owner.must(t, "destination", "delete", made["destination_id"].(string))
+	owner.must(t, "destination", "delete", "shop", "--yes")
 	for sentence, args := range map[string][]string{
 		"a rule of two words":      {"--host", "a.example.com", "--rule", "/** GET=read"},
 		"a rule without an equal":  {"--host", "a.example.com", "--rule", "/** GET api:a"},
@@ -131,19 +131,19 @@ func TestErrorsSayWhatToTryNext(t *testing.T) {
 	}{
 		"no policy covers it":      {owner, issue, []string{"no_policy_covers", "code     refused", "caracal policy create", "request  req_"}},
 		"a field is wrong":         {owner, []string{"policy", "create", "--principal", id, "--resource", "api:**", "--action", "read"}, []string{"invalid_request", "field    allowed_resources[0]"}},
-		"the key is wrong":         {stranger, []string{"mandate", "list"}, []string{"unauthenticated", "see that CARACAL_API_KEY"}},
-		"the key may not":          {asAgent, []string{"principal", "list"}, []string{"forbidden", "use a key of an owner"}},
+		"the key is wrong":         {stranger, []string{"mandate", "list"}, []string{"unauthenticated", "see that the key of CARACAL_API_KEY"}},
+		"the key may not":          {asAgent, []string{"principal", "list"}, []string{"forbidden", "which role may do this"}},
 		"there is no such thing":   {owner, []string{"event", "show", "evt_aaaaaaaaaaaaaaaaaaaaaaaaaa"}, []string{"not_found", "see that the id is right"}},
-		"nobody answers":           {nowhere, []string{"mandate", "list"}, []string{"calling the control plane", "CARACAL_URL is its address"}},
-		"there is no key":          {environment{}, []string{"mandate", "list"}, []string{"set CARACAL_API_KEY or --api-key-file"}},
+		"nobody answers":           {nowhere, []string{"mandate", "list"}, []string{"calling the control plane", "which CARACAL_URL says"}},
+		"there is no key":          {environment{}, []string{"mandate", "list"}, []string{"set CARACAL_API_KEY or --api-key-file, or keep a key by `caracal login`"}},
 		"the Rego does not pass":   {owner, []string{"rego", "push", broken}, []string{"broken.rego:4", "http.send"}},
 		"the URL is not safe":      {environment{"CARACAL_URL": "http://control.example.com", "CARACAL_API_KEY": "x"}, []string{"mandate", "list"}, []string{"CARACAL_URL", "unencrypted"}},
-		"an unknown format":        {owner, []string{"mandate", "list", "-o", "yaml"}, []string{"--output must be text or json"}},
-		"a missing flag":           {owner, []string{"mandate", "issue"}, []string{`"issuer"`, `"subject"`}},
-		"an unknown command":       {owner, []string{"mandat"}, []string{"unknown command"}},
+		"an unknown format":        {owner, []string{"mandate", "list", "-o", "text"}, []string{"--output must be table, json or yaml"}},
+		"a missing flag":           {owner, []string{"mandate", "issue"}, []string{"--issuer (who grants)", "--subject (who may act)"}},
+		"an unknown command":       {owner, []string{"mandat"}, []string{"unknown command \"mandat\"", "did you mean mandate?"}},
 		"no limit for events":      {owner, []string{"event", "list", "--limit", "0"}, []string{"caracal event export"}},
 		"a switch that is no word": {environment{"CARACAL_API_KEY": "x", "CARACAL_ALLOW_PLAIN": "perhaps"}, []string{"mandate", "list"}, []string{"CARACAL_ALLOW_PLAIN must be true or false"}},
-		"a CA file that is gone":   {environment{"CARACAL_API_KEY": "x", "CARACAL_CA_FILE": "/nowhere"}, []string{"mandate", "list"}, []string{"reading CARACAL_CA_FILE"}},
+		"a CA file that is gone":   {environment{"CARACAL_API_KEY": "x", "CARACAL_CA_FILE": "/nowhere"}, []string{"mandate", "list"}, []string{"reading the CA file of CARACAL_CA_FILE"}},
 	} {
 		t.Run(sentence, func(t *testing.T) {
 			stdout, stderr, err := c.shell.caracal(t, "", c.args...)
@@ -165,12 +165,16 @@ func TestErrorsSayWhatToTryNext(t *testing.T) {
 func TestAMistakeIsAnsweredWithWhatWasMeant(t *testing.T) {
 	owner := member(t, "http://"+serverEnvironment(t).serve(t))
 	for args, want := range map[string]string{
-		"mandate get":                      "usage: caracal mandate get MANDATE",
-		"key create edge --kind goat":      "is one of owner, agent, gateway",
-		"key create edge --kind agent":     "says whom the key acts for",
-		"rego push output.go":              "output.go: path_not_allowed",
-		"mandate list -o yaml":             "--output must be text or json",
-		"mandate list --url http://a.test": "CARACAL_ALLOW_PLAIN",
+		"mandate get":                                "usage: caracal mandate get MANDATE",
+		"key create edge --kind goat":                "is one of member, agent, service, gateway",
+		"key create edge --kind agent":               "says whom the key acts for",
+		"rego push output.go":                        "output.go: path_not_allowed",
+		"mandate list -o text":                       "--output must be table, json or yaml",
+		"mandate isue":                               "did you mean issue?",
+		"mandate issue --isuer x":                    "did you mean --issuer?",
+		"mandate get pol_aaaaaaaaaaaaaaaaaaaaaaaaaa": "see `caracal policy`",
+		"principal get nobody":                       `there is no principal called "nobody"`,
+		"mandate list --url http://a.test":           "CARACAL_ALLOW_PLAIN",
 	} {
 		_, stderr, err := owner.caracal(t, "", strings.Fields(args)...)
 		if err == nil || !strings.Contains(stderr, want) || strings.Contains(stderr, ":0:0") || strings.Contains(stderr, "1 problems") {

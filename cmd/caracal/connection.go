@@ -1,94 +1,133 @@
 package main
 
 import (
-	"context"
-	"errors"
+	"cmp"
 	"fmt"
+	"net/url"
+	"strconv"
+	"strings"
 
-	"github.com/spf13/cobra"
-
-	"github.com/caracal-gateway/caracal/authority"
 	"github.com/caracal-gateway/caracal/client"
+	"github.com/caracal-gateway/caracal/client/contexts"
 )
 
-// action is what a command does with a control plane, and what it prints.
-type action func(ctx context.Context, c *client.Client, o *output, args []string) error
-
-// calling makes a command that calls the control plane. The usage names its arguments, as cobra writes it.
-func (p *program) calling(usage, short string, args cobra.PositionalArgs, do action) *cobra.Command {
-	command := &cobra.Command{Use: usage, Short: short, Args: func(cmd *cobra.Command, given []string) error {
-		if args(cmd, given) != nil {
-			return &usageError{"usage: " + cmd.UseLine()}
-		}
-		return nil
-	}}
-	settings, out := p.bind(command, clientSettings()), p.output(command)
-	command.RunE = func(cmd *cobra.Command, args []string) error {
-		if err := out.check(); err != nil {
-			return err
-		}
-		c, err := connect(settings)
-		if err != nil {
-			return err
-		}
-		if err := do(cmd.Context(), c, out, args); err != nil {
-			return &callError{err}
-		}
-		return nil
-	}
-	return command
+// target is which control plane a command calls, as whom and in which workspace, and where each of it was said.
+type target struct {
+	url, workspace, key string
+	caFile              string
+	ca                  []byte
+	allowPlain          bool
+	context             string // name of the context in use; empty without one
+	from                map[string]string
+	foreign             string // a context whose key is not used, because it is for another control plane
 }
 
-func connect(v *values) (*client.Client, error) {
-	key, err := v.required("api-key-file")
+// target reads the settings of a command. What is not said by a flag comes from the context that --context names, else from
+// a variable, else from the context in use, else from the fallback. A context's key goes to the context's own control plane
+// and to no other.
+func (v *values) target() (target, error) {
+	t := target{from: map[string]string{}}
+	chosen, named, err := v.chosenContext()
 	if err != nil {
-		return nil, err
+		return t, err
 	}
-	ca, err := v.file("ca-file")
-	if err != nil {
-		return nil, err
+	pick := func(flag, kept string) string {
+		s := v.of(flag)
+		value, flagged := v.flagged(flag)
+		variable := v.getenv(s.variable)
+		switch {
+		case flagged:
+			t.from[flag] = "--" + flag
+		case kept != "" && (named || variable == ""):
+			t.from[flag], value = "the context "+chosen.Name, kept
+		case variable != "":
+			t.from[flag], value = s.variable, variable
+		default:
+			t.from[flag], value = "the default", s.fallback
+		}
+		return value
 	}
-	plain, err := v.boolean("allow-plain")
-	if err != nil {
-		return nil, err
+	if t.url = pick("url", chosen.URL); !sameServer(t.url, chosen.URL) {
+		t.foreign, chosen = chosen.Name, contexts.Context{}
 	}
-	c, err := client.New(client.Config{URL: v.text("url"), Key: key, Workspace: v.text("workspace"), CA: ca, AllowPlain: plain})
+	t.context = chosen.Name
+	t.workspace, t.caFile = pick("workspace", chosen.Workspace), pick("ca-file", chosen.CAFile)
+	plain := ""
+	if chosen.AllowPlain {
+		plain = "true"
+	}
+	if t.allowPlain, err = strconv.ParseBool(pick("allow-plain", plain)); err != nil {
+		return t, &usageError{t.from["allow-plain"] + " must be true or false"}
+	}
+	if t.key = pick("api-key-file", chosen.Key); t.from["api-key-file"] == "--api-key-file" {
+		if t.key, err = v.secret("api-key-file"); err != nil {
+			return t, err
+		}
+	}
+	if t.caFile != "" {
+		if t.ca, err = v.readFile(t.caFile); err != nil {
+			return t, fmt.Errorf("reading the CA file of %s: %w", t.from["ca-file"], err)
+		}
+	}
+	return t, nil
+}
+
+// chosenContext is the context in use, and whether a flag names it. Where flags and variables say everything, and none is
+// named, none is looked for: a file that cannot be read is in nobody's way.
+func (v *values) chosenContext() (chosen contexts.Context, named bool, err error) {
+	name, named := v.flagged("context")
+	if !named {
+		name = v.getenv(v.of("context").variable)
+	}
+	if name == "" && v.said("url") && v.said("api-key-file") {
+		return contexts.Context{}, false, nil
+	}
+	set, err := contexts.Locate(v.getenv).Read()
 	if err != nil {
-		return nil, fmt.Errorf("CARACAL_URL: %w", err)
+		return contexts.Context{}, false, err
+	}
+	if name == "" {
+		name = set.Current
+	}
+	chosen, found := set.Find(name)
+	if !found && name != "" {
+		return contexts.Context{}, false, unknownContext(set, name)
+	}
+	return chosen, named, nil
+}
+
+// said reports whether a flag or a variable decides a setting.
+func (v *values) said(flag string) bool {
+	_, flagged := v.flagged(flag)
+	return flagged || v.getenv(v.of(flag).variable) != ""
+}
+
+// sameServer reports whether two URLs lead to the same control plane.
+func sameServer(a, b string) bool {
+	x, err := url.Parse(a)
+	y, err2 := url.Parse(b)
+	return err == nil && err2 == nil && x.Scheme == y.Scheme && strings.EqualFold(x.Host, y.Host) &&
+		strings.TrimSuffix(x.Path, "/") == strings.TrimSuffix(y.Path, "/")
+}
+
+func (t target) connect() (*client.Client, error) {
+	c, err := client.New(client.Config{URL: t.url, Key: t.key, Workspace: t.workspace, CA: t.ca, AllowPlain: t.allowPlain})
+	if err != nil {
+		return nil, &usageError{t.from["url"] + ": " + err.Error()}
 	}
 	return c, nil
 }
 
-// enforced prints what a change made once the connected gateways enforce it, so that it can be relied on when the command
-// ends. Gateways that do not yet are told of on stderr. An agent, who may not see gateways, gets its answer at once; it
-// writes through its gateway, which answers when it enforces.
-func (p *program) enforced(ctx context.Context, c *client.Client, o *output, made any) error {
-	var refusal *client.Error
-	enforcing, connected, err := c.Settle(ctx)
-	switch {
-	case errors.As(err, &refusal) && refusal.Code == string(authority.CodeForbidden):
-	case err != nil:
-		return err
-	case enforcing < connected:
-		fmt.Fprintf(p.stderr, "the change is made, but only %d of %d connected gateways enforce it yet\n", enforcing, connected)
+// noKey says how to come by a key.
+func (t target) noKey() error {
+	message := "set CARACAL_API_KEY or --api-key-file, or keep a key by `caracal login`"
+	if t.foreign != "" {
+		message += fmt.Sprintf("; the key of the context %s is for its own control plane only, and not for %s", t.foreign, cmp.Or(t.url, "none"))
 	}
-	return o.thing(made)
+	return &unauthenticatedError{message}
 }
 
-// must marks flags that a command cannot do without.
-func must(c *cobra.Command, flags ...string) *cobra.Command {
-	for _, name := range flags {
-		if err := c.MarkFlagRequired(name); err != nil {
-			panic(err) // the flag is not defined: a mistake of the program's
-		}
-	}
-	return c
-}
+// unauthenticatedError is a call that has no key to be made with.
+type unauthenticatedError struct{ message string }
 
-// limited gives a list its --limit.
-func limited(c *cobra.Command, limit *int) {
-	c.Flags().IntVar(limit, "limit", 50, "how many at most; 0 for all")
-}
-
-// seconds is how flags for durations are read: 90s, 15m, 24h.
-const seconds = "such as 90s, 15m or 24h"
+func (e *unauthenticatedError) Error() string { return e.message }

@@ -1,11 +1,9 @@
 package main
 
 import (
-	"bytes"
+	"cmp"
 	"context"
-	"encoding/json"
 	"fmt"
-	"io"
 	"net/netip"
 	"os"
 	"strings"
@@ -17,143 +15,153 @@ import (
 )
 
 func (p *program) destination() *cobra.Command {
-	var limit int
-	list := p.calling("list", "List destinations", cobra.NoArgs,
-		func(ctx context.Context, c *client.Client, o *output, _ []string) error {
-			all, err := c.Destinations(ctx, limit)
-			if err != nil {
-				return err
-			}
-			return things(o, all, "destination_id", "name", "host", "ports", "tls", "addresses", "connect_to", "credential.name")
-		})
-	limited(list, &limit)
-	remove := p.calling("delete DESTINATION", "Delete a destination", cobra.ExactArgs(1),
-		func(ctx context.Context, c *client.Client, o *output, args []string) error {
-			deleted, err := c.DeleteDestination(ctx, authority.DestinationID(args[0]))
-			if err != nil {
-				return err
-			}
-			return p.enforced(ctx, c, o, deleted)
-		})
-	return noun("destination", "Destinations: how traffic reaches what, and as which resource", list, p.destinationAdd(), remove)
+	list := listing(p, "List destinations", nil, (*client.Client).Destinations,
+		"destination_id", "name", "host", "ports", "tls", "addresses", "connect_to", "CREDENTIAL=credential.name")
+	return noun("destination", "Destinations: how traffic reaches what, and as which resource", list,
+		showing(p, "get DESTINATION", "Show one destination with its rules", destinationKind(), (*client.Client).Destination),
+		p.destinationCreate(), p.destinationUpdate(),
+		removing(p, "delete DESTINATION", "Delete a destination", destinationKind(), (*client.Client).DeleteDestination))
 }
 
 const destinationExample = `  A host of your own, every path of it one resource:
-    caracal destination add shop --host shop.example.com --rule '/** GET=read,*=write api:shop'
+    caracal destination create shop --host shop.example.com --rule '/** GET=read,*=write api:shop'
 
   A private one, dialled at an address that it may resolve to:
-    caracal destination add wiki --host wiki.internal --port 8443 --address 10.1.2.0/24 --ca-pem wiki-ca.pem
+    caracal destination create wiki --host wiki.internal --port 8443 --address 10.1.2.0/24 --ca-pem wiki-ca.pem
 
   Everything that the API knows, from a file ("-" for standard input):
-    caracal destination add --file shop.json`
+    caracal destination create --file shop.json`
 
-func (p *program) destinationAdd() *cobra.Command {
-	var d authority.Destination
-	var file, ca string
-	var ports []uint
-	var addresses, rules []string
-	var plain bool
-	c := p.calling("add [NAME]", "Add a destination with its rules", cobra.MaximumNArgs(1),
-		func(ctx context.Context, c *client.Client, o *output, args []string) error {
-			err := p.readDestination(file, &d)
-			if err == nil && len(args) == 1 {
-				d.Name = args[0]
-			}
-			if err == nil {
-				err = completeDestination(&d, ports, addresses, rules, ca, plain)
-			}
-			if err != nil {
-				return err
-			}
-			created, err := c.CreateDestination(ctx, d)
-			if err != nil {
-				return err
-			}
-			return p.enforced(ctx, c, o, created)
-		})
+// destinationFlags are what a command line says of a destination.
+type destinationFlags struct {
+	file, host, ca, connectTo string
+	ports                     []uint
+	addresses, rules          []string
+	plain                     bool
+}
+
+func (f *destinationFlags) define(c *cobra.Command) {
+	c.Flags().StringVarP(&f.file, "file", "f", "", "YAML or JSON as the API takes it; \"-\" for standard input")
+	c.Flags().StringVar(&f.host, "host", "", "one exact name, or *.suffix")
+	c.Flags().UintSliceVar(&f.ports, "port", nil, "may be repeated; the scheme's own unless told")
+	c.Flags().BoolVar(&f.plain, "plain", false, "no TLS to the upstream, for one that has none")
+	c.Flags().StringVar(&f.ca, "ca-pem", "", "file of the certificates that the upstream must chain to")
+	c.Flags().StringVar(&f.connectTo, "connect-to", "", "host:port to dial instead")
+	c.Flags().StringSliceVar(&f.addresses, "address", nil, "range that a private destination may resolve to; may be repeated")
+	c.Flags().StringArrayVar(&f.rules, "rule", nil, "'PATH METHOD=ACTION[,METHOD=ACTION…] RESOURCE'; may be repeated")
+}
+
+func (p *program) destinationCreate() *cobra.Command {
+	var f destinationFlags
+	c := p.changing("create [NAME]", "Create a destination with its rules", cobra.MaximumNArgs(1), func(ctx context.Context, c *call) error {
+		var d authority.Destination
+		if err := p.describe(&d, f); err != nil {
+			return err
+		}
+		if len(c.args) == 1 {
+			d.Name = c.args[0]
+		}
+		defaults(&d)
+		created, err := c.CreateDestination(ctx, d)
+		if err != nil {
+			return err
+		}
+		return c.enforced(ctx, created)
+	})
+	c.Aliases = []string{"add"}
 	c.Example = destinationExample
-	c.Flags().StringVar(&file, "file", "", "JSON as the API takes it")
-	c.Flags().StringVar(&d.Host, "host", "", "one exact name, or *.suffix")
-	c.Flags().UintSliceVar(&ports, "port", nil, "may be repeated; the scheme's own unless told")
-	c.Flags().BoolVar(&plain, "plain", false, "no TLS to the upstream, for one that has none")
-	c.Flags().StringVar(&ca, "ca-pem", "", "file of the certificates that the upstream must chain to")
-	c.Flags().StringVar(&d.ConnectTo, "connect-to", "", "host:port to dial instead")
-	c.Flags().StringSliceVar(&addresses, "address", nil, "range that a private destination may resolve to; may be repeated")
-	c.Flags().StringArrayVar(&rules, "rule", nil, "'PATH METHOD=ACTION[,METHOD=ACTION…] RESOURCE'; may be repeated")
+	f.define(c)
 	return c
 }
 
-func (p *program) readDestination(file string, d *authority.Destination) error {
-	if file == "" {
-		return nil
-	}
-	text, err := p.readFile(file)
-	if err != nil {
+func (p *program) destinationUpdate() *cobra.Command {
+	var f destinationFlags
+	var name string
+	c := p.changing("update DESTINATION", "Change a destination: by flags, or by a file that `get -o yaml` printed and you have edited", cobra.ExactArgs(1),
+		func(ctx context.Context, c *call) error {
+			id, err := referred[authority.DestinationID](ctx, c, c.args[0], destinationKind())
+			if err != nil {
+				return err
+			}
+			updated, err := c.EditDestination(ctx, id, func(d authority.Destination) (authority.Destination, error) {
+				if f.file != "" {
+					d = authority.Destination{Name: d.Name}
+				}
+				if err := p.describe(&d, f); err != nil {
+					return d, err
+				}
+				d.Name = cmp.Or(name, d.Name)
+				defaults(&d)
+				return d, nil
+			})
+			if err != nil {
+				return err
+			}
+			return c.enforced(ctx, updated)
+		})
+	c.Flags().StringVar(&name, "name", "", "what it is called from here on")
+	f.define(c)
+	return p.completed(c, destinationKind())
+}
+
+// describe writes what a file says into a destination, and over it what flags say.
+func (p *program) describe(d *authority.Destination, f destinationFlags) error {
+	if err := p.readThing(f.file, d); err != nil {
 		return err
 	}
-	decoder := json.NewDecoder(bytes.NewReader(text))
-	decoder.DisallowUnknownFields()
-	if err := decoder.Decode(d); err != nil {
-		return fmt.Errorf("reading %s: %w", file, err)
+	d.Host, d.ConnectTo = cmp.Or(f.host, d.Host), cmp.Or(f.connectTo, d.ConnectTo)
+	if f.ports != nil {
+		d.Ports = nil
 	}
-	return nil
-}
-
-// readFile reads a file, or standard input for "-".
-func (p *program) readFile(name string) ([]byte, error) {
-	if name == "-" {
-		return io.ReadAll(p.stdin)
-	}
-	return os.ReadFile(name)
-}
-
-func completeDestination(d *authority.Destination, ports []uint, addresses, rules []string, ca string, plain bool) error {
-	for _, port := range ports {
+	for _, port := range f.ports {
 		if port < 1 || port > 65535 {
 			return &usageError{fmt.Sprintf("--port %d is not a port", port)}
 		}
 		d.Ports = append(d.Ports, uint16(port))
 	}
-	for _, a := range addresses {
+	if f.addresses != nil {
+		d.Addresses = nil
+	}
+	for _, a := range f.addresses {
 		prefix, err := netip.ParsePrefix(a)
 		if err != nil {
 			return &usageError{fmt.Sprintf("--address %q is not a range such as 10.1.2.0/24", a)}
 		}
 		d.Addresses = append(d.Addresses, prefix)
 	}
-	for _, r := range rules {
+	if f.rules != nil {
+		d.Rules = nil
+	}
+	for _, r := range f.rules {
 		rule, err := parseRule(r)
 		if err != nil {
 			return err
 		}
 		d.Rules = append(d.Rules, rule)
 	}
-	if ca != "" {
-		text, err := os.ReadFile(ca)
-		if err != nil {
-			return fmt.Errorf("reading --ca-pem: %w", err)
-		}
-		d.CA = string(text)
+	if f.plain {
+		d.TLS = authority.TLSNone
 	}
-	defaults(d, plain)
+	if f.ca == "" {
+		return nil
+	}
+	text, err := os.ReadFile(f.ca)
+	if err != nil {
+		return fmt.Errorf("reading --ca-pem: %w", err)
+	}
+	d.CA = string(text)
 	return nil
 }
 
 // defaults fills in what the API wants said and a person seldom means otherwise.
-func defaults(d *authority.Destination, plain bool) {
-	if d.TLS == "" {
-		if d.TLS = authority.TLSRequired; plain {
-			d.TLS = authority.TLSNone
-		}
-	}
+func defaults(d *authority.Destination) {
+	d.TLS = cmp.Or(d.TLS, authority.TLSRequired)
 	if len(d.Ports) == 0 {
 		if d.Ports = []uint16{443}; d.TLS == authority.TLSNone {
 			d.Ports = []uint16{80}
 		}
 	}
-	if d.EncodedSlash == "" {
-		d.EncodedSlash = authority.EncodedSlashRefuse
-	}
+	d.EncodedSlash = cmp.Or(d.EncodedSlash, authority.EncodedSlashRefuse)
 	if d.Rules == nil {
 		d.Rules = []authority.Rule{}
 	}

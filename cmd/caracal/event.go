@@ -5,73 +5,83 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/caracal-gateway/caracal/authority"
 	"github.com/caracal-gateway/caracal/client"
 )
 
 func (p *program) event() *cobra.Command {
-	show := p.calling("show ID", "Show an event, or the decision behind a denial", cobra.ExactArgs(1),
-		func(ctx context.Context, c *client.Client, o *output, args []string) error {
-			e, err := c.Event(ctx, args[0])
-			if err != nil {
-				return err
-			}
-			return o.thing(e)
-		})
-	return noun("event", "Events: what happened", show, p.eventList(), p.eventExport())
+	find := func(c *client.Client, ctx context.Context, id string) (authority.Event, error) {
+		return c.Event(ctx, id)
+	}
+	show := showing(p, "show ID", "Show an event, or the decision behind a denial", eventKind(), find)
+	show.Aliases = []string{"get"}
+	return noun("event", "Events: what happened", p.eventList(), show, p.eventTail(), p.eventExport())
 }
 
-// eventFilter reads flags into a filter that is complete when the command runs.
-func eventFilter(c *cobra.Command) func() client.Filter {
-	flags := map[string]*string{}
-	for _, f := range []struct{ flag, parameter, meaning string }{
-		{"type", "event_type", "such as issued, delegated, revoked, validated, allowed or denied"},
-		{"since", "start_date", "first day of UTC, as 2006-01-02"},
-		{"until", "end_date", "last day of UTC, as 2006-01-02"},
-		{"principal", "principal_id", "of this principal only"},
-		{"mandate", "mandate_id", "of this mandate only"},
-		{"resource", "resource", "on this resource only"},
-	} {
-		flags[f.parameter] = c.Flags().String(f.flag, "", f.meaning)
+// eventFilters narrow what is listed, followed and exported alike.
+func eventFilters() []filter {
+	return []filter{
+		{flag: "type", parameter: "event_type", meaning: "such as issued, delegated, revoked, validated, allowed or denied"},
+		{flag: "since", parameter: "start_date", meaning: "first day of UTC, as 2006-01-02"},
+		{flag: "until", parameter: "end_date", meaning: "last day of UTC, as 2006-01-02"},
+		{"principal", "principal_id", "of this principal only", refers(principalKind())},
+		{"mandate", "mandate_id", "of this mandate only", refers(mandateKind())},
+		{flag: "resource", parameter: "resource", meaning: "on this resource only"},
 	}
-	return func() client.Filter {
-		filter := client.Filter{}
-		for parameter, value := range flags {
-			filter[parameter] = *value
-		}
-		return filter
+}
+
+// withEventTypes completes --type.
+func withEventTypes(c *cobra.Command) *cobra.Command {
+	types := authority.EventTypes()
+	words := make([]cobra.Completion, len(types))
+	for i, t := range types {
+		words[i] = string(t)
 	}
+	_ = c.RegisterFlagCompletionFunc("type", cobra.FixedCompletions(words, cobra.ShellCompDirectiveNoFileComp))
+	return c
+}
+
+// eventColumns are what a line says of an event.
+func eventColumns() []string {
+	return []string{"time", "TYPE=event_type", "reason", "action", "resource", "mandate_id", "principal_id", "decision_id", "event_id"}
 }
 
 func (p *program) eventList() *cobra.Command {
-	var filter func() client.Filter
+	var chosen func(context.Context, *call) (client.Filter, error)
 	var limit int
-	c := p.calling("list", "List events, newest first; with an agent's key its own", cobra.NoArgs,
-		func(ctx context.Context, c *client.Client, o *output, _ []string) error {
-			if limit < 1 {
-				return &usageError{"--limit must be at least 1; `caracal event export` has them all"}
-			}
-			all, err := c.Events(ctx, filter(), limit)
-			if err != nil {
-				return err
-			}
-			return things(o, all, "time", "event_type", "reason", "action", "resource", "mandate_id", "principal_id", "decision_id", "event_id")
-		})
-	filter = eventFilter(c)
-	c.Flags().IntVar(&limit, "limit", 50, "how many at most")
-	return c
+	command := p.calling("list", "List events, newest first; with an agent's key its own", cobra.NoArgs, func(ctx context.Context, c *call) error {
+		if limit < 1 {
+			return &usageError{"--limit must be at least 1; `caracal event export` has them all"}
+		}
+		f, err := chosen(ctx, c)
+		if err != nil {
+			return err
+		}
+		all, err := c.Events(ctx, f, limit)
+		if err != nil {
+			return err
+		}
+		return things(c.output, all, eventColumns()...)
+	})
+	chosen = p.filters(command, eventFilters())
+	command.Flags().IntVar(&limit, "limit", 50, "how many at most")
+	return withEventTypes(command)
 }
 
 func (p *program) eventExport() *cobra.Command {
-	var filter func() client.Filter
+	var chosen func(context.Context, *call) (client.Filter, error)
 	var format string
-	c := p.calling("export", "Write all events that match, as the control plane does", cobra.NoArgs,
-		func(ctx context.Context, c *client.Client, _ *output, _ []string) error {
-			if format != "jsonl" && format != "csv" {
-				return &usageError{"--format must be jsonl or csv"}
-			}
-			return c.ExportEvents(ctx, filter(), format, p.stdout)
-		})
-	filter = eventFilter(c)
-	c.Flags().StringVar(&format, "format", "jsonl", "jsonl or csv")
-	return c
+	command := p.calling("export", "Write all events that match, as the control plane does", cobra.NoArgs, func(ctx context.Context, c *call) error {
+		if format != "jsonl" && format != "csv" {
+			return &usageError{"--format must be jsonl or csv"}
+		}
+		f, err := chosen(ctx, c)
+		if err != nil {
+			return err
+		}
+		return c.ExportEvents(ctx, f, format, p.stdout)
+	})
+	chosen = p.filters(command, eventFilters())
+	command.Flags().StringVar(&format, "format", "jsonl", "jsonl or csv")
+	return withEventTypes(command)
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"crypto/x509"
 	"errors"
 	"fmt"
@@ -18,7 +19,10 @@ type usageError struct{ message string }
 func (e *usageError) Error() string { return e.message }
 
 // callError is what came of a command that calls a control plane; servers have networks of their own to fail.
-type callError struct{ error }
+type callError struct {
+	error
+	target target
+}
 
 func (e *callError) Unwrap() error { return e.error }
 
@@ -64,38 +68,53 @@ func nextThing(err error) string {
 	var network *url.Error // of net/http; a file that is not there is a net.Error as well
 	switch {
 	case errors.As(err, &refusal):
-		return afterRefusal(refusal)
+		return afterRefusal(refusal, call.target)
+	case errors.Is(err, context.Canceled):
+		return ""
 	case errors.As(err, &unknownCA):
 		return "set CARACAL_CA_FILE to the certificates that the control plane's chains to"
 	case errors.As(err, &network):
-		return "see that the control plane runs, and that CARACAL_URL is its address"
+		return "see that the control plane runs at " + printable(call.target.url) + ", which " + call.target.origin("url") + " says: `caracal doctor` looks at each step"
 	}
 	return ""
 }
 
-func afterRefusal(e *client.Error) string {
+// origin is who said what a setting is.
+func (t target) origin(flag string) string {
+	if from := t.from[flag]; from != "" {
+		return from
+	}
+	return "the context"
+}
+
+func afterRefusal(e *client.Error, t target) string {
 	switch authority.Reason(e.Reason) {
 	case authority.ReasonNoPolicyCovers:
 		return "see `caracal policy list`, and add what is missing with `caracal policy create`"
 	case authority.ReasonIssuerNotConsenting:
-		return "let the issuer ask for the mandate itself, or join the policy"
+		return "let the issuer ask for the mandate itself, or join the policy: `caracal policy join`"
 	default: // the others say in their message what is to be done
 	}
 	switch authority.Code(e.Code) {
 	case authority.CodeUnauthenticated:
-		return "see that CARACAL_API_KEY holds a key that is not revoked or expired"
+		return "see that the key of " + t.origin("api-key-file") + " is right, and is not revoked or expired; `caracal login` keeps another"
 	case authority.CodeForbidden:
-		return "use a key of an owner; an agent's key is for its own mandates only"
+		return "`caracal status` shows who you are; docs/roles.md says which role may do this"
 	case authority.CodeNotFound:
-		return "see that the id is right, and that CARACAL_WORKSPACE is the workspace of the key"
+		return "see that the id is right, and that the workspace is yours: `caracal workspace list`"
+	case authority.CodePrecondition:
+		return "somebody else has changed it in the meantime: look at it, and try again"
 	case authority.CodeLimited:
 		return "wait a minute"
 	case authority.CodeUnavailable:
-		return "try again; GET /health of the control plane tells how its database is"
+		return "try again; `caracal doctor` tells how the control plane is"
 	default: // likewise
 	}
-	if e.Code == "internal_error" {
+	switch e.Code {
+	case "internal_error":
 		return "look for the request in the control plane's log"
+	case client.CodeUnexpected:
+		return "see that " + printable(t.url) + " is a control plane, and no proxy is in the way: `caracal doctor`"
 	}
 	return ""
 }

@@ -21,12 +21,12 @@ func TestAnErrorSaysWhatToTryNextWhereThatIsKnown(t *testing.T) {
 		err  error
 		next string // empty where nothing may be advised
 	}{
-		"a control plane that cannot be reached":  {&callError{network}, "see that the control plane runs, and that CARACAL_URL is its address"},
+		"a control plane that cannot be reached":  {&callError{network, target{url: "https://control.example", from: map[string]string{"url": "CARACAL_URL"}}}, "see that the control plane runs at https://control.example, which CARACAL_URL says: `caracal doctor` looks at each step"},
 		"a server that cannot listen":             {&net.OpError{Op: "listen", Net: "unix", Err: net.ErrClosed}, ""},
-		"a file that is not there":                {&callError{&fs.PathError{Op: "open", Path: "policy.rego", Err: syscall.ENOENT}}, ""},
+		"a file that is not there":                {&callError{&fs.PathError{Op: "open", Path: "policy.rego", Err: syscall.ENOENT}, target{}}, ""},
 		"a refusal that `caracal dev` met":        {&client.Error{Code: string(authority.CodeUnauthenticated)}, ""},
-		"a refusal for want of a policy":          {&callError{&client.Error{Reason: string(authority.ReasonNoPolicyCovers)}}, "see `caracal policy list`, and add what is missing with `caracal policy create`"},
-		"a key that the control plane knows not":  {&callError{&client.Error{Code: string(authority.CodeUnauthenticated)}}, "see that CARACAL_API_KEY holds a key that is not revoked or expired"},
+		"a refusal for want of a policy":          {&callError{&client.Error{Reason: string(authority.ReasonNoPolicyCovers)}, target{}}, "see `caracal policy list`, and add what is missing with `caracal policy create`"},
+		"a key that the control plane knows not":  {&callError{&client.Error{Code: string(authority.CodeUnauthenticated)}, target{from: map[string]string{"api-key-file": "CARACAL_API_KEY"}}}, "see that the key of CARACAL_API_KEY is right, and is not revoked or expired; `caracal login` keeps another"},
 		"a command line that says its error well": {&usageError{"set CARACAL_URL"}, ""},
 	} {
 		t.Run(name, func(t *testing.T) {

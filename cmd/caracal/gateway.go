@@ -28,7 +28,8 @@ const version = "0.1.0"
 const maxSyncInterval = time.Hour
 
 func (p *program) gateway() *cobra.Command {
-	c := &cobra.Command{Use: "gateway", Short: "Run a gateway: an Envoy and the decisions that it asks for", Args: cobra.NoArgs}
+	c := &cobra.Command{Use: "gateway", Short: "Run a gateway: an Envoy and the decisions that it asks for", Args: unknownVerb}
+	c.AddCommand(p.gatewayList())
 	settings := p.bind(c, gatewaySettings())
 	c.RunE = func(cmd *cobra.Command, _ []string) error {
 		config, err := p.gatewayConfig(cmd.Context(), settings)

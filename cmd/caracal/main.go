@@ -17,9 +17,7 @@ func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	err := run(ctx, os.Args[1:], os.Getenv, os.Stdin, os.Stdout, os.Stderr)
 	stop()
-	if err != nil {
-		os.Exit(1)
-	}
+	os.Exit(int(statusOf(err)))
 }
 
 // program is what every command works with.
@@ -30,16 +28,13 @@ type program struct {
 	stderr io.Writer
 }
 
-// errDenied ends a command whose answer is a denial: it has been printed, and the exit status says it too.
-var errDenied = errors.New("denied")
-
 // run executes one command line. An error has been explained on stderr when it returns.
 func run(ctx context.Context, args []string, getenv func(string) string, stdin io.Reader, stdout, stderr io.Writer) error {
 	p := &program{getenv: getenv, stdin: stdin, stdout: stdout, stderr: stderr}
 	root := p.root()
 	root.SetArgs(args)
 	err := root.ExecuteContext(ctx)
-	if err != nil && !errors.Is(err, errDenied) {
+	if err != nil && !errors.Is(err, errDenied) && !errors.Is(err, errUnwell) {
 		explain(stderr, err)
 	}
 	return err
@@ -53,34 +48,33 @@ func (p *program) root() *cobra.Command {
 		Version:       version,
 		SilenceUsage:  true,
 		SilenceErrors: true,
+		Args:          unknownVerb,
+		RunE:          func(c *cobra.Command, _ []string) error { return c.Help() },
 	}
 	root.SetIn(p.stdin)
 	root.SetOut(p.stdout)
 	root.SetErr(p.stderr)
-	root.CompletionOptions.HiddenDefaultCmd = true
+	root.SetFlagErrorFunc(unknownFlag)
+	root.SetHelpCommandGroupID(you)
+	root.SetCompletionCommandGroupID(you)
 	root.AddCommand(p.reference())
-	root.AddGroup(&cobra.Group{ID: servers, Title: "Servers:"}, &cobra.Group{ID: nouns, Title: "A workspace and what is in it:"})
-	for _, c := range []*cobra.Command{p.dev(), p.controlPlane(), p.gateway(), p.migrate()} {
-		c.GroupID = servers
-		root.AddCommand(c)
-	}
-	for _, c := range []*cobra.Command{
-		p.workspace(), p.principal(), p.policy(), p.mandate(), p.destination(), p.rego(), p.key(), p.event(),
-	} {
-		c.GroupID = nouns
-		root.AddCommand(c)
-	}
+	root.AddGroup(&cobra.Group{ID: servers, Title: "Servers:"}, &cobra.Group{ID: nouns, Title: "A workspace and what is in it:"},
+		&cobra.Group{ID: you, Title: "You and this machine:"})
+	grouped(root, servers, p.dev(), p.controlPlane(), p.gateway(), p.migrate())
+	grouped(root, nouns, p.workspace(), p.principal(), p.policy(), p.mandate(), p.destination(), p.rego(), p.key(), p.event())
+	grouped(root, you, p.login(), p.logout(), p.status(), p.doctor(), p.context())
 	return root
+}
+
+func grouped(root *cobra.Command, group string, commands ...*cobra.Command) {
+	for _, c := range commands {
+		c.GroupID = group
+		root.AddCommand(c)
+	}
 }
 
 const (
 	servers = "servers"
 	nouns   = "nouns"
+	you     = "you"
 )
-
-// noun is a command that only holds others.
-func noun(name, short string, verbs ...*cobra.Command) *cobra.Command {
-	c := &cobra.Command{Use: name, Short: short, Args: cobra.NoArgs, RunE: func(c *cobra.Command, _ []string) error { return c.Help() }}
-	c.AddCommand(verbs...)
-	return c
-}

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -11,104 +12,121 @@ import (
 )
 
 func (p *program) mandate() *cobra.Command {
-	return noun("mandate", "Mandates: signed, time-bounded, revocable authority", p.mandateList(), p.mandateGet(), p.mandateIssue(),
-		p.mandateDelegate(), p.mandateRevoke(), p.mandateValidate())
+	list := listing(p, "List mandates; with an agent's key its own", []filter{
+		{"issuer", "issuer_id", "of this issuer only", refers(principalKind())},
+		{"subject", "subject_id", "of this subject only", refers(principalKind())},
+		{"parent", "parent_mandate_id", "delegated from this mandate only", refers(mandateKind())},
+	}, (*client.Client).Mandates, "mandate_id", "subject_id", "RESOURCES=resource_scope", "ACTIONS=action_scope", "ENDS=valid_until", "level", "revoked")
+	return noun("mandate", "Mandates: signed, time-bounded, revocable authority", list,
+		showing(p, "get MANDATE", "Show one mandate", mandateKind(), (*client.Client).Mandate),
+		p.mandateIssue(), p.mandateDelegate(), p.mandateRevoke(), p.mandateValidate(), p.mandateTree())
 }
 
-func (p *program) mandateList() *cobra.Command {
-	var issuer, subject, parent string
-	var limit int
-	c := p.calling("list", "List mandates; with an agent's key its own", cobra.NoArgs,
-		func(ctx context.Context, c *client.Client, o *output, _ []string) error {
-			all, err := c.Mandates(ctx, client.Filter{"issuer_id": issuer, "subject_id": subject, "parent_mandate_id": parent}, limit)
-			if err != nil {
-				return err
-			}
-			return things(o, all, "mandate_id", "subject_id", "resource_scope", "action_scope", "valid_until", "level", "revoked")
-		})
-	c.Flags().StringVar(&issuer, "issuer", "", "of this issuer only")
-	c.Flags().StringVar(&subject, "subject", "", "of this subject only")
-	c.Flags().StringVar(&parent, "parent", "", "delegated from this mandate only")
-	limited(c, &limit)
-	return c
+// grant is what is granted and for how long, the same for issuing and delegating.
+type grant struct {
+	resources, actions []string
+	validity           time.Duration
 }
 
-func (p *program) mandateGet() *cobra.Command {
-	return p.calling("get MANDATE", "Show one mandate", cobra.ExactArgs(1),
-		func(ctx context.Context, c *client.Client, o *output, args []string) error {
-			m, err := c.Mandate(ctx, authority.MandateID(args[0]))
-			if err != nil {
-				return err
-			}
-			return o.thing(m)
-		})
-}
-
-// scopeFlags are what is granted and for how long, the same for issuing and delegating.
-func scopeFlags(c *cobra.Command, resources, actions *[]string, validity *time.Duration) *cobra.Command {
-	c.Flags().StringSliceVar(resources, "resource", nil, "pattern such as api:external/openai; may be repeated")
-	c.Flags().StringSliceVar(actions, "action", nil, "read, write, execute or *; may be repeated")
-	c.Flags().DurationVar(validity, "validity", time.Hour, "how long it holds, "+seconds)
+func (g *grant) flags(c *cobra.Command) *cobra.Command {
+	c.Flags().StringSliceVar(&g.resources, "resource", nil, "pattern such as api:external/openai; may be repeated")
+	c.Flags().StringSliceVar(&g.actions, "action", nil, "read, write, execute or *; may be repeated")
+	c.Flags().DurationVar(&g.validity, "validity", time.Hour, "how long it holds, "+seconds)
 	return must(c, "resource", "action")
 }
 
 func (p *program) mandateIssue() *cobra.Command {
-	var r client.MandateRequest
-	var validity time.Duration
-	c := p.calling("issue", "Issue a mandate", cobra.NoArgs,
-		func(ctx context.Context, c *client.Client, o *output, _ []string) error {
-			r.ValiditySeconds = int64(validity / time.Second)
-			m, err := c.IssueMandate(ctx, r)
-			if err != nil {
-				return err
-			}
-			return p.enforced(ctx, c, o, m)
-		})
-	c.Flags().StringVar((*string)(&r.IssuerID), "issuer", "", "who grants")
-	c.Flags().StringVar((*string)(&r.SubjectID), "subject", "", "who may act")
-	return must(scopeFlags(c, &r.ResourceScope, &r.ActionScope, &validity), "issuer", "subject")
+	var g grant
+	var issuer, subject string
+	c := p.changing("issue", "Issue a mandate", cobra.NoArgs, func(ctx context.Context, c *call) error {
+		r := client.MandateRequest{ResourceScope: g.resources, ActionScope: g.actions, ValiditySeconds: int64(g.validity / time.Second)}
+		var err error
+		if r.IssuerID, err = referred[authority.PrincipalID](ctx, c, issuer, principalKind()); err != nil {
+			return err
+		}
+		if r.SubjectID, err = referred[authority.PrincipalID](ctx, c, subject, principalKind()); err != nil {
+			return err
+		}
+		m, err := c.IssueMandate(ctx, r)
+		if err != nil {
+			return err
+		}
+		return c.enforced(ctx, m)
+	})
+	c.Flags().StringVar(&issuer, "issuer", "", "who grants")
+	c.Flags().StringVar(&subject, "subject", "", "who may act")
+	p.completedFlag(c, "issuer", principalKind())
+	p.completedFlag(c, "subject", principalKind())
+	return must(g.flags(c), "issuer", "subject")
 }
 
 func (p *program) mandateDelegate() *cobra.Command {
-	var d client.Delegation
-	var validity time.Duration
-	c := p.calling("delegate PARENT", "Cut a child from a mandate; it can only narrow", cobra.ExactArgs(1),
-		func(ctx context.Context, c *client.Client, o *output, args []string) error {
-			d.ParentMandateID, d.ValiditySeconds = authority.MandateID(args[0]), int64(validity/time.Second)
-			m, err := c.DelegateMandate(ctx, d)
-			if err != nil {
-				return err
-			}
-			return p.enforced(ctx, c, o, m)
+	var g grant
+	var to string
+	c := p.changing("delegate PARENT", "Cut a child from a mandate; it can only narrow", cobra.ExactArgs(1), func(ctx context.Context, c *call) error {
+		parent, err := referred[authority.MandateID](ctx, c, c.args[0], mandateKind())
+		if err != nil {
+			return err
+		}
+		child, err := referred[authority.PrincipalID](ctx, c, to, principalKind())
+		if err != nil {
+			return err
+		}
+		m, err := c.DelegateMandate(ctx, client.Delegation{
+			ParentMandateID: parent, ChildPrincipalID: child, ResourceScope: g.resources, ActionScope: g.actions,
+			ValiditySeconds: int64(g.validity / time.Second),
 		})
-	c.Flags().StringVar((*string)(&d.ChildPrincipalID), "to", "", "principal that the child is for")
-	return must(scopeFlags(c, &d.ResourceScope, &d.ActionScope, &validity), "to")
+		if err != nil {
+			return err
+		}
+		return c.enforced(ctx, m)
+	})
+	c.Flags().StringVar(&to, "to", "", "principal that the child is for")
+	p.completedFlag(c, "to", principalKind())
+	return must(g.flags(p.completed(c, mandateKind())), "to")
 }
 
 func (p *program) mandateRevoke() *cobra.Command {
 	var wait time.Duration
-	c := p.calling("revoke MANDATE", "Revoke a mandate and all that was delegated from it", cobra.ExactArgs(1),
-		func(ctx context.Context, c *client.Client, o *output, args []string) error {
-			receipt, err := c.RevokeMandate(ctx, authority.MandateID(args[0]), wait)
-			if err != nil {
-				return err
-			}
-			return o.thing(receipt)
-		})
+	c := p.calling("revoke MANDATE", "Revoke a mandate and all that was delegated from it", cobra.ExactArgs(1), func(ctx context.Context, c *call) error {
+		id, err := referred[authority.MandateID](ctx, c, c.args[0], mandateKind())
+		if err != nil {
+			return err
+		}
+		receipt, err := c.RevokeMandate(ctx, id, wait)
+		if err != nil {
+			return err
+		}
+		if err := c.thing(receipt); err != nil {
+			return err
+		}
+		if receipt.State != client.ReceiptEnforced {
+			return &pendingError{"it is revoked, but not every gateway is known to enforce that yet"}
+		}
+		return nil
+	})
 	c.Flags().DurationVar(&wait, "wait", 10*time.Second, "how long to wait until the gateways enforce it, at most 60s")
-	return c
+	return p.completed(c, mandateKind())
 }
+
+// errDenied ends a command whose answer is a denial: it has been printed, and the exit status says it too.
+var errDenied = errors.New("denied")
 
 func (p *program) mandateValidate() *cobra.Command {
 	var v client.Validation
-	c := p.calling("validate MANDATE", "Ask whether a mandate covers an action; a denial ends with status 1", cobra.ExactArgs(1),
-		func(ctx context.Context, c *client.Client, o *output, args []string) error {
-			v.MandateID = authority.MandateID(args[0])
+	var presenter string
+	c := p.calling("validate MANDATE", "Ask whether a mandate covers an action; a denial ends with status 3", cobra.ExactArgs(1),
+		func(ctx context.Context, c *call) error {
+			v.MandateID = authority.MandateID(c.args[0])
+			var err error
+			if v.PresenterID, err = referred[authority.PrincipalID](ctx, c, presenter, principalKind()); err != nil {
+				return err
+			}
 			answer, err := c.ValidateMandate(ctx, v)
 			if err != nil {
 				return err
 			}
-			if err := o.thing(answer); err != nil {
+			if err := c.thing(answer); err != nil {
 				return err
 			}
 			if !answer.Allowed {
@@ -118,6 +136,7 @@ func (p *program) mandateValidate() *cobra.Command {
 		})
 	c.Flags().StringVar(&v.RequestedAction, "action", "", "read, write or execute")
 	c.Flags().StringVar(&v.RequestedResource, "resource", "", "literal, such as api:external/openai")
-	c.Flags().StringVar((*string)(&v.PresenterID), "presenter", "", "who presented it, when a service asks")
-	return must(c, "action", "resource")
+	c.Flags().StringVar(&presenter, "presenter", "", "who presented it, when a service asks")
+	p.completedFlag(c, "presenter", principalKind())
+	return must(p.completed(c, mandateKind()), "action", "resource")
 }

@@ -5,79 +5,109 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
-	"text/tabwriter"
-	"unicode"
-	"unicode/utf16"
+	"time"
 
 	"github.com/spf13/cobra"
 )
 
-// output prints answers: for people, or as JSON for programs.
+// output prints answers: as a table for people, or as JSON or YAML for programs.
 type output struct {
 	w      io.Writer
 	format string
+	colour bool
+	now    func() time.Time
 }
 
-func (p *program) output(c *cobra.Command) *output {
-	o := &output{w: p.stdout}
-	c.PersistentFlags().StringVarP(&o.format, "output", "o", "text", "text or json")
-	return o
+// The formats of --output.
+const (
+	formatTable = "table"
+	formatJSON  = "json"
+	formatYAML  = "yaml"
+)
+
+func outputFlag(c *cobra.Command) {
+	c.PersistentFlags().StringP("output", "o", formatTable, "table, json or yaml")
+	_ = c.RegisterFlagCompletionFunc("output", cobra.FixedCompletions([]string{formatTable, formatJSON, formatYAML}, cobra.ShellCompDirectiveNoFileComp))
 }
 
-func (o *output) check() error {
-	if o.format != "text" && o.format != "json" {
-		return &usageError{"--output must be text or json"}
+func (p *program) output(c *cobra.Command) (*output, error) {
+	o := &output{w: p.stdout, format: c.Flag("output").Value.String(), colour: p.colours(p.stdout), now: time.Now}
+	if !slices.Contains([]string{formatTable, formatJSON, formatYAML}, o.format) {
+		return nil, &usageError{"--output must be table, json or yaml"}
 	}
-	return nil
+	return o, nil
 }
 
 // thing prints one thing, a field a line.
 func (o *output) thing(v any) error {
-	if o.format == "json" {
-		return o.json(v)
+	if o.format != formatTable {
+		return o.encode(v)
 	}
 	fields, err := flatten(v)
 	if err != nil {
 		return err
 	}
-	table := tabwriter.NewWriter(o.w, 0, 0, 2, ' ', 0)
+	var t table
 	for _, f := range fields {
 		if f.text != "" && f.name != "signature" { // which is for programs, and fills a screen
-			fmt.Fprintf(table, "%s\t%s\n", f.name, f.text)
+			t.row(cell{text: f.name, colour: faint}, cell{text: o.exactly(f), colour: colourOf(f.text)})
 		}
 	}
-	return table.Flush()
+	return t.print(o.w, o.colour)
 }
 
-// things prints a list: a line for each, with the columns named by their JSON fields.
+// things prints a list, a line for each. A column is named by its JSON field, or with a heading of its own as HEADING=field.
 func things[T any](o *output, list []T, columns ...string) error {
-	if o.format == "json" {
-		return o.json(list)
+	if o.format != formatTable {
+		return o.encode(list)
 	}
-	table := tabwriter.NewWriter(o.w, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(table, strings.ToUpper(strings.Join(columns, "\t")))
+	if len(list) == 0 {
+		_, err := fmt.Fprintln(o.w, "none")
+		return err
+	}
+	var t table
+	heads := make([]cell, len(columns))
+	for i, column := range columns {
+		var head string
+		if head, columns[i] = heading(column); true {
+			heads[i] = cell{text: head, colour: faint}
+		}
+	}
+	t.row(heads...)
 	for _, v := range list {
 		fields, err := flatten(v)
 		if err != nil {
 			return err
 		}
-		byName := map[string]string{}
-		for _, f := range fields {
-			byName[f.name] = f.text
-		}
-		cells := make([]string, len(columns))
+		cells := make([]cell, len(columns))
 		for i, name := range columns {
-			if cells[i] = byName[name]; cells[i] == "" {
-				cells[i] = "-"
+			cells[i] = cell{text: "-"}
+			at := slices.IndexFunc(fields, func(f field) bool { return f.name == name && f.text != "" })
+			if at >= 0 {
+				cells[i] = cell{text: o.briefly(fields[at]), colour: colourOf(fields[at].text)}
 			}
 		}
-		fmt.Fprintln(table, strings.Join(cells, "\t"))
+		t.row(cells...)
 	}
-	return table.Flush()
+	return t.print(o.w, o.colour)
 }
 
-func (o *output) json(v any) error {
+// heading is what a column is called: the last part of its field, without what its values say themselves.
+func heading(column string) (head, name string) {
+	if head, name, ok := strings.Cut(column, "="); ok {
+		return head, name
+	}
+	head = column[strings.LastIndex(column, ".")+1:]
+	for _, suffix := range []string{"_id", "_at", "_seconds"} {
+		head = strings.TrimSuffix(head, suffix)
+	}
+	return strings.ToUpper(strings.ReplaceAll(head, "_", " ")), column
+}
+
+// encode prints for programs.
+func (o *output) encode(v any) error {
 	var text bytes.Buffer
 	encoder := json.NewEncoder(&text)
 	encoder.SetEscapeHTML(false)
@@ -85,7 +115,14 @@ func (o *output) json(v any) error {
 	if err := encoder.Encode(v); err != nil {
 		return fmt.Errorf("printing: %w", err)
 	}
-	_, err := io.WriteString(o.w, printableJSON(text.String()))
+	printed := printableJSON(text.String())
+	if o.format == formatYAML {
+		var err error
+		if printed, err = asYAML(text.Bytes()); err != nil {
+			return err
+		}
+	}
+	_, err := io.WriteString(o.w, printed)
 	return err
 }
 
@@ -162,38 +199,4 @@ func scalar(text json.RawMessage) (string, error) {
 		return strings.Join(words, ", "), nil
 	}
 	return string(text), nil
-}
-
-// printable shows what a terminal would obey, hide or turn around. Names and messages come from tenants.
-func printable(s string) string {
-	var b strings.Builder
-	for _, r := range strings.ToValidUTF8(s, "\ufffd") {
-		if unicode.IsPrint(r) {
-			b.WriteRune(r)
-		} else {
-			escape(&b, r)
-		}
-	}
-	return b.String()
-}
-
-// printableJSON does the same to a JSON text, which keeps its own lines and its meaning.
-func printableJSON(s string) string {
-	var b strings.Builder
-	for _, r := range s {
-		if r == '\n' || unicode.IsPrint(r) {
-			b.WriteRune(r)
-		} else {
-			escape(&b, r)
-		}
-	}
-	return b.String()
-}
-
-func escape(b *strings.Builder, r rune) {
-	if high, low := utf16.EncodeRune(r); high != unicode.ReplacementChar {
-		fmt.Fprintf(b, `\u%04x\u%04x`, high, low)
-		return
-	}
-	fmt.Fprintf(b, `\u%04x`, r)
 }

@@ -10,51 +10,29 @@ import (
 )
 
 func (p *program) principal() *cobra.Command {
-	return noun("principal", "Principals: agents, users and services", p.principalRegister(), p.principalList(),
-		p.principalChange("suspend", "Suspend a principal: nothing holds that passes through it", (*client.Client).SuspendPrincipal),
-		p.principalChange("resume", "Undo a suspension", (*client.Client).ResumePrincipal))
+	list := listing(p, "List principals", []filter{{flag: "type", parameter: "principal_type", meaning: "agent, user or service"}},
+		(*client.Client).Principals, "principal_id", "TYPE=principal_type", "name", "role", "suspended", "created_at")
+	return noun("principal", "Principals: agents, users and services", list,
+		showing(p, "get PRINCIPAL", "Show one principal", principalKind(), (*client.Client).Principal),
+		p.principalCreate(),
+		doing(p, "suspend PRINCIPAL", "Suspend a principal: nothing holds that passes through it", principalKind(), (*client.Client).SuspendPrincipal),
+		doing(p, "resume PRINCIPAL", "Undo a suspension", principalKind(), (*client.Client).ResumePrincipal))
 }
 
-func (p *program) principalRegister() *cobra.Command {
+func (p *program) principalCreate() *cobra.Command {
 	var n client.NewPrincipal
-	c := p.calling("register NAME", "Register a principal; the first key of an agent or a service is told this once", cobra.ExactArgs(1),
-		func(ctx context.Context, c *client.Client, o *output, args []string) error {
-			n.Name = args[0]
+	c := p.changing("create NAME", "Register a principal; the first key of an agent or a service is told this once", cobra.ExactArgs(1),
+		func(ctx context.Context, c *call) error {
+			n.Name = c.args[0]
 			registered, err := c.RegisterPrincipal(ctx, n)
 			if err != nil {
 				return err
 			}
-			return o.thing(registered)
+			return c.enforced(ctx, registered)
 		})
+	c.Aliases = []string{"register"}
 	c.Flags().StringVar((*string)(&n.Type), "type", string(authority.Agent), "agent, user or service")
 	c.Flags().StringVar((*string)(&n.Role), "role", "", "of a user: owner")
 	c.Flags().StringToStringVar(&n.Metadata, "metadata", nil, "such as environment=production,team=search")
 	return c
-}
-
-func (p *program) principalList() *cobra.Command {
-	var kind string
-	var limit int
-	c := p.calling("list", "List principals", cobra.NoArgs,
-		func(ctx context.Context, c *client.Client, o *output, _ []string) error {
-			all, err := c.Principals(ctx, client.Filter{"principal_type": kind}, limit)
-			if err != nil {
-				return err
-			}
-			return things(o, all, "principal_id", "principal_type", "name", "role", "suspended")
-		})
-	c.Flags().StringVar(&kind, "type", "", "agent, user or service")
-	limited(c, &limit)
-	return c
-}
-
-func (p *program) principalChange(verb, short string, do func(*client.Client, context.Context, authority.PrincipalID) (authority.Principal, error)) *cobra.Command {
-	return p.calling(verb+" PRINCIPAL", short, cobra.ExactArgs(1),
-		func(ctx context.Context, c *client.Client, o *output, args []string) error {
-			changed, err := do(c, ctx, authority.PrincipalID(args[0]))
-			if err != nil {
-				return err
-			}
-			return p.enforced(ctx, c, o, changed)
-		})
 }

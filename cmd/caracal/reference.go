@@ -95,20 +95,3 @@ flag carries a secret: it names a file that holds it, where the variable holds t
 | `+"`HTTPS_PROXY`"+`, `+"`NO_PROXY`"+` | all | proxy for downloads and for calls of the control plane |
 `)
 }
-
-func (p *program) commandsReference(w io.Writer) {
-	fmt.Fprint(w, "# Commands\n\n`--help` of each says more.\n\n| command | does |\n|---|---|\n")
-	var list func(*cobra.Command)
-	list = func(c *cobra.Command) {
-		for _, sub := range c.Commands() {
-			if sub.Hidden || sub.Name() == "help" {
-				continue
-			}
-			if !sub.HasSubCommands() {
-				fmt.Fprintf(w, "| `%s` | %s |\n", strings.TrimSuffix(sub.UseLine(), " [flags]"), sub.Short)
-			}
-			list(sub)
-		}
-	}
-	list(p.root())
-}

@@ -1,0 +1,96 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"net/url"
+
+	"github.com/caracal-gateway/caracal/authority"
+	"github.com/caracal-gateway/caracal/client"
+)
+
+// exitStatus is what a command's end tells a script.
+type exitStatus int
+
+// The exit statuses.
+const (
+	exitDone            exitStatus = 0
+	exitFailed          exitStatus = 1
+	exitUsage           exitStatus = 2
+	exitRefused         exitStatus = 3
+	exitUnreachable     exitStatus = 4
+	exitUnauthenticated exitStatus = 5
+	exitNotFound        exitStatus = 6
+	exitPending         exitStatus = 7
+	exitInterrupted     exitStatus = 130
+)
+
+// exitMeanings is the table of the reference.
+func exitMeanings() []struct {
+	status  exitStatus
+	meaning string
+} {
+	return []struct {
+		status  exitStatus
+		meaning string
+	}{
+		{exitDone, "done; for `caracal doctor`: nothing is wrong"},
+		{exitFailed, "something else failed: a file, an answer that is none; for `caracal doctor`: something is wrong"},
+		{exitUsage, "the command line, a setting or an input cannot be meant"},
+		{exitRefused, "the control plane refused: a rule, a right, a conflict; or the answer of `caracal mandate validate` is a denial"},
+		{exitUnreachable, "no control plane answers, or it cannot do its work for now: trying again may help"},
+		{exitUnauthenticated, "there is no key, or it is not accepted"},
+		{exitNotFound, "there is no such thing, or it is not the key's to see"},
+		{exitPending, "the change is made, but not every gateway is known to enforce it yet"},
+		{exitInterrupted, "interrupted by Ctrl-C"},
+	}
+}
+
+// statusOf is the exit status of what came of a command.
+func statusOf(err error) exitStatus {
+	var (
+		usage   *usageError
+		pending *pendingError
+		noKey   *unauthenticatedError
+		refusal *client.Error
+		network *url.Error // of net/http; a file that is not there is a net.Error as well
+	)
+	switch {
+	case err == nil:
+		return exitDone
+	case errors.Is(err, errDenied):
+		return exitRefused
+	case errors.As(err, &usage):
+		return exitUsage
+	case errors.As(err, &pending):
+		return exitPending
+	case errors.As(err, &noKey):
+		return exitUnauthenticated
+	case errors.Is(err, context.Canceled):
+		return exitInterrupted
+	case errors.As(err, &refusal):
+		return statusOfRefusal(refusal)
+	case errors.As(err, &network):
+		return exitUnreachable
+	}
+	return exitFailed
+}
+
+func statusOfRefusal(e *client.Error) exitStatus {
+	switch authority.Code(e.Code) {
+	case authority.CodeUnauthenticated:
+		return exitUnauthenticated
+	case authority.CodeNotFound:
+		return exitNotFound
+	case authority.CodeLimited, authority.CodeUnavailable:
+		return exitUnreachable
+	default:
+	}
+	switch {
+	case e.Code == client.CodeUnexpected && e.Status >= 500:
+		return exitUnreachable // a proxy's answer
+	case e.Code == client.CodeUnexpected || e.Status >= 500:
+		return exitFailed
+	}
+	return exitRefused
+}
