@@ -134,7 +134,7 @@ func table() []operation {
 		{name: "get_event", may: everyMember | ownAffairs | gateway},
 		{name: "export_events", may: inspectors | ownAffairs | gateway}, // list_events as text, without end
 
-		{name: "read_revision", may: gateway},
+		{name: "read_revision", may: everyMember | gateway},
 		{name: "enrol_gateway", may: gateway},
 		{name: "find_gateway", may: gateway},
 		{name: "connect_gateway", may: gateway},
