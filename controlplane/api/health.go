@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/caracal-gateway/caracal/authority"
+	"github.com/caracal-gateway/caracal/controlplane/replica"
 )
 
 // pingTimeout bounds how long a question about health waits for the database.
@@ -15,13 +16,15 @@ const pingTimeout = 2 * time.Second
 type health struct {
 	Status   string `json:"status"`   // ok, or degraded: alive without its database
 	Database string `json:"database"` // ok or unavailable
+	// Limits say how far what is counted reaches: all replicas, or this process.
+	Limits replica.State `json:"limits"`
 }
 
 // health answers 200 while the process lives.
 func (h *Handler) health(x *exchange) (*reply, error) {
-	state := health{"ok", "ok"}
+	state := health{"ok", "ok", h.service.Replica().State()}
 	if h.ping(x) != nil {
-		state = health{"degraded", "unavailable"}
+		state.Status, state.Database = "degraded", "unavailable"
 	}
 	return &reply{status: http.StatusOK, body: state}, nil
 }
@@ -31,7 +34,7 @@ func (h *Handler) ready(x *exchange) (*reply, error) {
 	if h.ping(x) != nil {
 		return nil, &authority.Error{Code: authority.CodeUnavailable, Message: "the database does not answer or is not migrated"}
 	}
-	return &reply{status: http.StatusOK, body: health{"ok", "ok"}}, nil
+	return &reply{status: http.StatusOK, body: health{"ok", "ok", h.service.Replica().State()}}, nil
 }
 
 func (h *Handler) ping(x *exchange) error {
