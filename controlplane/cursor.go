@@ -108,21 +108,24 @@ func (l listing[T]) page(s *Service, c Caller, p Page) (postgres.Page, error) {
 // openCursor reads a cursor that was sealed for the same scope; any other text is none.
 func (s *Service) openCursor(scope []byte, cursor string) (place, bool) {
 	var last place
-	if len(cursor) > maxCursor {
-		return last, false
-	}
-	raw, err := base64.RawURLEncoding.Strict().DecodeString(cursor)
-	if err != nil || len(raw) <= cursorTag {
-		return last, false
-	}
-	tag, text := raw[:cursorTag], raw[cursorTag:]
-	if !hmac.Equal(tag, s.cursorMAC(scope, text)) {
-		return last, false
-	}
-	if err := json.Unmarshal(text, &last); err != nil || last.ID == "" {
+	text, ok := s.unsealed(scope, cursor)
+	if !ok || json.Unmarshal(text, &last) != nil || last.ID == "" {
 		return place{}, false
 	}
 	return last, true
+}
+
+// unsealed is what was sealed for the same scope.
+func (s *Service) unsealed(scope []byte, cursor string) ([]byte, bool) {
+	if len(cursor) > maxCursor {
+		return nil, false
+	}
+	raw, err := base64.RawURLEncoding.Strict().DecodeString(cursor)
+	if err != nil || len(raw) <= cursorTag {
+		return nil, false
+	}
+	tag, text := raw[:cursorTag], raw[cursorTag:]
+	return text, hmac.Equal(tag, s.cursorMAC(scope, text))
 }
 
 func (s *Service) sealCursor(scope []byte, last place) (string, error) {

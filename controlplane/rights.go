@@ -112,6 +112,7 @@ func table() []operation {
 		{name: "delete_client_authority", may: administrators},
 
 		{name: "list_signing_keys", may: inspectors},
+		{name: "get_signing_key", may: inspectors},
 		{name: "rotate_signing_keys", may: owner},
 		{name: "revoke_signing_key", may: owner},
 

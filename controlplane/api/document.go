@@ -38,7 +38,7 @@ type object = map[string]any
 // query's or the body's workspace_slug may name the workspace, and once more under /api/v1/workspaces/{workspace}/, where
 // the path does, with `InWorkspace` at the end of each operationId.
 //
-// A body or a parameter without an example gets one that its schema makes: the first of the schema's `examples`, or else
+// A body or a required parameter without an example gets one that its schema makes: the first of the schema's `examples`, or else
 // one of the required fields, and of the others with `examples` of their own, each made alike.
 func MergeDocument(files fs.FS) ([]byte, error) {
 	names, err := fs.Glob(files, "*.yaml")

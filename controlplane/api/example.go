@@ -9,7 +9,8 @@ import (
 // exampleDepth is how deep an example nests at most; a schema that holds itself has one, too.
 const exampleDepth = 12
 
-// giveExamples gives each body and each parameter that has no example of its own the one that its schema makes.
+// giveExamples gives each body and each parameter that must be sent the example that its schema makes, unless it has one
+// of its own.
 func giveExamples(document object) {
 	e := examples{document}
 	components, _ := document["components"].(object)
@@ -63,6 +64,9 @@ func (e examples) give(content any) {
 	}
 	if described["schema"] == nil || described["example"] != nil || described["examples"] != nil {
 		return
+	}
+	if described["in"] != nil && described["required"] != true {
+		return // whoever tries an operation on a page would send it
 	}
 	if value, ok := e.of(described["schema"], 0); ok {
 		described["example"] = value

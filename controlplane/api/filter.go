@@ -65,7 +65,16 @@ func memberFilter(q *query) controlplane.MemberFilter {
 }
 
 func eventFilter(q *query) controlplane.EventFilter {
-	f := controlplane.EventFilter{
+	f := followFilter(q)
+	if err := f.Days(q.text("start_date"), q.text("end_date")); err != nil {
+		q.refuse(err)
+	}
+	return f
+}
+
+// followFilter is that of events that are yet to come, for which no day is asked.
+func followFilter(q *query) controlplane.EventFilter {
+	return controlplane.EventFilter{
 		Type:        authority.EventType(q.choice("event_type", words(authority.EventTypes())...)),
 		PrincipalID: id(q, "principal_id", authority.ParseID[authority.PrincipalID]),
 		ActorID:     id(q, "actor_id", authority.ParseID[authority.PrincipalID]),
@@ -73,10 +82,6 @@ func eventFilter(q *query) controlplane.EventFilter {
 		DecisionID:  id(q, "decision_id", authority.ParseID[authority.DecisionID]),
 		Resource:    id(q, "resource", authority.ParseResource),
 	}
-	if err := f.Days(q.text("start_date"), q.text("end_date")); err != nil {
-		q.refuse(err)
-	}
-	return f
 }
 
 // words are the spellings of a parameter's values.

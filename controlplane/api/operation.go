@@ -167,7 +167,7 @@ func (x *exchange) within(q *query) error {
 // enter moves the caller into a workspace. A request that names two is about none.
 func (x *exchange) enter(slug string) error {
 	if x.entered != "" && x.entered != slug {
-		return authority.NotFound("workspace")
+		return authority.Invalid("workspace_slug", "names another workspace than the rest of the request")
 	}
 	caller, err := x.service.Enter(x.ctx(), x.caller, slug)
 	if err != nil {

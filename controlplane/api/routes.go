@@ -68,6 +68,13 @@ func (h *Handler) routes() []route {
 			{method: http.MethodPut, path: root + "destinations/{id}", do: edit(s.UpdateDestination)},
 			{method: http.MethodDelete, path: root + "destinations/{id}", do: change(s.DeleteDestination)},
 		},
+		collection("issuers", listAll(s.Issuers), create(s.CreateIssuer)),
+		[]route{
+			{method: http.MethodGet, path: root + "issuers/{id}", do: find(s.Issuer)},
+			{method: http.MethodPut, path: root + "issuers/{id}", do: edit(s.UpdateIssuer)},
+			{method: http.MethodDelete, path: root + "issuers/{id}", do: change(s.DeleteIssuer)},
+			{method: http.MethodPost, path: root + "issuers/{id}/refresh", do: change(s.RefreshIssuer)},
+		},
 		collection("rego-versions", list(regoFilter, s.RegoVersions), create(s.PushRego)),
 		[]route{
 			{method: http.MethodGet, path: root + "rego-versions/{id}", do: find(s.RegoVersion)},
@@ -108,6 +115,7 @@ func (h *Handler) routes() []route {
 		[]route{
 			{method: http.MethodPost, path: root + "signing-keys/rotate", do: h.rotateSigningKeys},
 			{method: http.MethodPost, path: root + "workspaces/{workspace}/signing-keys/rotate", do: h.rotateSigningKeys},
+			{method: http.MethodGet, path: root + "signing-keys/{id}", do: find(s.SigningKey)},
 			{method: http.MethodPost, path: root + "signing-keys/{id}/revoke", do: change(s.RevokeSigningKey)},
 		},
 		collection("gateways", listAll(s.Gateways), nil),

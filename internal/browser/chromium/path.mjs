@@ -1,0 +1,4 @@
+// Unpacks Chromium into TMPDIR and prints where it is.
+import chromium from "@sparticuz/chromium";
+
+console.log(await chromium.executablePath());
