@@ -36,7 +36,10 @@ func (q *query) refuse(err error) {
 }
 
 // text reads a parameter; empty is the same as absent.
-func (q *query) text(name string) string {
+func (q *query) text(name string) string { return q.line(name, maxLine) }
+
+// line reads a parameter of at most limit bytes.
+func (q *query) line(name string, limit int) string {
 	q.read = append(q.read, name)
 	values := q.values[name]
 	if len(values) > 1 {
@@ -45,8 +48,8 @@ func (q *query) text(name string) string {
 	if len(values) == 0 {
 		return ""
 	}
-	if !oneLine(values[0]) {
-		q.refuse(authority.Invalid(name, "is not one line of UTF-8 of at most 1024 bytes"))
+	if len(values[0]) > limit || !printed(values[0]) {
+		q.refuse(authority.Invalid(name, "is not one line of UTF-8 of at most %d bytes", limit))
 		return ""
 	}
 	return values[0]
@@ -129,6 +132,11 @@ func id[T ~string](q *query, name string, parse func(string) (T, error)) T {
 	return parsed
 }
 
-func oneLine(s string) bool {
-	return len(s) <= 1024 && utf8.ValidString(s) && !strings.ContainsFunc(s, unicode.IsControl)
+// maxLine is the length of the longest parameter, in bytes.
+const maxLine = 1024
+
+func oneLine(s string) bool { return len(s) <= maxLine && printed(s) }
+
+func printed(s string) bool {
+	return utf8.ValidString(s) && !strings.ContainsFunc(s, unicode.IsControl)
 }

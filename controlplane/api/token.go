@@ -6,13 +6,18 @@ import (
 	"net/url"
 
 	"github.com/caracal-gateway/caracal/authority"
+	"github.com/caracal-gateway/caracal/controlplane"
 )
 
 // The words of RFC 8693 for what is exchanged.
 const (
 	grantTokenExchange = "urn:ietf:params:oauth:grant-type:token-exchange"
 	typeAPIKey         = "urn:caracal:params:oauth:token-type:api-key"
+	typeJWT            = "urn:ietf:params:oauth:token-type:jwt"
 )
+
+// maxSubjectToken is more than any token that is accepted, in bytes.
+const maxSubjectToken = 16 << 10
 
 // tokenExchange is the request of RFC 8693, as far as it says something here. All of it may be left out: the bearer's
 // own key is exchanged then.
@@ -20,11 +25,14 @@ type tokenExchange struct {
 	GrantType        string `json:"grant_type"`
 	SubjectToken     string `json:"subject_token"`
 	SubjectTokenType string `json:"subject_token_type"`
+	// WorkspaceSlug says for which workspace the JWT of a trusted issuer is exchanged. A key belongs to one anyway.
+	WorkspaceSlug string `json:"workspace_slug"`
 	// Confirmation binds the token to a client certificate; nil binds it to none.
 	Confirmation *authority.Confirmation `json:"cnf"`
 }
 
-// token exchanges an API key for a short-lived access token. The key comes as the subject token or as the bearer.
+// token exchanges an API key, or the JWT of a trusted issuer, for a short-lived access token. The key comes as the subject
+// token or as the bearer.
 func (h *Handler) token(x *exchange) (*reply, error) {
 	in, err := readExchange(x)
 	if err != nil {
@@ -33,8 +41,11 @@ func (h *Handler) token(x *exchange) (*reply, error) {
 	if in.GrantType != "" && in.GrantType != grantTokenExchange {
 		return nil, authority.Invalid("grant_type", "must be %s", grantTokenExchange)
 	}
+	if in.SubjectTokenType == typeJWT {
+		return h.foreignToken(x, in)
+	}
 	if in.SubjectTokenType != "" && in.SubjectTokenType != typeAPIKey {
-		return nil, authority.Invalid("subject_token_type", "must be %s", typeAPIKey)
+		return nil, authority.Invalid("subject_token_type", "must be %s or %s", typeAPIKey, typeJWT)
 	}
 	credential := bearer(x.r)
 	if in.SubjectToken != "" {
@@ -53,6 +64,26 @@ func (h *Handler) token(x *exchange) (*reply, error) {
 	return &reply{status: http.StatusOK, body: token}, nil
 }
 
+// foreignToken exchanges the JWT of a trusted issuer.
+func (h *Handler) foreignToken(x *exchange, in tokenExchange) (*reply, error) {
+	if in.SubjectToken == "" {
+		return nil, authority.Invalid("subject_token", "is the JWT of a trusted issuer")
+	}
+	if in.WorkspaceSlug == "" {
+		return nil, authority.Invalid("workspace_slug", "says which workspace trusts the issuer")
+	}
+	if len(x.r.Header.Values("Authorization")) > 0 {
+		return nil, authority.Invalid("subject_token", "give one credential: here or in the Authorization header")
+	}
+	token, err := h.service.ExchangeToken(x.ctx(), controlplane.Exchange{
+		WorkspaceSlug: in.WorkspaceSlug, Token: in.SubjectToken, Address: client(x.r, h.trusted),
+	})
+	if err != nil {
+		return nil, h.counted(x, err, in.SubjectToken)
+	}
+	return &reply{status: http.StatusOK, body: token}, nil
+}
+
 // readExchange reads a form or a JSON object.
 func readExchange(x *exchange) (in tokenExchange, err error) {
 	mediaType, _, _ := mime.ParseMediaType(x.r.Header.Get("Content-Type"))
@@ -65,7 +96,7 @@ func readExchange(x *exchange) (in tokenExchange, err error) {
 	}
 	form := &query{values: values}
 	in = tokenExchange{
-		GrantType: form.text("grant_type"), SubjectToken: form.text("subject_token"), SubjectTokenType: form.text("subject_token_type"),
+		GrantType: form.text("grant_type"), SubjectToken: form.line("subject_token", maxSubjectToken), SubjectTokenType: form.text("subject_token_type"),
 	}
 	if text := form.text("cnf"); text != "" {
 		in.Confirmation = new(authority.Confirmation)
