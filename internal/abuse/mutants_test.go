@@ -84,6 +84,10 @@ var mutants = map[string]mutant{
 		file: "controlplane/postgres/event.go", old: `pgx.CopyFromSlice(len(events), func`, new: `pgx.CopyFromSlice(0*len(events), func`,
 		in: "./controlplane/postgres", test: "TestABatchIsStoredOnceHoweverItIsSent",
 	},
+	"go-redis asks nothing": {
+		file: "controlplane/replica/replica.go", old: `err := question(asking)`, new: `_, err := asking, error(nil)`,
+		in: "./controlplane/replica", test: "TestReplicasCountTogetherThroughRedis",
+	},
 
 	"names may resolve to this machine": {
 		file: "envoy/cluster.go", old: `ResolvedAddressFilter: resolvedAddressFilter(),`, new: ``,
