@@ -101,7 +101,7 @@ GRANT EXECUTE ON FUNCTION look_up_group_roles(text[]) TO caracal_app;
 
 -- In which workspaces do groups decide on a person's role?
 -- +goose StatementBegin
-CREATE FUNCTION look_up_group_memberships(person text) RETURNS SETOF text
+CREATE FUNCTION look_up_group_memberships(who text) RETURNS SETOF text
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path = pg_catalog, pg_temp
 AS $$
@@ -111,7 +111,7 @@ BEGIN
     FROM public.group_members g
     JOIN public.principals p ON p.workspace_id = g.workspace_id AND p.id = g.principal_id
     JOIN public.workspaces w ON w.id = g.workspace_id
-    WHERE p.person_id = person AND person <> '' AND w.archived_at IS NULL AND w.deleted_at IS NULL;
+    WHERE p.person_id = who AND who <> '' AND w.archived_at IS NULL AND w.deleted_at IS NULL;
     PERFORM set_config('caracal.look_up', 'off', true);
 END
 $$;
