@@ -96,6 +96,21 @@ func (s *Service) SigningKeys(ctx context.Context, c Caller) ([]SigningKey, erro
 	})
 }
 
+// SigningKey finds one of the workspace's own keys.
+func (s *Service) SigningKey(ctx context.Context, c Caller, id authority.SigningKeyID) (SigningKey, error) {
+	return read(ctx, s, c, allowed("get_signing_key"), func(ctx context.Context, tx *postgres.Tx) (SigningKey, error) {
+		all, err := tx.SigningKeys(ctx)
+		if err != nil {
+			return SigningKey{}, err
+		}
+		key, ok := named(tellKeys(all, s.now()), id)
+		if !ok {
+			return key, authority.NotFound("signing key")
+		}
+		return key, nil
+	})
+}
+
 // KeyRotation asks for new signing keys.
 type KeyRotation struct {
 	// LeadSeconds is for how long gateways know the new keys before these sign; nil means ten minutes.

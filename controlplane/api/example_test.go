@@ -6,6 +6,7 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -45,9 +46,9 @@ func eachOperation(t *testing.T, do func(t *testing.T, method, path string, o *v
 
 // Where an example is missing, the schema of the body has a required text without `examples`, in openapi/*.yaml.
 func TestEveryBodyHasAnExampleThatIsValid(t *testing.T) {
-	c := loadContract(t)
+	c, things := loadContract(t), exampleThings(t)
 	eachOperation(t, func(t *testing.T, method, path string, o *v3.Operation) {
-		request := httptest.NewRequest(method, exampleThings().at(path), nil)
+		request := httptest.NewRequest(method, things.at(path), nil)
 		if o.RequestBody != nil {
 			for mediaType, content := range o.RequestBody.Content.FromOldest() {
 				text, ok := exampleOf(t, content)
@@ -109,18 +110,33 @@ func checkAnswer(t *testing.T, request *http.Request, status, mediaType string, 
 	}
 }
 
-// exampleThings are the things that the examples name.
-func exampleThings() possessions {
-	return possessions{
-		"workspaces": "my-team", "principals": "prn_b5hcwt4kcwwm2uk5ugqdmzu33q", "policies": "pol_ekrrkyvpw6uqdjpiqf3lcqto34",
-		"mandates": "mdt_h47vgm5ntrquvvfd3wen2r4n2e", "destinations": "dst_6tsqfeoa2gurvrltpp3simb6bm", "keys": "key_hseq7uj33hq4sjdxmfbx26l6ui",
-		"rego-versions": "rgo_bugtbpbo55anat3bfbejkbhnjv", "events": "evt_tw2e632l64k4djzsil2r4sbmzm", "gateways": "gtw_zfiiobelgkrzklpeslaq3sbswy",
+// exampleThings are the things that the examples of the document's paths name.
+func exampleThings(t *testing.T) possessions {
+	t.Helper()
+	things := possessions{}
+	for path, item := range loadContract(t).document.Paths.PathItems.FromOldest() {
+		parts := strings.Split(path, "/")
+		for _, p := range item.Parameters {
+			at := slices.Index(parts, "{"+p.Name+"}")
+			if p.In != "path" || at < 0 {
+				continue
+			}
+			if p.Example == nil {
+				t.Fatalf("%s has no example of its %s", path, p.Name)
+			}
+			kind := parts[at-1]
+			if p.Name == "workspace" {
+				kind = "workspaces"
+			}
+			things[kind] = p.Example.Value
+		}
 	}
+	return things
 }
 
 // Every request that the document shows is sent, with the ids of real things, and is done.
 func TestEveryExampleOfARequestIsDone(t *testing.T) {
-	w := newWorld(t)
+	w, named := newWorld(t), exampleThings(t)
 	count := 0
 	eachOperation(t, func(t *testing.T, method, path string, o *v3.Operation) {
 		if o.RequestBody == nil {
@@ -141,18 +157,18 @@ func TestEveryExampleOfARequestIsDone(t *testing.T) {
 		if path == "/api/v1/workspaces" {
 			key = setupKey
 		}
-		text = m.inExample(text, things)
+		text = m.inExample(text, named, things)
 		if a := m.call(t, key, method, things.at(path), string(text)); a.status >= 300 {
 			t.Errorf("the example %s is answered %d: %s", text, a.status, a.body)
 		}
 	})
 }
 
-// inExample is an example about the team's own things.
-func (m *team) inExample(text []byte, things possessions) []byte {
+// inExample is an example about the team's own things instead of those that the document names.
+func (m *team) inExample(text []byte, named, things possessions) []byte {
 	names := []string{"prn_qishs57mnanx6nk3mxqccs4wxi", string(m.owner.ID), "prn_t3f735mc54ofbd4ymfyxjff6ie", string(m.helper), "prn_b5hcwt4kcwwm2uk5ugqdmzu33q", string(m.agent)}
-	for kind, id := range exampleThings() {
-		if kind != "principals" && kind != "workspaces" {
+	for kind, id := range named {
+		if things[kind] != "" && kind != "principals" && kind != "members" && kind != "workspaces" {
 			names = append(names, id, things[kind])
 		}
 	}

@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/caracal-gateway/caracal/authority"
+	"github.com/caracal-gateway/caracal/controlplane"
 )
 
 // operation is one operation of the OpenAPI document.
@@ -46,11 +47,14 @@ func (m *team) possessions() possessions {
 	destination := into[authority.Destination](m.own("POST", m.at("destinations"), destinationOf("shop")).ok(201))
 	version := into[authority.RegoVersion](m.own("POST", m.at("rego-versions"), map[string]any{"modules": map[string]string{"a.rego": denying("nothing_at_all", "false")}}).ok(201))
 	key := into[authority.Key](m.own("POST", m.at("keys"), map[string]any{"kind": "agent", "name": "second", "principal_id": m.helper}).ok(201))
+	clients := into[authority.ClientAuthority](m.own("POST", m.at("client-authorities"), clientsOf("corporate")).ok(201))
+	signing := into[controlplane.SigningKeys](m.own("GET", m.at("signing-keys"), nil).ok(200)).Items
 	mandate := m.issue()
 	events := into[[]authority.Event](m.own("GET", m.at("events")+"?event_type=issued", nil).ok(200))
 	return possessions{
 		"principals": string(m.helper), "policies": string(m.policy), "mandates": string(mandate.ID), "destinations": string(destination.ID),
 		"rego-versions": string(version.ID), "keys": string(key.ID), "events": string(events[0].ID), "workspaces": m.slug,
+		"client-authorities": string(clients.ID), "signing-keys": string(signing[0].ID),
 	}
 }
 
@@ -61,6 +65,7 @@ func absent() possessions {
 		"mandates": string(authority.NewID[authority.MandateID]()), "destinations": string(authority.NewID[authority.DestinationID]()),
 		"rego-versions": string(authority.NewID[authority.RegoVersionID]()), "keys": string(authority.NewID[authority.KeyID]()),
 		"events": string(authority.NewID[authority.EventID]()), "workspaces": "no-such-team",
+		"client-authorities": string(authority.NewID[authority.ClientAuthorityID]()), "signing-keys": "sgk_aaaaaaaaaaaaaaaa",
 	}
 }
 
@@ -71,7 +76,7 @@ func (p possessions) at(path string) string {
 		switch part {
 		case "{workspace}":
 			parts[i] = p["workspaces"]
-		case "{id}":
+		case "{id}", "{file}":
 			parts[i] = p[parts[i-1]]
 		}
 	}
@@ -93,8 +98,13 @@ func (m *team) body(o operation) any {
 		"POST /api/v1/mandates/{id}/delegate": m.delegation(m.helper),
 		"POST destinations":                   destinationOf("host-" + strings.ToLower(string(authority.NewID[authority.KeyID]())[4:14])),
 		"PUT /api/v1/destinations/{id}":       destinationOf("shop"),
-		"POST rego-versions":                  map[string]any{"modules": map[string]string{"a.rego": denying("nothing_at_all", "false")}},
-		"POST keys":                           map[string]any{"kind": "gateway", "name": "one more"},
+		"POST client-authorities":             clientsOf("mesh"),
+
+		"PUT /api/v1/client-authorities/{id}":                     clientsOf("corporate"),
+		"POST /api/v1/signing-keys/rotate":                        map[string]any{},
+		"POST /api/v1/workspaces/{workspace}/signing-keys/rotate": map[string]any{},
+		"POST rego-versions":                                      map[string]any{"modules": map[string]string{"a.rego": denying("nothing_at_all", "false")}},
+		"POST keys":                                               map[string]any{"kind": "gateway", "name": "one more"},
 	}
 	if body, ok := bodies[o.String()]; ok {
 		return body
@@ -105,6 +115,23 @@ func (m *team) body(o operation) any {
 	}
 	return body
 }
+
+// clientsOf is a certificate authority whose certificates identify nobody.
+func clientsOf(name string) map[string]any {
+	return map[string]any{"name": name, "roots": exampleRoot}
+}
+
+// exampleRoot is the root that the document shows.
+const exampleRoot = `-----BEGIN CERTIFICATE-----
+MIIBHjCB0aADAgECAgEBMAUGAytlcDAWMRQwEgYDVQQDEwtleGFtcGxlLm9yZzAg
+Fw0yNjAxMDEwMDAwMDBaGA8yMDc2MDEwMTAwMDAwMFowFjEUMBIGA1UEAxMLZXhh
+bXBsZS5vcmcwKjAFBgMrZXADIQD3dnIdggLUQIB7FASt8+9gmAF8r+Dry9mgKToY
+gFFLAaNCMEAwDgYDVR0PAQH/BAQDAgIEMA8GA1UdEwEB/wQFMAMBAf8wHQYDVR0O
+BBYEFGquRcai71voSG4YRo9FsUbxOUubMAUGAytlcANBAKz3xQNiHHicAn7iB6lv
+c7exCtPhxmV9aVkaa1MFxJVmHOkJ/sMtPL5FuMPUHqulM3Yq2T3fONzvV+2ftNml
+Ewk=
+-----END CERTIFICATE-----
+`
 
 func destinationOf(name string) map[string]any {
 	return map[string]any{
