@@ -44,3 +44,31 @@ func (c *Client) EditMember(ctx context.Context, id authority.PrincipalID, chang
 func (c *Client) RemoveMember(ctx context.Context, id authority.PrincipalID) (authority.Member, error) {
 	return call[authority.Member](ctx, c, http.MethodDelete, single("members", id, ""), nil)
 }
+
+// InviteMember makes a link with which whoever signs in first becomes this member.
+func (c *Client) InviteMember(ctx context.Context, id authority.PrincipalID) (Link, error) {
+	return post[Link](ctx, c, single("members", id, "invite"), nil)
+}
+
+// EndMemberSessions ends every session of a member, and says how many there were.
+func (c *Client) EndMemberSessions(ctx context.Context, id authority.PrincipalID) (ended int, err error) {
+	answer, err := post[struct {
+		Ended int `json:"ended"`
+	}](ctx, c, single("members", id, "end-sessions"), nil)
+	return answer.Ended, err
+}
+
+// GroupRoles says which groups of the OpenID provider have which role in a workspace.
+type GroupRoles struct {
+	GroupRoles []authority.GroupRole `json:"group_roles"`
+}
+
+// GroupRoles tells the groups of a workspace.
+func (c *Client) GroupRoles(ctx context.Context, slug string) (GroupRoles, error) {
+	return get[GroupRoles](ctx, c, single("workspaces", slug, "group-roles"))
+}
+
+// EditGroupRoles changes the groups as they are now, from each person's next sign-in on.
+func (c *Client) EditGroupRoles(ctx context.Context, slug string, change func(GroupRoles) (GroupRoles, error)) (GroupRoles, error) {
+	return edit(ctx, c, http.MethodPut, single("workspaces", slug, "group-roles"), change)
+}

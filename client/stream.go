@@ -99,7 +99,7 @@ func (c *Client) stream(ctx context.Context, f Filter, last *string, take func(a
 }
 
 // serverSent is one message of a stream of server-sent events.
-type serverSent struct{ id, kind, data string }
+type serverSent struct{ id, data string }
 
 // line takes in a line, and reports whether the message is complete with it.
 func (m *serverSent) line(text string) (complete bool) {
@@ -111,8 +111,6 @@ func (m *serverSent) line(text string) (complete bool) {
 	switch name {
 	case "id":
 		m.id = value
-	case "event":
-		m.kind = value
 	case "data":
 		if m.data != "" {
 			m.data += "\n"
@@ -123,12 +121,6 @@ func (m *serverSent) line(text string) (complete bool) {
 }
 
 func (m *serverSent) deliver(take func(authority.Event) error) error {
-	if m.kind == "error" || m.kind == "problem" {
-		refused := &Error{}
-		if err := json.Unmarshal([]byte(m.data), refused); err == nil && refused.Code != "" {
-			return refused
-		}
-	}
 	var e authority.Event
 	if err := json.Unmarshal([]byte(m.data), &e); err != nil {
 		return fmt.Errorf("reading an event: %w", err)

@@ -146,8 +146,13 @@ func (e *pendingError) Error() string { return e.message }
 // ends. An agent, who may not see gateways, gets its answer at once; it writes through its gateway, which answers when it
 // enforces.
 func (c *call) enforced(ctx context.Context, made any) error {
-	if err := c.thing(made); err != nil {
-		return err
+	return c.settled(ctx, c.thing(made))
+}
+
+// settled waits until the connected gateways enforce what was made and printed.
+func (c *call) settled(ctx context.Context, printed error) error {
+	if printed != nil {
+		return printed
 	}
 	wait, err := c.command.Flags().GetDuration("wait")
 	if err != nil || wait <= 0 {

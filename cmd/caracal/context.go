@@ -30,7 +30,7 @@ func (p *program) context() *cobra.Command {
 	})
 	c := &cobra.Command{Use: "context", Short: "Contexts: which control planes and workspaces you work with", Args: unknownVerb,
 		RunE: func(c *cobra.Command, _ []string) error { return c.Help() }}
-	c.AddCommand(list, p.named(use), p.contextShow(), p.contextDelete(), p.contextRename())
+	c.AddCommand(list, p.byContext(use), p.contextShow(), p.contextDelete(), p.contextRename())
 	outputFlag(c)
 	return c
 }
@@ -67,7 +67,7 @@ func publicPart(key string) string {
 }
 
 func (p *program) contextShow() *cobra.Command {
-	return p.named(p.local("show [NAME]", "Show a context, or the current one, without its key", cobra.MaximumNArgs(1),
+	return p.byContext(p.local("show [NAME]", "Show a context, or the current one, without its key", cobra.MaximumNArgs(1),
 		func(_ context.Context, o *output, args []string) error {
 			set, err := p.contexts().Read()
 			if err != nil {
@@ -98,11 +98,11 @@ func (p *program) contextDelete() *cobra.Command {
 			}, "forgot the context "+args[0])
 		})
 	c.Flags().BoolVar(&yes, "yes", false, "do not ask")
-	return p.named(c)
+	return p.byContext(c)
 }
 
 func (p *program) contextRename() *cobra.Command {
-	return p.named(p.local("rename NAME NEW", "Give a context another name", cobra.ExactArgs(2), func(ctx context.Context, _ *output, args []string) error {
+	return p.byContext(p.local("rename NAME NEW", "Give a context another name", cobra.ExactArgs(2), func(ctx context.Context, _ *output, args []string) error {
 		from, to := args[0], args[1]
 		if !contexts.ValidName(to) {
 			return badContextName(to)
@@ -146,8 +146,8 @@ func (p *program) local(usage, short string, args cobra.PositionalArgs, do func(
 	return c
 }
 
-// named completes the name of a context as the first argument.
-func (p *program) named(c *cobra.Command) *cobra.Command {
+// byContext completes the name of a context as the first argument.
+func (p *program) byContext(c *cobra.Command) *cobra.Command {
 	c.ValidArgsFunction = func(_ *cobra.Command, given []string, _ string) ([]string, cobra.ShellCompDirective) {
 		if len(given) > 0 {
 			return nil, cobra.ShellCompDirectiveNoFileComp

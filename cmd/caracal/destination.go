@@ -5,7 +5,6 @@ import (
 	"context"
 	"fmt"
 	"net/netip"
-	"os"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -15,7 +14,7 @@ import (
 )
 
 func (p *program) destination() *cobra.Command {
-	list := listing(p, "List destinations", nil, (*client.Client).Destinations,
+	list := listing(p, "List destinations", []filter{{flag: "host", parameter: "host", meaning: "of this host only"}, named(), sorted("created_at", "name")}, (*client.Client).Destinations,
 		"destination_id", "name", "host", "ports", "tls", "addresses", "connect_to", "CREDENTIAL=credential.name")
 	return noun("destination", "Destinations: how traffic reaches what, and as which resource", list,
 		showing(p, "get DESTINATION", "Show one destination with its rules", destinationKind(), (*client.Client).Destination),
@@ -142,15 +141,7 @@ func (p *program) describe(d *authority.Destination, f destinationFlags) error {
 	if f.plain {
 		d.TLS = authority.TLSNone
 	}
-	if f.ca == "" {
-		return nil
-	}
-	text, err := os.ReadFile(f.ca)
-	if err != nil {
-		return fmt.Errorf("reading --ca-pem: %w", err)
-	}
-	d.CA = string(text)
-	return nil
+	return p.readText(f.ca, &d.CA)
 }
 
 // defaults fills in what the API wants said and a person seldom means otherwise.

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"slices"
 
 	"github.com/spf13/cobra"
 
@@ -25,9 +26,15 @@ func eventFilters() []filter {
 		{flag: "since", parameter: "start_date", meaning: "first day of UTC, as 2006-01-02"},
 		{flag: "until", parameter: "end_date", meaning: "last day of UTC, as 2006-01-02"},
 		{"principal", "principal_id", "of this principal only", refers(principalKind())},
+		{"actor", "actor_id", "done by this principal only", refers(principalKind())},
 		{"mandate", "mandate_id", "of this mandate only", refers(mandateKind())},
 		{flag: "resource", parameter: "resource", meaning: "on this resource only"},
 	}
+}
+
+// sinceNow are the filters that do not look back.
+func sinceNow() []filter {
+	return slices.DeleteFunc(eventFilters(), func(f filter) bool { return f.flag == "since" || f.flag == "until" })
 }
 
 // withEventTypes completes --type.

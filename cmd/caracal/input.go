@@ -42,6 +42,19 @@ func absolute(path string) (string, error) {
 	return full, nil
 }
 
+// readText reads a file into a text; no file leaves the text as it is.
+func (p *program) readText(name string, into *string) error {
+	if name == "" {
+		return nil
+	}
+	text, err := p.readFile(name)
+	if err != nil {
+		return fmt.Errorf("reading %s: %w", name, err)
+	}
+	*into = string(text)
+	return nil
+}
+
 // readThing reads what a file of YAML or JSON says into v; no file says nothing. A field that v does not have is refused.
 func (p *program) readThing(name string, v any) error {
 	if name == "" {

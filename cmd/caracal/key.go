@@ -12,10 +12,14 @@ import (
 
 func (p *program) key() *cobra.Command {
 	list := listing(p, "List API keys, without their secrets", []filter{
-		{flag: "kind", parameter: "kind", meaning: "of this kind only"},
+		{flag: "kind", parameter: "kind", meaning: "member, agent, service or gateway"},
 		{"principal", "principal_id", "of this principal only", refers(principalKind())},
-	}, (*client.Client).Keys, "key_id", "kind", "name", "principal_id", "expires_at", "REVOKED=revoked_at")
-	return noun("key", "API keys", list, p.keyCreate(),
+		{flag: "state", parameter: "state", meaning: "active, expired or revoked"},
+		named(), sorted("created_at", "name"),
+	}, (*client.Client).Keys, "key_id", "kind", "name", "role", "principal_id", "expires_at", "USED=last_used_at", "REVOKED=revoked_at")
+	return noun("key", "API keys", list,
+		showing(p, "get KEY", "Show one API key, without its secret", keyKind(), (*client.Client).Key),
+		p.keyCreate(), p.keyRotate(),
 		doing(p, "revoke KEY", "Revoke an API key: it opens nothing from here on", keyKind(), (*client.Client).RevokeKey))
 }
 
@@ -40,7 +44,42 @@ func (p *program) keyCreate() *cobra.Command {
 	})
 	c.Flags().StringVar((*string)(&n.Kind), "kind", "", "member, agent, service or gateway")
 	c.Flags().StringVar(&principal, "principal", "", "whom the key acts for; nobody for a gateway's")
-	p.completedFlag(c, "principal", principalKind())
+	c.Flags().StringVar((*string)(&n.Role), "role", "", "the most that a member's key may do; all that the member may unless told")
+	c.Flags().StringSliceVar(&n.Workspaces, "also-workspace", nil, "further workspace that a member's own key opens; may be repeated")
+	c.Flags().StringSliceVar(&n.AllowedNetworks, "network", nil, "where the key may be used from, such as 192.0.2.0/24; may be repeated, anywhere unless told")
 	c.Flags().DurationVar(&lifetime, "expires-in", 0, seconds+"; never unless told")
-	return must(c, "kind")
+	p.completedFlag(c, "principal", principalKind())
+	return withRoles(must(c, "kind"))
+}
+
+func (p *program) keyRotate() *cobra.Command {
+	var overlap time.Duration
+	c := p.changing("rotate KEY", "Make a key's successor, told this once; the old one ends after the overlap", cobra.ExactArgs(1), func(ctx context.Context, c *call) error {
+		id, err := referred[authority.KeyID](ctx, c, c.args[0], keyKind())
+		if err != nil {
+			return err
+		}
+		k, err := c.RotateKey(ctx, id, overlap)
+		if err != nil {
+			return err
+		}
+		return c.enforced(ctx, k)
+	})
+	c.Flags().DurationVar(&overlap, "overlap", time.Hour, "for how long both open, "+seconds+", at most 168h")
+	return p.completed(c, keyKind())
+}
+
+// token is what an agent sends along at a gateway.
+func (p *program) token() *cobra.Command {
+	return connected(p.calling("token", "Exchange the key of an agent or a service for a short-lived access token", cobra.NoArgs, func(ctx context.Context, c *call) error {
+		t, err := c.Token(ctx)
+		if err != nil {
+			return err
+		}
+		if c.format != formatTable {
+			return c.encode(t)
+		}
+		_, err = c.w.Write([]byte(printable(t.AccessToken) + "\n")) // alone, for a shell to put into a variable
+		return err
+	}))
 }

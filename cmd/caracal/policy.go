@@ -11,7 +11,10 @@ import (
 )
 
 func (p *program) policy() *cobra.Command {
-	list := listing(p, "List authority policies", []filter{{"principal", "principal_id", "of this principal only", refers(principalKind())}},
+	list := listing(p, "List authority policies", []filter{
+		{"principal", "principal_id", "of this principal only", refers(principalKind())},
+		{flag: "active", parameter: "active", meaning: "true or false"}, sorted("created_at"),
+	},
 		(*client.Client).Policies, "policy_id", "principal_id", "RESOURCES=allowed_resources", "ACTIONS=allowed_actions",
 		"LONGEST=max_validity_seconds", "DEPTH=delegation_depth", "active")
 	return noun("policy", "Authority policies: what may be issued to a principal", list,

@@ -69,13 +69,49 @@ func keyKind() kind {
 	})}
 }
 
-func eventKind() kind { return kind{noun: "event", prefix: "evt_"} }
+func memberKind() kind {
+	return kind{"member", "prn_", candidates((*client.Client).Members, func(v authority.Member) candidate {
+		return candidate{string(v.ID), v.Name, string(v.Role)}
+	})}
+}
+
+func issuerKind() kind {
+	return kind{"issuer", "iss_", candidates(unfiltered((*client.Client).Issuers), func(v client.Issuer) candidate {
+		return candidate{string(v.ID), v.Name, v.Issuer}
+	})}
+}
+
+func clientAuthorityKind() kind {
+	return kind{"client-authority", "cau_", candidates(unfiltered((*client.Client).ClientAuthorities), func(v authority.ClientAuthority) candidate {
+		return candidate{string(v.ID), v.Name, ""}
+	})}
+}
+
+func signingKeyKind() kind {
+	return kind{"signing-key", "sgk_", candidates(unfiltered((*client.Client).SigningKeys), func(v client.SigningKey) candidate {
+		return candidate{v.ID, "", v.Purpose + " " + v.State}
+	})}
+}
+
+// workspaceKind is of what a slug names: every slug is taken as it is, and offered to the shell.
+func workspaceKind() kind {
+	return kind{noun: "workspace", list: candidates(unfiltered((*client.Client).Workspaces), func(v authority.Workspace) candidate {
+		return candidate{v.Slug, "", v.Name}
+	})}
+}
+
+// unfiltered makes a list without filters and pages look like others.
+func unfiltered[T any](list func(*client.Client, context.Context) ([]T, error)) func(*client.Client, context.Context, client.Filter, int) ([]T, error) {
+	return func(c *client.Client, ctx context.Context, _ client.Filter, _ int) ([]T, error) { return list(c, ctx) }
+}
+
+func eventKind() kind { return kind{noun: "event"} }
 
 // referred is the id of what the command line says: the id itself, or that of the one thing of that name.
 func referred[ID ~string](ctx context.Context, c *call, given string, k kind) (ID, error) {
 	prefix, _, isID := strings.Cut(given, "_")
 	switch known := kinds(); {
-	case isID && strings.HasPrefix(given, k.prefix), given == "", k.list == nil:
+	case strings.HasPrefix(given, k.prefix), given == "":
 		return ID(given), nil
 	case isID && known[prefix+"_"] != "" && len(given) > 26:
 		return "", &usageError{fmt.Sprintf("%s is not the id of a %s: see `caracal %s`", given, k.noun, known[prefix+"_"])}
@@ -112,7 +148,7 @@ func (e *absentError) Error() string { return e.message }
 func kinds() map[string]string {
 	return map[string]string{
 		"prn_": "principal", "pol_": "policy", "mdt_": "mandate", "dst_": "destination", "key_": "key", "evt_": "event", "dec_": "event",
-		"rgo_": "rego", "gtw_": "gateway", "iss_": "issuer", "cau_": "client-authority", "ws_": "workspace", "psn_": "member",
+		"rgo_": "rego", "sgk_": "signing-key", "ses_": "session", "gtw_": "gateway", "iss_": "issuer", "cau_": "client-authority", "ws_": "workspace", "psn_": "member",
 	}
 }
 

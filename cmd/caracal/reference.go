@@ -5,11 +5,13 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
 
 	"github.com/caracal-gateway/caracal/authority"
+	"github.com/caracal-gateway/caracal/controlplane"
 )
 
 //go:generate go run . reference ../../docs/reference
@@ -17,7 +19,7 @@ import (
 // reference writes the parts of docs/ that follow from the code.
 func (p *program) reference() *cobra.Command {
 	return &cobra.Command{
-		Use: "reference DIRECTORY", Short: "Write the reference of reasons, settings and commands", Hidden: true, Args: cobra.ExactArgs(1),
+		Use: "reference DIRECTORY", Short: "Write the reference of reasons, roles, settings and commands", Hidden: true, Args: cobra.ExactArgs(1),
 		RunE: func(_ *cobra.Command, args []string) error {
 			for name, write := range p.references() {
 				if err := writeReference(filepath.Join(args[0], name), write); err != nil {
@@ -30,7 +32,7 @@ func (p *program) reference() *cobra.Command {
 }
 
 func (p *program) references() map[string]func(io.Writer) {
-	return map[string]func(io.Writer){"reasons.md": reasonsReference, "settings.md": settingsReference, "commands.md": p.commandsReference}
+	return map[string]func(io.Writer){"reasons.md": reasonsReference, "settings.md": settingsReference, "commands.md": p.commandsReference, "roles.md": rolesReference}
 }
 
 func writeReference(path string, write func(io.Writer)) error {
@@ -54,6 +56,36 @@ plane answers a problem with the reason as its `+"`reason`"+`.
 `)
 	for _, reason := range authority.Reasons() {
 		fmt.Fprintf(w, "| `%s` | %d | %s |\n", reason, reason.Status(), reason.Message())
+	}
+}
+
+func rolesReference(w io.Writer) {
+	kinds := []authority.KeyKind{authority.KeyAgent, authority.KeyService, authority.KeyGateway, controlplane.KeySetup}
+	fmt.Fprint(w, `# Who may do what
+
+A member may do what its role allows, within the role of its key. The other columns are the kinds of keys of those who are
+no members; an agent and a service act in their own affairs only. The last rows are of the gateways' sync, not of the REST
+API. [roles.md](../roles.md) explains.
+
+`)
+	fmt.Fprint(w, "| operation |")
+	for _, role := range authority.Roles() {
+		fmt.Fprintf(w, " %s |", role)
+	}
+	for _, kind := range kinds {
+		fmt.Fprintf(w, " %s |", kind)
+	}
+	fmt.Fprintf(w, "\n|---|%s\n", strings.Repeat(":-:|", len(authority.Roles())+len(kinds)))
+	mark := map[bool]string{true: " ● |", false: "  |"}
+	for _, right := range controlplane.Rights() {
+		fmt.Fprintf(w, "| `%s` |", right.Operation)
+		for _, role := range authority.Roles() {
+			fmt.Fprint(w, mark[slices.Contains(right.Roles, role)])
+		}
+		for _, kind := range kinds {
+			fmt.Fprint(w, mark[slices.Contains(right.Kinds, kind)])
+		}
+		fmt.Fprintln(w)
 	}
 }
 

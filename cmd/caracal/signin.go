@@ -24,6 +24,7 @@ const signInTimeout = 5 * time.Minute
 // signIn lets the browser bring the token of a session. The browser is sent to the control plane with the hash of a secret
 // (PKCE), and comes back to a port of this machine with a code that is worth something only together with the secret.
 func (p *program) signIn(ctx context.Context, t target) (string, error) {
+	t.key = "" // the code says it all
 	c, err := t.connect()
 	if err != nil {
 		return "", err

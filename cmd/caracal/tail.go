@@ -39,8 +39,7 @@ func (p *program) eventTail() *cobra.Command {
 		}
 		return err
 	})
-	chosen = p.filters(command, eventFilters()[:1:1])
-	chosen = p.filters(command, eventFilters()[3:])
+	chosen = p.filters(command, sinceNow())
 	command.Flags().IntVar(&count, "count", 0, "end after so many; 0 for never")
 	return withEventTypes(command)
 }

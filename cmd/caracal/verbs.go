@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -19,6 +20,20 @@ type filter struct {
 }
 
 func refers(k kind) *kind { return &k }
+
+// named is the filter that several lists have.
+func named() filter {
+	return filter{flag: "name", parameter: "q", meaning: "whose name begins so, letter for letter"}
+}
+
+// sorted is the order of a list, by one of some fields.
+func sorted(fields ...string) filter {
+	words := make([]string, 0, 2*len(fields))
+	for _, f := range fields {
+		words = append(words, f, "-"+f)
+	}
+	return filter{flag: "sort", parameter: "sort", meaning: strings.Join(words, ", ") + "; the newest first unless told"}
+}
 
 // filters gives a list its flags. What they say is read when the command runs.
 func (p *program) filters(c *cobra.Command, all []filter) func(context.Context, *call) (client.Filter, error) {

@@ -2,11 +2,19 @@ package main
 
 import (
 	"context"
+	"time"
 
 	"github.com/spf13/cobra"
 
+	"github.com/caracal-gateway/caracal/authority"
 	"github.com/caracal-gateway/caracal/client"
 )
+
+// shownWorkspace is a workspace with a word for how it is.
+type shownWorkspace struct {
+	authority.Workspace
+	State authority.WorkspaceState `json:"state"`
+}
 
 func (p *program) workspace() *cobra.Command {
 	list := p.calling("list", "List the workspaces that the key may see", cobra.NoArgs, func(ctx context.Context, c *call) error {
@@ -14,14 +22,31 @@ func (p *program) workspace() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		return things(c.output, all, "slug", "name", "revision", "created_at", "workspace_id")
+		shown := make([]shownWorkspace, len(all))
+		for i, w := range all {
+			shown[i] = shownWorkspace{w, w.State()}
+		}
+		return things(c.output, shown, "slug", "name", "state", "revision", "created_at", "workspace_id")
 	})
-	return noun("workspace", "Workspaces: the tenants", list, p.workspaceGet(), p.workspaceCreate())
+	usage := p.completed(p.calling("usage SLUG", "Show how much of each quota is used", cobra.ExactArgs(1), func(ctx context.Context, c *call) error {
+		all, err := c.WorkspaceUsage(ctx, c.args[0])
+		if err != nil {
+			return err
+		}
+		return things(c.output, all, "quota", "count", "limit")
+	}), workspaceKind())
+	return noun("workspace", "Workspaces: the tenants", list,
+		showing(p, "get SLUG", "Show one workspace", workspaceKind(), (*client.Client).Workspace), usage,
+		p.workspaceCreate(), p.workspaceUpdate(),
+		doing(p, "archive SLUG", "Make a workspace read-only: nothing new is issued or configured", workspaceKind(), (*client.Client).ArchiveWorkspace),
+		doing(p, "unarchive SLUG", "Open an archived workspace again", workspaceKind(), (*client.Client).UnarchiveWorkspace),
+		p.workspaceDelete(),
+		doing(p, "restore SLUG", "Undo a deletion, until the workspace is erased", workspaceKind(), (*client.Client).RestoreWorkspace))
 }
 
 func (p *program) workspaceCreate() *cobra.Command {
 	var n client.NewWorkspace
-	create := p.calling("create SLUG", "Create a workspace with its owner, as the bearer of the setup key", cobra.ExactArgs(1),
+	create := p.calling("create SLUG", "Create a workspace with its owner, by the setup key or as somebody's owner", cobra.ExactArgs(1),
 		func(ctx context.Context, c *call) error {
 			if n.Slug = c.args[0]; n.Name == "" {
 				n.Name = n.Slug
@@ -37,12 +62,59 @@ func (p *program) workspaceCreate() *cobra.Command {
 	return create
 }
 
-func (p *program) workspaceGet() *cobra.Command {
-	return p.calling("get SLUG", "Show one workspace", cobra.ExactArgs(1), func(ctx context.Context, c *call) error {
-		w, err := c.Workspace(ctx, c.args[0])
+func (p *program) workspaceUpdate() *cobra.Command {
+	var name, description string
+	var stream time.Duration
+	var days int
+	c := p.changing("update SLUG", "Change a workspace's name, description or settings; its slug stays", cobra.ExactArgs(1), func(ctx context.Context, c *call) error {
+		change := client.WorkspaceChange{Name: given(c.command, "name", name), Description: given(c.command, "description", description)}
+		settings := client.SettingsChange{
+			MaxStreamSeconds: given(c.command, "max-stream", int64(stream/time.Second)), EventRetentionDays: given(c.command, "event-retention-days", days),
+		}
+		if settings != (client.SettingsChange{}) {
+			change.Settings = &settings
+		}
+		w, err := c.EditWorkspace(ctx, c.args[0], func(authority.Workspace) (client.WorkspaceChange, error) { return change, nil })
 		if err != nil {
 			return err
 		}
-		return c.thing(w)
+		return c.enforced(ctx, w)
 	})
+	c.Flags().StringVar(&name, "name", "", "for people")
+	c.Flags().StringVar(&description, "description", "", "for people")
+	c.Flags().DurationVar(&stream, "max-stream", 0, "bound of every request, however long its mandate holds, "+seconds)
+	c.Flags().IntVar(&days, "event-retention-days", 0, "how long events are kept")
+	return p.completed(c, workspaceKind())
+}
+
+// given is the value of a flag that the command line has; nil for one that it has not, which changes nothing.
+func given[T any](c *cobra.Command, flag string, value T) *T {
+	if !c.Flags().Changed(flag) {
+		return nil
+	}
+	return &value
+}
+
+func (p *program) workspaceDelete() *cobra.Command {
+	var wait time.Duration
+	c := p.calling("delete SLUG", "Delete a workspace: everything in it is denied at once; it can be restored for a while", cobra.ExactArgs(1),
+		func(ctx context.Context, c *call) error {
+			if err := c.confirm(ctx, "Delete the workspace "+c.args[0]+", and deny all that rests on it"); err != nil {
+				return err
+			}
+			deletion, err := c.DeleteWorkspace(ctx, c.args[0], wait)
+			if err != nil {
+				return err
+			}
+			if err := c.thing(deletion); err != nil {
+				return err
+			}
+			if deletion.State != client.ReceiptEnforced {
+				return &pendingError{"it is deleted, but not every gateway is known to enforce that yet"}
+			}
+			return nil
+		})
+	c.Flags().DurationVar(&wait, "wait", 10*time.Second, "how long to wait until the gateways enforce it, at most 60s")
+	c.Flags().Bool("yes", false, "do not ask")
+	return p.completed(c, workspaceKind())
 }
