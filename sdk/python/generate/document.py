@@ -50,19 +50,23 @@ class Operation:
         self.id: str = node["operationId"]
         self.method = method.upper()
         self.path = path
+        self.tag: str = node["tags"][0]
         self.summary: str = node.get("summary", "")
         # The server serves a collection below its workspace, too, and there the path says which.
         shared = [WORKSPACE_SLUG] if item.get("x-collection") and method == "get" else []
         parameters = [*item.get("parameters", []), *shared, *node.get("parameters", [])]
         self.parameters: list[Node] = [resolve(document, p) for p in parameters]
-        self.body = (
-            resolve(document, node.get("requestBody", {})).get("content", {}).get("application/json", {}).get("schema")
-        )
+        body = resolve(document, node.get("requestBody", {}))
+        self.needs_body: bool = body.get("required", False)
+        self.body: Node | None = body.get("content", {}).get("application/json", {}).get("schema")
         self.answer: Node | None = None
+        self.told: str = ""
         for status in ("200", "201", "202"):
-            content = resolve(document, node["responses"].get(status, {})).get("content", {})
+            response = resolve(document, node["responses"].get(status, {}))
+            content = response.get("content", {})
             if self.answer is None and "application/json" in content:
                 self.answer = content["application/json"]["schema"]
+                self.told = response.get("description", "")
 
     def named(self, place: str) -> set[str]:
         """The names of the parameters in one place: path, query or header."""
@@ -96,3 +100,15 @@ def required_of(document: Node, schema: Node) -> set[str]:
     for part in schema.get("allOf", []):
         found |= required_of(document, part)
     return found
+
+
+def answer_of(document: Node, operation: Operation) -> tuple[str, Node, bool] | None:
+    """The name and schema of what an operation answers, and whether it answers a list of them; None for no JSON."""
+    if operation.answer is None:
+        return None
+    items = properties_of(document, operation.answer).get("items")
+    target = items["items"] if items else operation.answer
+    many = items is not None
+    if resolve(document, target).get("type") == "array":
+        target, many = resolve(document, target)["items"], True
+    return name_of(target) or operation.id[0].upper() + operation.id[1:] + "Answer", target, many

@@ -11,7 +11,7 @@ import sys
 import textwrap
 from pathlib import Path
 
-from document import Node, load, name_of, operations, properties_of, required_of, resolve
+from document import Node, answer_of, load, name_of, operations, properties_of, required_of, resolve
 
 PACKAGE = Path(__file__).resolve().parents[1] / "src" / "caracal"
 SCALARS = {"string": "str", "integer": "int", "number": "float", "boolean": "bool", "null": "None"}
@@ -38,8 +38,8 @@ class Models:
         required = required_of(document, schema)
         lines = []
         for field, node in properties_of(document, schema).items():
-            if not field.isidentifier():
-                raise SystemExit(f"{name}.{field} cannot be an attribute")
+            if not field.isidentifier() or hasattr(dict, field):
+                continue  # it is an item, and cannot be an attribute
             hint = self.hint(name + pascal(field), node)
             if field not in required and "None" not in hint.split(" | "):
                 hint += " | None"
@@ -47,7 +47,7 @@ class Models:
             lines.append(f"{field}: {hint}" + (f"\n{docstring(text)}" if text else ""))
         if name in ESSENTIAL:
             lines.insert(0, f"REQUIRED: ClassVar[tuple[str, ...]] = {ESSENTIAL[name]!r}\n")
-        body = textwrap.indent("\n".join(lines) or "pass", "    ")
+        body = textwrap.indent("\n".join(lines), "    ")
         summary = resolve(document, schema).get("description") or f"{words(name)}, as the server answers it."
         del self.classes[name]
         self.classes[name] = f"class {name}(Record):\n{textwrap.indent(docstring(summary), '    ')}\n\n{body}\n"
@@ -102,7 +102,7 @@ def singular(name: str) -> str:
 
 
 def words(name: str) -> str:
-    return re.sub(r"(?<=[a-z])(?=[A-Z])", " ", name).capitalize()
+    return re.sub(r"(?<=[a-z])(?=[A-Z])|_", " ", name).capitalize()
 
 
 def constant(operation: str) -> str:
@@ -112,19 +112,10 @@ def constant(operation: str) -> str:
 def models(document: Node) -> str:
     found = Models(document)
     for operation in operations(document):
-        if operation.answer is None:
+        answer = answer_of(document, operation)
+        if answer is None or answer[0] in SKIPPED:
             continue
-        answer = operation.answer
-        name = name_of(answer)
-        items = properties_of(document, answer).get("items")
-        target = items["items"] if items else answer
-        if resolve(document, target).get("type") == "array":
-            target = resolve(document, target)["items"]
-        name = name_of(target)
-        if name in SKIPPED:
-            continue
-        if name is None:
-            name = operation.id[0].upper() + operation.id[1:] + "Answer"
+        name, target, _ = answer
         found.add(name, target)
     body = "\n\n".join(found.classes[name] for name in found.classes)
     names = "".join(f'    "{name}",\n' for name in sorted(found.classes))
@@ -153,18 +144,18 @@ def table(document: Node) -> str:
 
 
 def formatted(text: str) -> str:
-    """The text as ruff writes it, which is found beside this interpreter."""
-    ruff = Path(sys.executable).with_name("ruff")
-    command = [
-        str(ruff),
-        "format",
-        "--stdin-filename",
-        "generated.py",
-        "--config",
-        str(PACKAGE.parents[1] / "pyproject.toml"),
-        "-",
-    ]
-    return subprocess.run(command, input=text, capture_output=True, text=True, check=True).stdout
+    """The text as ruff orders and writes it, which is found beside this interpreter."""
+    ruff, config = Path(sys.executable).with_name("ruff"), PACKAGE.parents[1] / "pyproject.toml"
+    for command in (["check", "--fix", "--quiet", "--select", "I"], ["format"]):
+        done = subprocess.run(
+            [str(ruff), *command, "--config", str(config), "--stdin-filename", "src/generated.py", "-"],
+            input=text,
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        text = done.stdout
+    return text
 
 
 def main() -> int:

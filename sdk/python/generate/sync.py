@@ -6,11 +6,10 @@ Run as `python generate/sync.py`; with `--check` it writes nothing and fails whe
 from __future__ import annotations
 
 import re
-import subprocess
 import sys
-from pathlib import Path
 
-PACKAGE = Path(__file__).resolve().parents[1] / "src" / "caracal"
+from models import PACKAGE, formatted
+
 # Waiting is different on both sides, and written by hand.
 BY_HAND = "runtime.py"
 HEADER = "# Generated from caracal._async by generate/sync.py; change that.\n\n"
@@ -35,19 +34,7 @@ def synchronous(source: str) -> str:
     """The synchronous twin of a module's text."""
     for pattern, replacement in REPLACEMENTS:
         source = re.sub(pattern, replacement, source)
-    # Some names are imported in another order now; the linter's own order is taken.
-    ruff = Path(sys.executable).with_name("ruff")
-    config = str(PACKAGE.parents[1] / "pyproject.toml")
-    for command in (["check", "--fix", "--quiet", "--select", "I"], ["format"]):
-        done = subprocess.run(
-            [str(ruff), *command, "--config", config, "--stdin-filename", "src/generated.py", "-"],
-            input=source,
-            capture_output=True,
-            text=True,
-            check=True,
-        )
-        source = done.stdout
-    return source
+    return formatted(source)
 
 
 def main() -> int:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import ipaddress
 import json
 import random
@@ -25,7 +27,10 @@ USER_AGENT: Final = f"caracal-python/{__version__}"
 # The largest answer that is read, in bytes; an export is read piece by piece and has no bound.
 MAX_ANSWER: Final = 64 << 20
 MAX_PROBLEM: Final = 1 << 20
+MAX_MESSAGE: Final = 4 << 20
 PAGE_SIZE: Final = 200
+# Seconds for which the control plane waits for the gateways unless told.
+DEFAULT_WAIT: Final = 10.0
 # The longest pause between two attempts, in seconds, and the longest that a server may ask for.
 MAX_PAUSE: Final = 8.0
 MAX_RETRY_AFTER: Final = 60.0
@@ -113,7 +118,8 @@ def text(value: object) -> str:
 
 def writing(idempotency_key: str | None, if_match: str | None = None) -> dict[str, str]:
     """Headers of a write: with the same key it happens once, however often it is sent."""
-    headers = {"Idempotency-Key": header("idempotency_key", idempotency_key or str(uuid.uuid4()))}
+    once = str(uuid.uuid4()) if idempotency_key is None else idempotency_key
+    headers = {"Idempotency-Key": header("idempotency_key", once)}
     if if_match is not None:
         headers["If-Match"] = header("if_match", if_match)
     return headers
@@ -306,12 +312,87 @@ def loopback(host: str) -> bool:
         return False
 
 
-def tls(ca_file: str | None) -> ssl.SSLContext:
-    """The public roots, or those of SSL_CERT_FILE, and those of the file."""
+def tls(ca_file: str | None, client_certificate: tuple[str, str] | None) -> ssl.SSLContext:
+    """The public roots, or those of SSL_CERT_FILE, and those of the file; and the certificate to show."""
     context = httpx.create_ssl_context()
     if ca_file is not None:
         context.load_verify_locations(cafile=ca_file)
+    if client_certificate is not None:
+        context.load_cert_chain(*client_certificate)
     return context
+
+
+def confirmation_of(certificate: str) -> dict[str, str]:
+    """What binds a mandate to a client certificate (RFC 8705): only who shows it at a gateway can use the mandate.
+
+    Args:
+        certificate: the certificate as PEM text.
+
+    Raises:
+        ValueError: it is not a certificate.
+    """
+    begin, end = "-----BEGIN CERTIFICATE-----", "-----END CERTIFICATE-----"
+    _, found, rest = certificate.partition(begin)
+    encoded, closed, _ = rest.partition(end)
+    if not found or not closed:
+        raise ValueError("the text holds no PEM certificate")
+    digest = hashlib.sha256(base64.b64decode("".join(encoded.split()), validate=True)).digest()
+    return {"x5t#S256": base64.urlsafe_b64encode(digest).rstrip(b"=").decode()}
+
+
+def following(place: str | None) -> dict[str, str]:
+    """Headers of a stream that goes on behind a place."""
+    behind = {} if place is None else {"Last-Event-ID": place}
+    if place is not None and (not VISIBLE.fullmatch(place) or len(place) > 1024):
+        raise errors.InvalidRequest("it is not the place of an event", field="after")
+    return {"Accept": "text/event-stream", **behind}
+
+
+def patience(wait: float | None) -> float:
+    """How many seconds longer an answer may take that waits for the gateways."""
+    return DEFAULT_WAIT if wait is None else max(wait, 0.0)
+
+
+@dataclass
+class Message:
+    """One server-sent event."""
+
+    place: str | None = None
+    data: str = ""
+
+
+class Messages:
+    """Server-sent events out of the pieces in which they arrive."""
+
+    def __init__(self) -> None:
+        self._rest = b""
+        self._message = Message()
+        # Seconds after which a client may come back when the stream has ended.
+        self.retry = 1.0
+
+    def feed(self, chunk: bytes) -> list[Message]:
+        """The messages that are complete with this piece."""
+        *lines, self._rest = (self._rest + chunk).split(b"\n")
+        if len(self._rest) + len(self._message.data) > MAX_MESSAGE:
+            raise errors.UnexpectedAnswer(f"a message of the stream is larger than {MAX_MESSAGE} bytes")
+        complete = []
+        for line in lines:
+            if not line.rstrip(b"\r"):
+                complete.append(self._message)
+                self._message = Message(self._message.place)
+                continue
+            self._read(line.decode("utf-8", "replace").rstrip("\r"))
+        return [message for message in complete if message.data]
+
+    def _read(self, line: str) -> None:
+        name, _, value = line.partition(":")
+        value = value.removeprefix(" ")
+        if name == "id" and VISIBLE.fullmatch(value):
+            self._message.place = value
+        elif name == "data":
+            self._message.data += ("\n" if self._message.data else "") + value
+        elif name == "retry" and re.fullmatch(r"[0-9]{1,5}", value):
+            self.retry = min(int(value) / 1000, MAX_RETRY_AFTER)
 
 
 T = TypeVar("T")

@@ -8,29 +8,73 @@ from caracal.records import Record
 
 __all__ = [
     "AccessToken",
+    "CertificateBinding",
+    "ClientAuthority",
+    "Confirmation",
     "CreatedKey",
     "CreatedWorkspace",
     "Credential",
+    "Deletion",
+    "DeletionGateway",
     "Destination",
+    "EndedSessions",
     "Event",
     "EventGateway",
     "EventOutcome",
     "EventRequest",
     "Gateway",
+    "GroupRoles",
+    "GroupRolesGroupRole",
     "Health",
+    "Identification",
+    "IdentificationMembership",
+    "Invitation",
+    "Issuer",
+    "IssuerBinding",
     "Key",
     "Mandate",
+    "Member",
+    "OpenedSession",
     "Policy",
     "Principal",
+    "Quota",
     "Receipt",
     "ReceiptGateway",
     "RegisteredPrincipal",
     "RegoVersion",
+    "RotatedKey",
     "Rule",
+    "Session",
+    "SignInLink",
+    "SigningKey",
     "ValidationAnswer",
     "Workspace",
     "WorkspaceSettings",
 ]
+
+
+class CertificateBinding(Record):
+    """Certificate binding, as the server answers it."""
+
+    kind: str
+    value: str
+    """The one name that is bound, exactly."""
+    principal_id: str
+    """An agent or a service."""
+
+
+class ClientAuthority(Record):
+    """Client authority, as the server answers it."""
+
+    client_authority_id: str
+    workspace_id: str
+    name: str
+    roots: str
+    """PEM certificates that a client's certificate must chain to."""
+    intermediates: str | None
+    """PEM certificates that a chain may pass, beside those that the client sends."""
+    bindings: list[CertificateBinding]
+    created_at: str
 
 
 class Credential(Record):
@@ -48,7 +92,7 @@ class Rule(Record):
     path: str
     methods: dict[str, str]
     resource: str
-    """May use the names of the path, as in `api:github/{owner}/{repo}`."""
+    """May use the names of the path."""
 
 
 class Destination(Record):
@@ -154,6 +198,43 @@ class Gateway(Record):
     envoy_refusal: str | None
 
 
+class IssuerBinding(Record):
+    """Issuer binding, as the server answers it."""
+
+    value: str
+    """The one value of the claim that is bound, exactly."""
+    principal_id: str
+    """An agent or a service."""
+
+
+class Issuer(Record):
+    """Issuer, as the server answers it."""
+
+    trusted_issuer_id: str
+    workspace_id: str
+    name: str
+    kind: str
+    issuer: str
+    """The claim iss, exactly; for SPIFFE the trust domain."""
+    jwks_url: str | None
+    """Where the keys are."""
+    jwks: dict[str, Any] | None
+    """The public keys themselves, as a JWK set."""
+    ca: str | None
+    """PEM certificates that the key server must chain to; the public roots unless told."""
+    private_addresses: list[str]
+    """Ranges that the key server may be in beside the public internet."""
+    audiences: list[str]
+    """The claim aud holds at least one of them."""
+    claim: str
+    """The member of the token that bindings are about; sub unless told."""
+    algorithms: list[str]
+    max_lifetime_seconds: int
+    """The longest time from iat to exp, at least 60; a day unless told."""
+    bindings: list[IssuerBinding]
+    created_at: str
+
+
 class Key(Record):
     """Key, as the server answers it."""
 
@@ -162,9 +243,18 @@ class Key(Record):
     kind: str
     name: str
     principal_id: str | None
+    role: str | None
+    """Caps what a member's key may do; absent where it may do all that the member may."""
+    workspaces: list[str]
+    """Those beyond its own that a member's key opens, told to that member only."""
+    allowed_networks: list[str]
+    """Where the key may be used from; empty means anywhere."""
     created_at: str
     expires_at: str | None
     revoked_at: str | None
+    last_used_at: str | None
+    replaces: str | None
+    """The key that this one was rotated from."""
 
 
 class CreatedKey(Record):
@@ -175,11 +265,49 @@ class CreatedKey(Record):
     kind: str
     name: str
     principal_id: str | None
+    role: str | None
+    """Caps what a member's key may do; absent where it may do all that the member may."""
+    workspaces: list[str]
+    """Those beyond its own that a member's key opens, told to that member only."""
+    allowed_networks: list[str]
+    """Where the key may be used from; empty means anywhere."""
     created_at: str
     expires_at: str | None
     revoked_at: str | None
+    last_used_at: str | None
+    replaces: str | None
+    """The key that this one was rotated from."""
     api_key: str
     """Told this once."""
+
+
+class RotatedKey(Record):
+    """Rotated key, as the server answers it."""
+
+    key_id: str
+    workspace_id: str
+    kind: str
+    name: str
+    principal_id: str | None
+    role: str | None
+    """Caps what a member's key may do; absent where it may do all that the member may."""
+    workspaces: list[str]
+    """Those beyond its own that a member's key opens, told to that member only."""
+    allowed_networks: list[str]
+    """Where the key may be used from; empty means anywhere."""
+    created_at: str
+    expires_at: str | None
+    revoked_at: str | None
+    last_used_at: str | None
+    replaces: str | None
+    """The key that this one was rotated from."""
+    api_key: str
+    """Told this once."""
+    replaced: Key
+
+
+class Confirmation(Record):
+    """A client certificate, by its thumbprint (RFC 8705)."""
 
 
 class Mandate(Record):
@@ -209,6 +337,8 @@ class Mandate(Record):
     revoked_at: str | None
     revoked_by: str | None
     created_at: str
+    confirmation: Confirmation | None
+    """The client certificate that its subject has to show; absent where it may do without."""
     signature: str
     """Compact JWS over the terms; verifies offline."""
 
@@ -249,6 +379,19 @@ class Receipt(Record):
     revoked_at: str
     effective_at: str | None
     gateways: list[ReceiptGateway]
+
+
+class Member(Record):
+    """Member, as the server answers it."""
+
+    principal_id: str
+    workspace_id: str
+    person_id: str
+    """The same wherever the same person is a member."""
+    name: str
+    role: str
+    suspended: bool
+    created_at: str
 
 
 class Policy(Record):
@@ -321,6 +464,111 @@ class Health(Record):
     """
 
 
+class IdentificationMembership(Record):
+    """Identification membership, as the server answers it."""
+
+    workspace_id: str
+    workspace_slug: str
+    principal_id: str
+    role: str
+    """What the key leaves of it, where there is one."""
+
+
+class Session(Record):
+    """Session, as the server answers it."""
+
+    session_id: str
+    kind: str
+    person_id: str
+    key_id: str | None
+    """The key whose link opened the session."""
+    issuer: str | None
+    """The OpenID provider where the person signed in."""
+    created_at: str
+    last_seen_at: str
+    """To the minute."""
+    expires_at: str
+    """At the latest; earlier when it is not used."""
+    user_agent: str
+    address: str
+    current: bool
+    """Whether it is the one that asks."""
+
+
+class Identification(Record):
+    """Identification, as the server answers it."""
+
+    kind: str
+    person_id: str | None
+    key_id: str | None
+    principal_id: str | None
+    name: str
+    email: str | None
+    """As the OpenID provider told it, proven or not; it decides nothing."""
+    memberships: list[IdentificationMembership]
+    session: Session | None
+    csrf_token: str | None
+    """What a browser sends as X-CSRF-Token with every change."""
+
+
+class OpenedSession(Record):
+    """Opened session, as the server answers it."""
+
+    session_token: str
+    session: Session
+
+
+class SignInLink(Record):
+    """Sign in link, as the server answers it."""
+
+    url: str
+    expires_at: str
+
+
+class Invitation(Record):
+    """Invitation, as the server answers it."""
+
+    principal_id: str
+    url: str
+    expires_at: str
+
+
+class EndedSessions(Record):
+    """Ended sessions, as the server answers it."""
+
+    ended: int
+
+
+class GroupRolesGroupRole(Record):
+    """Group roles group role, as the server answers it."""
+
+    group: str
+    role: str
+
+
+class GroupRoles(Record):
+    """Group roles, as the server answers it."""
+
+    group_roles: list[GroupRolesGroupRole]
+
+
+class SigningKey(Record):
+    """Signing key, as the server answers it."""
+
+    signing_key_id: str
+    """Sgk_ and the kid of what the key signs."""
+    purpose: str
+    state: str
+    created_at: str
+    not_before: str
+    """Signs from then on."""
+    retire_at: str
+    """Signs no more from then on."""
+    withdrawn_at: str | None
+    """When it left the key set."""
+    revoked_at: str | None
+
+
 class AccessToken(Record):
     """Access token, as the server answers it."""
 
@@ -350,6 +598,12 @@ class Workspace(Record):
     settings: WorkspaceSettings
     revision: int
     created_at: str
+    archived_at: str | None
+    """Since when it is read-only; absent while it is not."""
+    deleted_at: str | None
+    """Since when everything in it is denied; absent while it is not deleted."""
+    erase_at: str | None
+    """Until when it can be restored; absent while it is not deleted."""
 
 
 class CreatedWorkspace(Record):
@@ -362,6 +616,37 @@ class CreatedWorkspace(Record):
     settings: WorkspaceSettings
     revision: int
     created_at: str
+    archived_at: str | None
+    """Since when it is read-only; absent while it is not."""
+    deleted_at: str | None
+    """Since when everything in it is denied; absent while it is not deleted."""
+    erase_at: str | None
+    """Until when it can be restored; absent while it is not deleted."""
     owner: Principal
     api_key: str
     """The owner's, told this once."""
+
+
+class DeletionGateway(Record):
+    """Deletion gateway, as the server answers it."""
+
+    gateway_id: str
+    enforced_at: str | None
+
+
+class Deletion(Record):
+    """Deletion, as the server answers it."""
+
+    workspace: Workspace
+    state: str
+    revision: int
+    effective_at: str | None
+    gateways: list[DeletionGateway]
+
+
+class Quota(Record):
+    """Quota, as the server answers it."""
+
+    quota: str
+    count: int
+    limit: int

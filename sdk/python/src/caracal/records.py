@@ -27,9 +27,11 @@ class Record(dict[str, Any]):
 
     Attributes:
         etag: the version of the thing that `if_match` of a change takes; None where the server told none.
+        place: of an event from `stream_events`, what its `after` takes to go on behind it.
     """
 
     etag: str | None = None
+    place: str | None = None
 
     if not TYPE_CHECKING:  # a type checker knows the fields, and would take a wrong one for right
 
@@ -67,8 +69,7 @@ class Page(list[T]):
 def fields_of(kind: type[Record]) -> Mapping[str, Any]:
     """The declared fields of a record, with their types."""
     hints = typing.get_type_hints(kind)
-    hints.pop("etag", None)
-    return hints
+    return {name: hint for name, hint in hints.items() if name not in ("etag", "place", "REQUIRED")}
 
 
 @cache

@@ -13,6 +13,7 @@ from caracal import _governed
 from caracal._async.authority import AsyncAuthority, AsyncProviderArguments
 from caracal._governed import GatewayHealth, denial_of, raise_for_denial
 from caracal._sync.authority import Authority, ProviderArguments
+from caracal._wire import confirmation_of
 from caracal.errors import CaracalError, Denied, EnterpriseClientRequired
 from caracal.models import Mandate
 
@@ -29,6 +30,7 @@ __all__ = [
     "GatewayHealth",
     "McpArguments",
     "ProviderArguments",
+    "confirmation_of",
     "denial_of",
     "raise_for_denial",
 ]

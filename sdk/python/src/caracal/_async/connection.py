@@ -42,6 +42,7 @@ class AsyncConnection:
         timeout: float = 30.0,
         retries: int = 3,
         ca_file: str | None = None,
+        client_certificate: tuple[str, str] | None = None,
         allow_plain: bool = False,
     ) -> None:
         """Make a client. It does not call the server yet.
@@ -55,6 +56,7 @@ class AsyncConnection:
                 Between two attempts is a random pause of at most 8 seconds, or what the server asks for up to a minute.
                 Writes are sent with the same idempotency key each time, so that they happen once.
             ca_file: file of PEM certificates that the server may chain to, beside the public ones.
+            client_certificate: files of a certificate and its key, both PEM, to show to a server that asks for one.
             allow_plain: send the key over a network without TLS, in a closed network.
 
         Raises:
@@ -66,7 +68,7 @@ class AsyncConnection:
         self._credential = api_key if callable(api_key) else _wire.Secret(api_key)
         self._timeout = timeout
         self._retries = retries
-        self._context = _wire.tls(ca_file)
+        self._context = _wire.tls(ca_file, client_certificate)
         encrypted = self._base_url.startswith("https:")
         self._http = httpx.AsyncClient(
             verify=self._context,
@@ -74,7 +76,7 @@ class AsyncConnection:
             follow_redirects=False,
             # A proxy of the environment sees what goes unencrypted; this machine is reached without one.
             trust_env=encrypted,
-            headers={"User-Agent": _wire.USER_AGENT, "Accept": "application/json, application/problem+json"},
+            headers={"User-Agent": _wire.USER_AGENT},
         )
         self._token_lock = Lock()
         self._access_token: _wire.Secret | None = None

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 from caracal import _operations as op
-from caracal._async.catalog import AsyncCatalog
+from caracal._async.calls import AsyncCalls
 from caracal._async.events import AsyncEvents
 from caracal._async.mandates import AsyncMandates
 from caracal._async.policies import AsyncPolicies
-from caracal._async.principals import AsyncPrincipals
-from caracal._async.workspaces import AsyncWorkspaces
 from caracal._wire import Call
 from caracal.models import Health
 
 
-class AsyncEnterprise(AsyncWorkspaces, AsyncPrincipals, AsyncPolicies, AsyncMandates, AsyncCatalog, AsyncEvents):
+class AsyncEnterprise(AsyncMandates, AsyncPolicies, AsyncEvents, AsyncCalls):
     """Operations of the control plane."""
 
     async def health(self) -> Health:

@@ -3,25 +3,28 @@
 from __future__ import annotations
 
 import datetime
-from collections import deque
 from collections.abc import AsyncIterator
 from typing import Literal, overload
 
+import httpx
+
 from caracal import _operations as op
 from caracal import _wire, errors
-from caracal._async.connection import AsyncConnection
+from caracal._async.calls_events import AsyncEventsCalls
 from caracal._async.runtime import sleep
 from caracal._wire import Answer, Call
 from caracal.models import Event
-from caracal.records import Page
+from caracal.records import Page, build
 
 Day = str | datetime.date
 
-# How many events `follow_events` remembers, so that it tells each of them once.
-REMEMBERED = 10_000
+# Types of exports.
+PLAIN = ("application/jsonl", "text/csv")
+# A stream says something at least every 15 seconds; this much longer than other answers it may be silent.
+SILENCE = 30.0
 
 
-class AsyncEvents(AsyncConnection):
+class AsyncEvents(AsyncEventsCalls):
     """Operations on events. With an agent's key they are about the agent's own."""
 
     @overload
@@ -36,6 +39,8 @@ class AsyncEvents(AsyncConnection):
         mandate_id: str | None = None,
         decision_id: str | None = None,
         resource: str | None = None,
+        actor_id: str | None = None,
+        sort: str | None = None,
         limit: int | None = None,
         cursor: str | None = None,
         format: Literal["json"] = "json",
@@ -53,6 +58,8 @@ class AsyncEvents(AsyncConnection):
         mandate_id: str | None = None,
         decision_id: str | None = None,
         resource: str | None = None,
+        actor_id: str | None = None,
+        sort: str | None = None,
         limit: int | None = None,
         cursor: str | None = None,
         format: Literal["jsonl", "csv"],
@@ -69,6 +76,8 @@ class AsyncEvents(AsyncConnection):
         mandate_id: str | None = None,
         decision_id: str | None = None,
         resource: str | None = None,
+        actor_id: str | None = None,
+        sort: str | None = None,
         limit: int | None = None,
         cursor: str | None = None,
         format: Literal["json", "jsonl", "csv"] = "json",
@@ -87,6 +96,8 @@ class AsyncEvents(AsyncConnection):
             mandate_id: only those about this mandate.
             decision_id: only those of this decision.
             resource: only those about this resource.
+            actor_id: only those of who did it.
+            sort: `time` for the oldest first, `-time` for the newest first, which is so unless told.
             limit: how many at most; up to 200 a call.
             cursor: the `next_cursor` of the page before.
             format: `json` for a list, `jsonl` or `csv` for a text.
@@ -103,6 +114,8 @@ class AsyncEvents(AsyncConnection):
             "mandate_id": mandate_id,
             "decision_id": decision_id,
             "resource": resource,
+            "actor_id": actor_id,
+            "sort": sort,
             "limit": limit,
             "cursor": cursor,
             "format": format,
@@ -125,6 +138,8 @@ class AsyncEvents(AsyncConnection):
         mandate_id: str | None = None,
         decision_id: str | None = None,
         resource: str | None = None,
+        actor_id: str | None = None,
+        sort: str | None = None,
     ) -> AsyncIterator[Event]:
         """Every event that matches, newest first, a page at a time. The arguments are those of `query_events`."""
         query = {
@@ -136,6 +151,8 @@ class AsyncEvents(AsyncConnection):
             "mandate_id": mandate_id,
             "decision_id": decision_id,
             "resource": resource,
+            "actor_id": actor_id,
+            "sort": sort,
         }
         async for event in self._pages(Event, Call(op.LIST_EVENTS, query=query)):
             yield event
@@ -152,6 +169,8 @@ class AsyncEvents(AsyncConnection):
         mandate_id: str | None = None,
         decision_id: str | None = None,
         resource: str | None = None,
+        actor_id: str | None = None,
+        sort: str | None = None,
     ) -> AsyncIterator[bytes]:
         """All events that match as a file's bytes, piece by piece, to be written as they come.
 
@@ -169,73 +188,83 @@ class AsyncEvents(AsyncConnection):
             "mandate_id": mandate_id,
             "decision_id": decision_id,
             "resource": resource,
+            "actor_id": actor_id,
+            "sort": sort,
             "format": format,
         }
         async with self._stream(Call(op.LIST_EVENTS, query=query)) as response:
-            if not response.is_success:
-                await response.aread()
-                raise _wire.refusal(
-                    Answer(response.status_code, response.headers, response.content[: _wire.MAX_PROBLEM])
-                )
-            plain(response.status_code, response.headers.get("content-type"))
+            await self._expect(response, *PLAIN)
             async for chunk in response.aiter_bytes():
                 yield chunk
 
-    async def follow_events(
+    async def stream_events(
         self,
         *,
         workspace_slug: str | None = None,
         event_type: str | None = None,
         principal_id: str | None = None,
+        actor_id: str | None = None,
         mandate_id: str | None = None,
+        decision_id: str | None = None,
         resource: str | None = None,
-        interval: float = 1.0,
+        after: str | None = None,
     ) -> AsyncIterator[Event]:
-        """Events as they happen, oldest first, without an end.
+        """Events as they happen, without an end.
 
-        It asks anew every `interval` seconds. An outage of the server ends it only after the attempts that each call
-        has; what happened meanwhile comes afterwards.
+        When the connection ends it is made again, as often as any call is tried, and goes on behind the last event.
 
         Args:
             workspace_slug: the workspace; that of the key unless told.
             event_type: only one type, such as `denied`.
             principal_id: only those about this principal.
+            actor_id: only those of who did it.
             mandate_id: only those about this mandate.
+            decision_id: only those of this decision.
             resource: only those about this resource.
-            interval: seconds between two questions.
+            after: the `place` of the last event that was received; what happens next unless told.
+
+        Raises:
+            AuthenticationFailed: the key is not valid, or has ended meanwhile.
+            Unreachable: there is no connection, also after the SDK's own attempts.
         """
         query = {
             "workspace_slug": workspace_slug,
             "event_type": event_type,
             "principal_id": principal_id,
+            "actor_id": actor_id,
             "mandate_id": mandate_id,
+            "decision_id": decision_id,
             "resource": resource,
         }
-        call = Call(op.LIST_EVENTS, query=query)
-        told = deque([e.event_id for e in await self._page(Event, newest(call))], maxlen=REMEMBERED)
+        attempt = 0
         while True:
-            await sleep(interval)
-            fresh: list[Event] = []
-            async for event in self._pages(Event, call):
-                if event.event_id in told:
-                    break
-                fresh.append(event)
-                if len(fresh) == REMEMBERED:
-                    break
-            for event in reversed(fresh):
-                told.append(event.event_id)
-                yield event
+            messages = _wire.Messages()
+            call = Call(op.STREAM_EVENTS, query=query, headers=_wire.following(after), patience=SILENCE)
+            pause: float | None
+            try:
+                async with self._stream(call) as response:
+                    await self._expect(response, "text/event-stream")
+                    async for chunk in response.aiter_bytes():
+                        for message in messages.feed(chunk):
+                            attempt, after = 0, message.place
+                            event = build(Event, _wire.parse(message.data.encode()))
+                            event.place = after
+                            yield event
+                pause = messages.retry
+            except (errors.Unreachable, errors.Unavailable, errors.RateLimited) as error:
+                pause = _wire.pause_before(attempt, error) if attempt < self._retries else None
+                if pause is None:
+                    raise
+                attempt += 1
+            await sleep(pause)
 
-    async def get_event(self, event_id: str) -> Event:
-        """One event.
-
-        Args:
-            event_id: its id, or that of its decision: the `decision_id` of a denial.
-
-        Raises:
-            NotFound: there is none, or it is not the caller's to see. A gateway's events arrive within seconds.
-        """
-        return await self._record(Event, Call(op.GET_EVENT, path={"id": event_id}))
+    async def _expect(self, response: httpx.Response, *media_types: str) -> None:
+        """Read the refusal that an answer is, or refuse an answer of another type, such as a portal's page."""
+        if not response.is_success:
+            await response.aread()
+            raise _wire.refusal(Answer(response.status_code, response.headers, response.content))
+        if response.headers.get("content-type", "").partition(";")[0].strip() not in media_types:
+            raise Answer(response.status_code, response.headers, b"").unexpected("something else than was asked for")
 
 
 def unlimited(call: Call) -> Call:
@@ -243,23 +272,11 @@ def unlimited(call: Call) -> Call:
     return Call(call.operation, query={k: v for k, v in call.query.items() if k != "limit"})
 
 
-def newest(call: Call) -> Call:
-    """The call for the newest page."""
-    return Call(call.operation, query={**call.query, "limit": _wire.PAGE_SIZE})
-
-
 def plain_text(answer: Answer) -> str:
     """The text that an answer is."""
-    plain(answer.status, answer.headers.get("content-type"))
+    if answer.headers.get("content-type", "").partition(";")[0].strip() not in PLAIN:
+        raise answer.unexpected("something that is not an export")
     try:
         return answer.content.decode("utf-8")
     except UnicodeDecodeError:
         raise answer.unexpected("a text that is not UTF-8") from None
-
-
-def plain(status: int, content_type: str | None) -> None:
-    """Refuse what is not an export, such as a page that somebody in between answers."""
-    if (content_type or "").partition(";")[0].strip() not in ("application/jsonl", "text/csv"):
-        raise errors.UnexpectedAnswer(
-            f"the server answered {status} with something that is not an export", status=status
-        )

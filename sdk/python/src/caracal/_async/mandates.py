@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 
 from caracal import _operations as op
 from caracal import errors
-from caracal._async.connection import AsyncConnection, log
+from caracal._async.calls_mandates import AsyncMandatesCalls
+from caracal._async.connection import log
 from caracal._async.runtime import shielded
-from caracal._wire import Call, writing
+from caracal._wire import Call, patience, writing
 from caracal.models import Mandate, Receipt, ValidationAnswer
-from caracal.records import Page
-
-# Seconds for which `revoke_mandate` waits for the gateways unless told; the longest that a server allows is 60.
-REVOCATION_WAIT = 10.0
 
 
-class AsyncMandates(AsyncConnection):
+class AsyncMandates(AsyncMandatesCalls):
     """Operations on mandates."""
 
     async def request_mandate(
@@ -29,6 +26,7 @@ class AsyncMandates(AsyncConnection):
         action_scope: Sequence[str],
         validity_seconds: int,
         valid_from: str | None = None,
+        confirmation: Mapping[str, str] | None = None,
         workspace_slug: str | None = None,
         idempotency_key: str | None = None,
     ) -> Mandate:
@@ -43,6 +41,7 @@ class AsyncMandates(AsyncConnection):
             action_scope: `read`, `write`, `execute`, or `*` for all three.
             validity_seconds: how long it holds.
             valid_from: when it begins, as RFC 3339 text; now unless told.
+            confirmation: binds it to a client certificate, as `confirmation_of` tells it; to none unless told.
             workspace_slug: the workspace; that of the key unless told.
             idempotency_key: makes it happen once, however often it is called with the same key and arguments.
 
@@ -57,70 +56,10 @@ class AsyncMandates(AsyncConnection):
             "action_scope": list(action_scope),
             "validity_seconds": validity_seconds,
             "valid_from": valid_from,
+            "confirmation": None if confirmation is None else dict(confirmation),
             "workspace_slug": workspace_slug,
         }
         return await self._record(Mandate, Call(op.ISSUE_MANDATE, body=body, headers=writing(idempotency_key)))
-
-    async def get_mandate(self, mandate_id: str) -> Mandate:
-        """One mandate.
-
-        Raises:
-            NotFound: there is none, or it is not the caller's to see.
-        """
-        return await self._record(Mandate, Call(op.GET_MANDATE, path={"id": mandate_id}))
-
-    async def list_mandates(
-        self,
-        *,
-        issuer_id: str | None = None,
-        subject_id: str | None = None,
-        parent_mandate_id: str | None = None,
-        revoked: bool | None = None,
-        workspace_slug: str | None = None,
-        limit: int | None = None,
-        cursor: str | None = None,
-    ) -> Page[Mandate]:
-        """One page of mandates; with an agent's key its own.
-
-        Args:
-            issuer_id: only those that this principal granted.
-            subject_id: only those that were granted to this principal.
-            parent_mandate_id: only those that were cut from this mandate.
-            revoked: only those that are revoked, or that are not.
-            workspace_slug: the workspace; that of the key unless told.
-            limit: how many at most, up to 200; 50 unless told.
-            cursor: the `next_cursor` of the page before.
-        """
-        query = {
-            "issuer_id": issuer_id,
-            "subject_id": subject_id,
-            "parent_mandate_id": parent_mandate_id,
-            "revoked": revoked,
-            "workspace_slug": workspace_slug,
-            "limit": limit,
-            "cursor": cursor,
-        }
-        return await self._page(Mandate, Call(op.LIST_MANDATES, query=query))
-
-    async def iter_mandates(
-        self,
-        *,
-        issuer_id: str | None = None,
-        subject_id: str | None = None,
-        parent_mandate_id: str | None = None,
-        revoked: bool | None = None,
-        workspace_slug: str | None = None,
-    ) -> AsyncIterator[Mandate]:
-        """Every mandate that `list_mandates` with the same arguments would list, a page at a time."""
-        query = {
-            "issuer_id": issuer_id,
-            "subject_id": subject_id,
-            "parent_mandate_id": parent_mandate_id,
-            "revoked": revoked,
-            "workspace_slug": workspace_slug,
-        }
-        async for mandate in self._pages(Mandate, Call(op.LIST_MANDATES, query=query)):
-            yield mandate
 
     async def validate_mandate(
         self,
@@ -130,6 +69,7 @@ class AsyncMandates(AsyncConnection):
         requested_resource: str,
         presenter_token: str | None = None,
         presenter_id: str | None = None,
+        presenter_confirmation: Mapping[str, str] | None = None,
     ) -> ValidationAnswer:
         """Ask whether a mandate covers one action on one resource.
 
@@ -141,6 +81,7 @@ class AsyncMandates(AsyncConnection):
             requested_resource: one resource, without `*`.
             presenter_token: for a service that asks: the access token of who presented the mandate to it.
             presenter_id: for a service that asks: the principal that presented it, where there is no token.
+            presenter_confirmation: for a service that asks: the client certificate that was shown to it.
 
         Raises:
             InvalidRequest: the resource is a pattern, or malformed.
@@ -152,6 +93,7 @@ class AsyncMandates(AsyncConnection):
             "requested_resource": requested_resource,
             "presenter_token": presenter_token,
             "presenter_id": presenter_id,
+            "presenter_confirmation": None if presenter_confirmation is None else dict(presenter_confirmation),
         }
         answer = await self._record(ValidationAnswer, Call(op.VALIDATE_MANDATE, body=body))
         if answer.allowed != (answer.decision == "allowed"):
@@ -166,6 +108,7 @@ class AsyncMandates(AsyncConnection):
         resource_scope: Sequence[str],
         action_scope: Sequence[str],
         validity_seconds: int,
+        confirmation: Mapping[str, str] | None = None,
         idempotency_key: str | None = None,
     ) -> Mandate:
         """Cut a child from a mandate. It can only narrow, and ends with its parent.
@@ -176,6 +119,7 @@ class AsyncMandates(AsyncConnection):
             resource_scope: patterns that the parent's cover.
             action_scope: actions that the parent has.
             validity_seconds: how long the child holds; not beyond the parent's end.
+            confirmation: binds it to a client certificate, as `confirmation_of` tells it; as its parent unless told.
             idempotency_key: makes it happen once, however often it is called with the same key and arguments.
 
         Returns:
@@ -190,6 +134,7 @@ class AsyncMandates(AsyncConnection):
             "resource_scope": list(resource_scope),
             "action_scope": list(action_scope),
             "validity_seconds": validity_seconds,
+            "confirmation": None if confirmation is None else dict(confirmation),
         }
         call = Call(op.DELEGATE_MANDATE, path={"id": parent_mandate_id}, body=body, headers=writing(idempotency_key))
         return await self._record(Mandate, call)
@@ -216,7 +161,7 @@ class AsyncMandates(AsyncConnection):
             path={"id": mandate_id},
             body={"wait": wait},
             headers=writing(idempotency_key),
-            patience=REVOCATION_WAIT if wait is None else max(wait, 0.0),
+            patience=patience(wait),
         )
         return await self._record(Receipt, call)
 
@@ -230,6 +175,7 @@ class AsyncMandates(AsyncConnection):
         action_scope: Sequence[str],
         validity_seconds: int,
         valid_from: str | None = None,
+        confirmation: Mapping[str, str] | None = None,
         workspace_slug: str | None = None,
     ) -> AsyncIterator[Mandate]:
         """A mandate for the length of a `with` block; it is revoked at its end, also when the block raises.
@@ -244,6 +190,7 @@ class AsyncMandates(AsyncConnection):
             action_scope=action_scope,
             validity_seconds=validity_seconds,
             valid_from=valid_from,
+            confirmation=confirmation,
             workspace_slug=workspace_slug,
         )
         try:

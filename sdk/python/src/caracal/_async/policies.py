@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 
 from caracal import _operations as op
-from caracal._async.connection import AsyncConnection
+from caracal._async.calls_policies import AsyncPoliciesCalls
 from caracal._wire import Call, renamed, writing
 from caracal.models import Policy
-from caracal.records import Page
 
 
-class AsyncPolicies(AsyncConnection):
+class AsyncPolicies(AsyncPoliciesCalls):
     """Operations on authority policies."""
 
     async def create_policy(
@@ -56,49 +55,6 @@ class AsyncPolicies(AsyncConnection):
             "workspace_slug": workspace_slug,
         }
         return await self._record(Policy, Call(op.CREATE_POLICY, body=body, headers=writing(idempotency_key)))
-
-    async def get_policy(self, policy_id: str) -> Policy:
-        """One policy.
-
-        Raises:
-            NotFound: there is none, or it is not the caller's to see.
-        """
-        return await self._record(Policy, Call(op.GET_POLICY, path={"id": policy_id}))
-
-    async def list_policies(
-        self,
-        *,
-        principal_id: str | None = None,
-        active: bool | None = None,
-        workspace_slug: str | None = None,
-        limit: int | None = None,
-        cursor: str | None = None,
-    ) -> Page[Policy]:
-        """One page of authority policies.
-
-        Args:
-            principal_id: only those that bound this principal.
-            active: only those that are active, or that are not.
-            workspace_slug: the workspace; that of the key unless told.
-            limit: how many at most, up to 200; 50 unless told.
-            cursor: the `next_cursor` of the page before.
-        """
-        query = {
-            "principal_id": principal_id,
-            "active": active,
-            "workspace_slug": workspace_slug,
-            "limit": limit,
-            "cursor": cursor,
-        }
-        return await self._page(Policy, Call(op.LIST_POLICIES, query=query))
-
-    async def iter_policies(
-        self, *, principal_id: str | None = None, active: bool | None = None, workspace_slug: str | None = None
-    ) -> AsyncIterator[Policy]:
-        """Every policy that `list_policies` with the same arguments would list, a page at a time."""
-        query = {"principal_id": principal_id, "active": active, "workspace_slug": workspace_slug}
-        async for policy in self._pages(Policy, Call(op.LIST_POLICIES, query=query)):
-            yield policy
 
     async def update_policy(
         self,
@@ -145,22 +101,3 @@ class AsyncPolicies(AsyncConnection):
         }
         headers = writing(idempotency_key, if_match)
         return await self._record(Policy, Call(op.UPDATE_POLICY, path={"id": policy_id}, body=body, headers=headers))
-
-    async def deactivate_policy(
-        self, policy_id: str, *, if_match: str | None = None, idempotency_key: str | None = None
-    ) -> Policy:
-        """End a policy. Mandates that exist already stay.
-
-        Args:
-            policy_id: the policy.
-            if_match: the `etag` of the policy as it was read; a policy that has changed since is left alone.
-            idempotency_key: makes it happen once, however often it is called with the same key and arguments.
-        """
-        headers = writing(idempotency_key, if_match)
-        return await self._record(Policy, Call(op.DEACTIVATE_POLICY, path={"id": policy_id}, headers=headers))
-
-    async def join_policy(self, policy_id: str, *, idempotency_key: str | None = None) -> Policy:
-        """Become a grantor of a policy: standing consent to mandates under it, in the caller's name."""
-        return await self._record(
-            Policy, Call(op.JOIN_POLICY, path={"id": policy_id}, headers=writing(idempotency_key))
-        )

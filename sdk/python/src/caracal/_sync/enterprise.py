@@ -5,17 +5,15 @@
 from __future__ import annotations
 
 from caracal import _operations as op
-from caracal._sync.catalog import Catalog
+from caracal._sync.calls import Calls
 from caracal._sync.events import Events
 from caracal._sync.mandates import Mandates
 from caracal._sync.policies import Policies
-from caracal._sync.principals import Principals
-from caracal._sync.workspaces import Workspaces
 from caracal._wire import Call
 from caracal.models import Health
 
 
-class Enterprise(Workspaces, Principals, Policies, Mandates, Catalog, Events):
+class Enterprise(Mandates, Policies, Events, Calls):
     """Operations of the control plane."""
 
     def health(self) -> Health:

@@ -4,22 +4,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 from caracal import _operations as op
 from caracal import errors
-from caracal._sync.connection import Connection, log
+from caracal._sync.calls_mandates import MandatesCalls
+from caracal._sync.connection import log
 from caracal._sync.runtime import shielded
-from caracal._wire import Call, writing
+from caracal._wire import Call, patience, writing
 from caracal.models import Mandate, Receipt, ValidationAnswer
-from caracal.records import Page
-
-# Seconds for which `revoke_mandate` waits for the gateways unless told; the longest that a server allows is 60.
-REVOCATION_WAIT = 10.0
 
 
-class Mandates(Connection):
+class Mandates(MandatesCalls):
     """Operations on mandates."""
 
     def request_mandate(
@@ -31,6 +28,7 @@ class Mandates(Connection):
         action_scope: Sequence[str],
         validity_seconds: int,
         valid_from: str | None = None,
+        confirmation: Mapping[str, str] | None = None,
         workspace_slug: str | None = None,
         idempotency_key: str | None = None,
     ) -> Mandate:
@@ -45,6 +43,7 @@ class Mandates(Connection):
             action_scope: `read`, `write`, `execute`, or `*` for all three.
             validity_seconds: how long it holds.
             valid_from: when it begins, as RFC 3339 text; now unless told.
+            confirmation: binds it to a client certificate, as `confirmation_of` tells it; to none unless told.
             workspace_slug: the workspace; that of the key unless told.
             idempotency_key: makes it happen once, however often it is called with the same key and arguments.
 
@@ -59,70 +58,10 @@ class Mandates(Connection):
             "action_scope": list(action_scope),
             "validity_seconds": validity_seconds,
             "valid_from": valid_from,
+            "confirmation": None if confirmation is None else dict(confirmation),
             "workspace_slug": workspace_slug,
         }
         return self._record(Mandate, Call(op.ISSUE_MANDATE, body=body, headers=writing(idempotency_key)))
-
-    def get_mandate(self, mandate_id: str) -> Mandate:
-        """One mandate.
-
-        Raises:
-            NotFound: there is none, or it is not the caller's to see.
-        """
-        return self._record(Mandate, Call(op.GET_MANDATE, path={"id": mandate_id}))
-
-    def list_mandates(
-        self,
-        *,
-        issuer_id: str | None = None,
-        subject_id: str | None = None,
-        parent_mandate_id: str | None = None,
-        revoked: bool | None = None,
-        workspace_slug: str | None = None,
-        limit: int | None = None,
-        cursor: str | None = None,
-    ) -> Page[Mandate]:
-        """One page of mandates; with an agent's key its own.
-
-        Args:
-            issuer_id: only those that this principal granted.
-            subject_id: only those that were granted to this principal.
-            parent_mandate_id: only those that were cut from this mandate.
-            revoked: only those that are revoked, or that are not.
-            workspace_slug: the workspace; that of the key unless told.
-            limit: how many at most, up to 200; 50 unless told.
-            cursor: the `next_cursor` of the page before.
-        """
-        query = {
-            "issuer_id": issuer_id,
-            "subject_id": subject_id,
-            "parent_mandate_id": parent_mandate_id,
-            "revoked": revoked,
-            "workspace_slug": workspace_slug,
-            "limit": limit,
-            "cursor": cursor,
-        }
-        return self._page(Mandate, Call(op.LIST_MANDATES, query=query))
-
-    def iter_mandates(
-        self,
-        *,
-        issuer_id: str | None = None,
-        subject_id: str | None = None,
-        parent_mandate_id: str | None = None,
-        revoked: bool | None = None,
-        workspace_slug: str | None = None,
-    ) -> Iterator[Mandate]:
-        """Every mandate that `list_mandates` with the same arguments would list, a page at a time."""
-        query = {
-            "issuer_id": issuer_id,
-            "subject_id": subject_id,
-            "parent_mandate_id": parent_mandate_id,
-            "revoked": revoked,
-            "workspace_slug": workspace_slug,
-        }
-        for mandate in self._pages(Mandate, Call(op.LIST_MANDATES, query=query)):
-            yield mandate
 
     def validate_mandate(
         self,
@@ -132,6 +71,7 @@ class Mandates(Connection):
         requested_resource: str,
         presenter_token: str | None = None,
         presenter_id: str | None = None,
+        presenter_confirmation: Mapping[str, str] | None = None,
     ) -> ValidationAnswer:
         """Ask whether a mandate covers one action on one resource.
 
@@ -143,6 +83,7 @@ class Mandates(Connection):
             requested_resource: one resource, without `*`.
             presenter_token: for a service that asks: the access token of who presented the mandate to it.
             presenter_id: for a service that asks: the principal that presented it, where there is no token.
+            presenter_confirmation: for a service that asks: the client certificate that was shown to it.
 
         Raises:
             InvalidRequest: the resource is a pattern, or malformed.
@@ -154,6 +95,7 @@ class Mandates(Connection):
             "requested_resource": requested_resource,
             "presenter_token": presenter_token,
             "presenter_id": presenter_id,
+            "presenter_confirmation": None if presenter_confirmation is None else dict(presenter_confirmation),
         }
         answer = self._record(ValidationAnswer, Call(op.VALIDATE_MANDATE, body=body))
         if answer.allowed != (answer.decision == "allowed"):
@@ -168,6 +110,7 @@ class Mandates(Connection):
         resource_scope: Sequence[str],
         action_scope: Sequence[str],
         validity_seconds: int,
+        confirmation: Mapping[str, str] | None = None,
         idempotency_key: str | None = None,
     ) -> Mandate:
         """Cut a child from a mandate. It can only narrow, and ends with its parent.
@@ -178,6 +121,7 @@ class Mandates(Connection):
             resource_scope: patterns that the parent's cover.
             action_scope: actions that the parent has.
             validity_seconds: how long the child holds; not beyond the parent's end.
+            confirmation: binds it to a client certificate, as `confirmation_of` tells it; as its parent unless told.
             idempotency_key: makes it happen once, however often it is called with the same key and arguments.
 
         Returns:
@@ -192,6 +136,7 @@ class Mandates(Connection):
             "resource_scope": list(resource_scope),
             "action_scope": list(action_scope),
             "validity_seconds": validity_seconds,
+            "confirmation": None if confirmation is None else dict(confirmation),
         }
         call = Call(op.DELEGATE_MANDATE, path={"id": parent_mandate_id}, body=body, headers=writing(idempotency_key))
         return self._record(Mandate, call)
@@ -218,7 +163,7 @@ class Mandates(Connection):
             path={"id": mandate_id},
             body={"wait": wait},
             headers=writing(idempotency_key),
-            patience=REVOCATION_WAIT if wait is None else max(wait, 0.0),
+            patience=patience(wait),
         )
         return self._record(Receipt, call)
 
@@ -232,6 +177,7 @@ class Mandates(Connection):
         action_scope: Sequence[str],
         validity_seconds: int,
         valid_from: str | None = None,
+        confirmation: Mapping[str, str] | None = None,
         workspace_slug: str | None = None,
     ) -> Iterator[Mandate]:
         """A mandate for the length of a `with` block; it is revoked at its end, also when the block raises.
@@ -246,6 +192,7 @@ class Mandates(Connection):
             action_scope=action_scope,
             validity_seconds=validity_seconds,
             valid_from=valid_from,
+            confirmation=confirmation,
             workspace_slug=workspace_slug,
         )
         try:

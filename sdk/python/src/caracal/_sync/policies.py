@@ -4,16 +4,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 from caracal import _operations as op
-from caracal._sync.connection import Connection
+from caracal._sync.calls_policies import PoliciesCalls
 from caracal._wire import Call, renamed, writing
 from caracal.models import Policy
-from caracal.records import Page
 
 
-class Policies(Connection):
+class Policies(PoliciesCalls):
     """Operations on authority policies."""
 
     def create_policy(
@@ -58,49 +57,6 @@ class Policies(Connection):
             "workspace_slug": workspace_slug,
         }
         return self._record(Policy, Call(op.CREATE_POLICY, body=body, headers=writing(idempotency_key)))
-
-    def get_policy(self, policy_id: str) -> Policy:
-        """One policy.
-
-        Raises:
-            NotFound: there is none, or it is not the caller's to see.
-        """
-        return self._record(Policy, Call(op.GET_POLICY, path={"id": policy_id}))
-
-    def list_policies(
-        self,
-        *,
-        principal_id: str | None = None,
-        active: bool | None = None,
-        workspace_slug: str | None = None,
-        limit: int | None = None,
-        cursor: str | None = None,
-    ) -> Page[Policy]:
-        """One page of authority policies.
-
-        Args:
-            principal_id: only those that bound this principal.
-            active: only those that are active, or that are not.
-            workspace_slug: the workspace; that of the key unless told.
-            limit: how many at most, up to 200; 50 unless told.
-            cursor: the `next_cursor` of the page before.
-        """
-        query = {
-            "principal_id": principal_id,
-            "active": active,
-            "workspace_slug": workspace_slug,
-            "limit": limit,
-            "cursor": cursor,
-        }
-        return self._page(Policy, Call(op.LIST_POLICIES, query=query))
-
-    def iter_policies(
-        self, *, principal_id: str | None = None, active: bool | None = None, workspace_slug: str | None = None
-    ) -> Iterator[Policy]:
-        """Every policy that `list_policies` with the same arguments would list, a page at a time."""
-        query = {"principal_id": principal_id, "active": active, "workspace_slug": workspace_slug}
-        for policy in self._pages(Policy, Call(op.LIST_POLICIES, query=query)):
-            yield policy
 
     def update_policy(
         self,
@@ -147,20 +103,3 @@ class Policies(Connection):
         }
         headers = writing(idempotency_key, if_match)
         return self._record(Policy, Call(op.UPDATE_POLICY, path={"id": policy_id}, body=body, headers=headers))
-
-    def deactivate_policy(
-        self, policy_id: str, *, if_match: str | None = None, idempotency_key: str | None = None
-    ) -> Policy:
-        """End a policy. Mandates that exist already stay.
-
-        Args:
-            policy_id: the policy.
-            if_match: the `etag` of the policy as it was read; a policy that has changed since is left alone.
-            idempotency_key: makes it happen once, however often it is called with the same key and arguments.
-        """
-        headers = writing(idempotency_key, if_match)
-        return self._record(Policy, Call(op.DEACTIVATE_POLICY, path={"id": policy_id}, headers=headers))
-
-    def join_policy(self, policy_id: str, *, idempotency_key: str | None = None) -> Policy:
-        """Become a grantor of a policy: standing consent to mandates under it, in the caller's name."""
-        return self._record(Policy, Call(op.JOIN_POLICY, path={"id": policy_id}, headers=writing(idempotency_key)))

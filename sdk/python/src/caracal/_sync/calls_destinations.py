@@ -1,0 +1,157 @@
+# Generated from caracal._sync by generate/sync.py; change that.
+
+"""Regular operations on destinations, generated from the OpenAPI document by `generate/calls.py`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from caracal import _operations as op
+from caracal._sync.connection import Connection
+from caracal._wire import Call, writing
+from caracal.models import Destination
+from caracal.records import Page
+
+
+class DestinationsCalls(Connection):
+    """Operations on destinations."""
+
+    def list_destinations(
+        self,
+        *,
+        q: str | None = None,
+        host: str | None = None,
+        created_after: str | None = None,
+        created_before: str | None = None,
+        sort: str | None = None,
+        workspace_slug: str | None = None,
+        limit: int | None = None,
+        cursor: str | None = None,
+    ) -> Page[Destination]:
+        """Destinations with their rules; one page.
+
+        Args:
+            q: what the name begins with, letter for letter.
+            host: the host.
+            created_after: only those made after this time, as RFC 3339 text.
+            created_before: only those made before this time, as RFC 3339 text.
+            sort: the newest first unless told; `created_at`, `-created_at`, `name` or `-name`.
+            workspace_slug: the workspace; that of the key unless told.
+            limit: how many at most, up to 200; 50 unless told.
+            cursor: the `next_cursor` of the page before.
+        """
+        return self._page(
+            Destination,
+            Call(
+                op.LIST_DESTINATIONS,
+                query={
+                    "q": q,
+                    "host": host,
+                    "created_after": created_after,
+                    "created_before": created_before,
+                    "sort": sort,
+                    "workspace_slug": workspace_slug,
+                    "limit": limit,
+                    "cursor": cursor,
+                },
+            ),
+        )
+
+    def iter_destinations(
+        self,
+        *,
+        q: str | None = None,
+        host: str | None = None,
+        created_after: str | None = None,
+        created_before: str | None = None,
+        sort: str | None = None,
+        workspace_slug: str | None = None,
+    ) -> Iterator[Destination]:
+        """Everything that `list_destinations` with the same arguments would list, a page at a time."""
+        for each in self._pages(
+            Destination,
+            Call(
+                op.LIST_DESTINATIONS,
+                query={
+                    "q": q,
+                    "host": host,
+                    "created_after": created_after,
+                    "created_before": created_before,
+                    "sort": sort,
+                    "workspace_slug": workspace_slug,
+                },
+            ),
+        ):
+            yield each
+
+    def create_destination(
+        self, destination: Mapping[str, Any], *, workspace_slug: str | None = None, idempotency_key: str | None = None
+    ) -> Destination:
+        """Create a destination.
+
+        Args:
+            destination: its `name` and `host`, and as needed `ports`, `tls`, `ca`, `connect_to`, `addresses`,
+                `credential`, `max_duration_seconds`, `encoded_slash`, `rules`; one that was read may be changed and
+                given back.
+            workspace_slug: the workspace; that of the key unless told.
+            idempotency_key: makes it happen once, however often it is called with the same key and arguments.
+        """
+        return self._record(
+            Destination,
+            Call(
+                op.CREATE_DESTINATION,
+                body={**destination, "workspace_slug": workspace_slug},
+                headers=writing(idempotency_key),
+            ),
+        )
+
+    def get_destination(self, destination_id: str) -> Destination:
+        """One destination."""
+        return self._record(Destination, Call(op.GET_DESTINATION, path={"id": destination_id}))
+
+    def replace_destination(
+        self,
+        destination_id: str,
+        destination: Mapping[str, Any],
+        *,
+        if_match: str | None = None,
+        idempotency_key: str | None = None,
+    ) -> Destination:
+        """Replace a destination and its rules.
+
+        Args:
+            destination_id: which destination.
+            destination: its `name` and `host`, and as needed `ports`, `tls`, `ca`, `connect_to`, `addresses`,
+                `credential`, `max_duration_seconds`, `encoded_slash`, `rules`; one that was read may be changed and
+                given back.
+            if_match: the `etag` of the thing as it was read; one that has changed since is left alone.
+            idempotency_key: makes it happen once, however often it is called with the same key and arguments.
+        """
+        return self._record(
+            Destination,
+            Call(
+                op.REPLACE_DESTINATION,
+                path={"id": destination_id},
+                body={**destination},
+                headers=writing(idempotency_key, if_match),
+            ),
+        )
+
+    def delete_destination(
+        self, destination_id: str, *, if_match: str | None = None, idempotency_key: str | None = None
+    ) -> Destination:
+        """Delete a destination.
+
+        Args:
+            destination_id: which destination.
+            if_match: the `etag` of the thing as it was read; one that has changed since is left alone.
+            idempotency_key: makes it happen once, however often it is called with the same key and arguments.
+
+        Returns:
+            The destination as it was.
+        """
+        return self._record(
+            Destination,
+            Call(op.DELETE_DESTINATION, path={"id": destination_id}, headers=writing(idempotency_key, if_match)),
+        )

@@ -1,0 +1,167 @@
+# Generated from caracal._sync by generate/sync.py; change that.
+
+"""Regular operations on members, generated from the OpenAPI document by `generate/calls.py`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from caracal import _operations as op
+from caracal._sync.connection import Connection
+from caracal._wire import Call, writing
+from caracal.models import EndedSessions, GroupRoles, Invitation, Member
+from caracal.records import Page
+
+
+class MembersCalls(Connection):
+    """Operations on members."""
+
+    def list_members(
+        self,
+        *,
+        role: str | None = None,
+        workspace_slug: str | None = None,
+        limit: int | None = None,
+        cursor: str | None = None,
+    ) -> Page[Member]:
+        """Members and their roles; one page.
+
+        Args:
+            role: `owner`, `admin`, `operator`, `policy_author`, `auditor` or `viewer`.
+            workspace_slug: the workspace; that of the key unless told.
+            limit: how many at most, up to 200; 50 unless told.
+            cursor: the `next_cursor` of the page before.
+        """
+        return self._page(
+            Member,
+            Call(
+                op.LIST_MEMBERS,
+                query={"role": role, "workspace_slug": workspace_slug, "limit": limit, "cursor": cursor},
+            ),
+        )
+
+    def iter_members(self, *, role: str | None = None, workspace_slug: str | None = None) -> Iterator[Member]:
+        """Everything that `list_members` with the same arguments would list, a page at a time."""
+        for each in self._pages(Member, Call(op.LIST_MEMBERS, query={"role": role, "workspace_slug": workspace_slug})):
+            yield each
+
+    def add_member(
+        self,
+        *,
+        name: str,
+        role: str,
+        person_id: str | None = None,
+        workspace_slug: str | None = None,
+        idempotency_key: str | None = None,
+    ) -> Member:
+        """Make a person a member. Only owners make owners.
+
+        And only an owner adds somebody from another of its workspaces.
+
+        Args:
+            name: for people.
+            role: `owner`, `admin`, `operator`, `policy_author`, `auditor` or `viewer`.
+            person_id: of somebody who is a member of another workspace of the caller's; a new person unless told.
+            workspace_slug: the workspace; that of the key unless told.
+            idempotency_key: makes it happen once, however often it is called with the same key and arguments.
+        """
+        return self._record(
+            Member,
+            Call(
+                op.ADD_MEMBER,
+                body={"name": name, "role": role, "person_id": person_id, "workspace_slug": workspace_slug},
+                headers=writing(idempotency_key),
+            ),
+        )
+
+    def get_member(self, member_id: str) -> Member:
+        """One member."""
+        return self._record(Member, Call(op.GET_MEMBER, path={"id": member_id}))
+
+    def update_member(
+        self, member_id: str, *, name: str | None = None, role: str | None = None, idempotency_key: str | None = None
+    ) -> Member:
+        """Change a member's name or role, from its next request on. The last owner stays one.
+
+        Args:
+            member_id: which member.
+            name: for people.
+            role: `owner`, `admin`, `operator`, `policy_author`, `auditor` or `viewer`.
+            idempotency_key: makes it happen once, however often it is called with the same key and arguments.
+        """
+        return self._record(
+            Member,
+            Call(
+                op.UPDATE_MEMBER,
+                path={"id": member_id},
+                body={"name": name, "role": role},
+                headers=writing(idempotency_key),
+            ),
+        )
+
+    def remove_member(self, member_id: str, *, idempotency_key: str | None = None) -> Member:
+        """Take a member's role and end its keys. Its principal stays, since events and mandates name it.
+
+        Args:
+            member_id: which member.
+            idempotency_key: makes it happen once, however often it is called with the same key and arguments.
+
+        Returns:
+            The member as it was.
+        """
+        return self._record(Member, Call(op.REMOVE_MEMBER, path={"id": member_id}, headers=writing(idempotency_key)))
+
+    def invite_member(self, member_id: str) -> Invitation:
+        """Make a link with which whoever signs in first becomes this member, once and within seven days.
+
+        Returns:
+            The invitation; a newer one for the same member ends it.
+        """
+        return self._record(Invitation, Call(op.INVITE_MEMBER, path={"id": member_id}))
+
+    def end_member_sessions(self, member_id: str, *, idempotency_key: str | None = None) -> EndedSessions:
+        """End every session of a member, in whatever workspace it acts.
+
+        Args:
+            member_id: which member.
+            idempotency_key: makes it happen once, however often it is called with the same key and arguments.
+
+        Returns:
+            How many there were.
+        """
+        return self._record(
+            EndedSessions, Call(op.END_MEMBER_SESSIONS, path={"id": member_id}, headers=writing(idempotency_key))
+        )
+
+    def get_group_roles(self, slug: str) -> GroupRoles:
+        """Which groups of the OpenID provider have which role."""
+        return self._record(GroupRoles, Call(op.GET_GROUP_ROLES, path={"id": slug}))
+
+    def set_group_roles(
+        self,
+        slug: str,
+        *,
+        group_roles: Sequence[Mapping[str, Any]],
+        if_match: str | None = None,
+        idempotency_key: str | None = None,
+    ) -> GroupRoles:
+        """Say which groups have which role.
+
+        From each person's next sign-in on. Only an owner lets a group make owners.
+
+        Args:
+            slug: the slug of the workspace.
+            group_roles: the group roles.
+            if_match: the `etag` of the thing as it was read; one that has changed since is left alone.
+            idempotency_key: makes it happen once, however often it is called with the same key and arguments.
+        """
+        return self._record(
+            GroupRoles,
+            Call(
+                op.SET_GROUP_ROLES,
+                path={"id": slug},
+                body={"group_roles": list(group_roles)},
+                headers=writing(idempotency_key, if_match),
+            ),
+        )
