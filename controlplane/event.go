@@ -61,6 +61,11 @@ func (s *Service) Events(ctx context.Context, c Caller, f EventFilter, p Page) (
 	}.read(ctx, s, c, p)
 }
 
+// MayExport reports as an error why the caller may not take events away as text, all at once.
+func (s *Service) MayExport(ctx context.Context, c Caller) error {
+	return s.permit(ctx, c, allowed("export_events"))
+}
+
 // ownEvents is the principal whose events alone the caller may see; empty for those who may see all.
 func (c Caller) ownEvents() authority.PrincipalID {
 	if c.isAgent() {

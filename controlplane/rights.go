@@ -1,6 +1,10 @@
 package controlplane
 
-import "github.com/caracal-gateway/caracal/authority"
+import (
+	"slices"
+
+	"github.com/caracal-gateway/caracal/authority"
+)
 
 // rights are the roles of members, and the kinds of callers that are no members, that may do something.
 type rights uint16
@@ -144,6 +148,36 @@ func table() []operation {
 		{name: "record_events", may: gateway},
 		{name: "snapshot", may: gateway},
 	}
+}
+
+// Right says who may ask for one operation: members by their roles, others by their kinds.
+type Right struct {
+	Operation string
+	Roles     []authority.Role
+	Kinds     []authority.KeyKind
+}
+
+// Rights is the table, for whoever shows it or tests by it.
+func Rights() []Right {
+	ops := table()
+	all := make([]Right, len(ops))
+	for i, op := range ops {
+		all[i].Operation = op.name
+		for _, role := range authority.Roles() {
+			if op.may&(rightOf(role)|identified) != 0 {
+				all[i].Roles = append(all[i].Roles, role)
+			}
+		}
+		for kind, right := range map[authority.KeyKind]rights{
+			authority.KeyAgent: agent, authority.KeyService: service, authority.KeyGateway: gateway, KeySetup: setup,
+		} {
+			if op.may&(right|identified) != 0 {
+				all[i].Kinds = append(all[i].Kinds, kind)
+			}
+		}
+		slices.Sort(all[i].Kinds)
+	}
+	return all
 }
 
 // allowed finds an operation in the table. What is not there nobody may do.

@@ -41,6 +41,9 @@ func (h *Handler) events(x *exchange) (*reply, error) {
 // export writes every page from the asked one on, or just one page where a limit is given. An export that cannot go on
 // breaks the connection, so that nobody takes a part for the whole.
 func (h *Handler) export(x *exchange, filter controlplane.EventFilter, page controlplane.Page, format string) error {
+	if err := h.service.MayExport(x.ctx(), x.caller); err != nil {
+		return err
+	}
 	onePage := page.Limit != 0
 	if !onePage {
 		page.Limit = controlplane.MaxPage
