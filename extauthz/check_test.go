@@ -139,6 +139,31 @@ func TestWhoeverAsksIsIdentifiedFirst(t *testing.T) {
 	})
 }
 
+// deleted makes the workspace one that its owner has deleted.
+func deleted(b *bench) {
+	at, erase := start, start.AddDate(0, 0, 30)
+	b.State.Workspace.DeletedAt, b.State.Workspace.EraseAt = &at, &erase
+}
+
+func TestADeletedWorkspaceDeniesWhoeverItKnows(t *testing.T) {
+	refusals(t, map[string]refusal{
+		"a request that was allowed before": {
+			workspace: deleted, reason: authority.ReasonWorkspaceDeleted, status: 403,
+		},
+		"a request to a target that nobody knows": {
+			workspace: deleted, request: func(_ *bench, a asked) asked { return a.with("x-caracal-target-url", "https://unknown.example.com/") },
+			reason: authority.ReasonWorkspaceDeleted, status: 403,
+		},
+		"a caller who is not known is not told": {
+			workspace: deleted, request: func(_ *bench, a asked) asked { return a.without("authorization") },
+			reason: authority.ReasonAuthRequired, status: 401,
+		},
+		"a gateway that does not know what a deleted workspace is, by the bundle alone": {
+			workspace: func(b *bench) { b.State.Mandates = nil }, reason: authority.ReasonMandateNotFound, status: 403,
+		},
+	})
+}
+
 func TestTheTargetIsReadBeforeTheMandate(t *testing.T) {
 	target := func(url string) func(*bench, asked) asked {
 		return func(_ *bench, a asked) asked { return a.with("x-caracal-target-url", url) }

@@ -22,6 +22,9 @@ func TestAQuestionGetsTheAnswerThatARequestWouldGet(t *testing.T) {
 		noSubject bool
 	}{
 		"the subject about its own mandate": {},
+		"in a deleted workspace": {
+			workspace: deleted, reason: authority.ReasonWorkspaceDeleted,
+		},
 		"a service that tells who presented the mandate": {
 			caller:   func(b *bench) authority.Principal { return b.Service },
 			question: func(b *bench, q *extauthz.Question) { q.PresenterID = b.Agent.ID },

@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/url"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -123,6 +124,44 @@ func TestARevokedGatewayKeyEndsTheSyncButNotTheDecisions(t *testing.T) {
 	if got := e.proxy(mandate, "/"); got.status != http.StatusOK {
 		t.Errorf("a call is answered %d %s", got.status, got.body)
 	}
+}
+
+func TestADeletedWorkspaceIsDeniedByEveryGatewayUntilItIsRestored(t *testing.T) {
+	s := newStack(t)
+	e := s.edge()
+	mandate := e.issue(600, "execute")
+	if got := e.proxy(mandate, "/"); got.status != http.StatusOK {
+		t.Fatalf("before the deletion a call is answered %d %s", got.status, got.body)
+	}
+	s.upstream.Reset()
+	deletion := s.call(s.ownerKey, http.MethodDelete, "/api/v1/workspaces/"+team+"?wait=10", nil)
+	if deletion.status != http.StatusOK || deletion.member("state") != "enforced" || strings.Count(deletion.body, `"gateway_id"`) != 1 {
+		t.Fatalf("the deletion is answered %d %s", deletion.status, deletion.body)
+	}
+	wantDenied(t, e.proxy(mandate, "/"), http.StatusForbidden, authority.ReasonWorkspaceDeleted)
+	wantDenied(t, e.proxy("mdt_aaaaaaaaaaaaaaaaaaaaaaaaaa", "/"), http.StatusForbidden, authority.ReasonWorkspaceDeleted)
+	// One that starts without any state learns it like one that ran.
+	if err := e.running.stop(); err != nil {
+		t.Fatal(err)
+	}
+	e.config.StateDir = must(os.MkdirTemp("", "edge-"))(t)
+	t.Cleanup(func() { _ = os.RemoveAll(e.config.StateDir) })
+	e.start()
+	eventually(t, "the gateway is ready again", func() bool {
+		got, err := attempt(e.client(), "", http.MethodGet, e.base+"/health", nil, nil)
+		return err == nil && strings.HasPrefix(got.body, `{"status":"ok"`)
+	})
+	wantDenied(t, e.proxy(mandate, "/"), http.StatusForbidden, authority.ReasonWorkspaceDeleted)
+	if n := len(s.upstream.Requests()); n != 0 {
+		t.Errorf("%d requests reached the upstream after the deletion", n)
+	}
+	eventually(t, "the denials are told", func() bool {
+		return strings.Contains(s.call(s.ownerKey, http.MethodGet, "/api/v1/events?event_type=denied", nil).body, string(authority.ReasonWorkspaceDeleted))
+	})
+	if got := s.call(s.ownerKey, http.MethodPost, "/api/v1/workspaces/"+team+"/restore", nil); got.status != http.StatusOK {
+		t.Fatalf("the restoration is answered %d %s", got.status, got.body)
+	}
+	eventually(t, "the mandate holds again", func() bool { return e.proxy(mandate, "/").status == http.StatusOK })
 }
 
 func TestDecisionsAreStoredOnceWhateverTheNetworkLoses(t *testing.T) {
