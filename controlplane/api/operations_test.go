@@ -49,12 +49,14 @@ func (m *team) possessions() possessions {
 	key := into[authority.Key](m.own("POST", m.at("keys"), map[string]any{"kind": "agent", "name": "second", "principal_id": m.helper}).ok(201))
 	clients := into[authority.ClientAuthority](m.own("POST", m.at("client-authorities"), clientsOf("corporate")).ok(201))
 	signing := into[controlplane.SigningKeys](m.own("GET", m.at("signing-keys"), nil).ok(200)).Items
+	issuer := into[controlplane.TrustedIssuer](m.own("POST", m.at("issuers"), issuerOf("corporate")).ok(201))
 	mandate := m.issue()
 	events := into[[]authority.Event](m.own("GET", m.at("events")+"?event_type=issued", nil).ok(200))
 	return possessions{
 		"principals": string(m.helper), "policies": string(m.policy), "mandates": string(mandate.ID), "destinations": string(destination.ID),
 		"rego-versions": string(version.ID), "keys": string(key.ID), "events": string(events[0].ID), "workspaces": m.slug,
 		"client-authorities": string(clients.ID), "signing-keys": string(signing[0].ID),
+		"issuers": string(issuer.ID),
 	}
 }
 
@@ -66,6 +68,7 @@ func absent() possessions {
 		"rego-versions": string(authority.NewID[authority.RegoVersionID]()), "keys": string(authority.NewID[authority.KeyID]()),
 		"events": string(authority.NewID[authority.EventID]()), "workspaces": "no-such-team",
 		"client-authorities": string(authority.NewID[authority.ClientAuthorityID]()), "signing-keys": "sgk_aaaaaaaaaaaaaaaa",
+		"issuers": string(authority.NewID[authority.TrustedIssuerID]()),
 	}
 }
 
@@ -99,6 +102,8 @@ func (m *team) body(o operation) any {
 		"POST destinations":                   destinationOf("host-" + strings.ToLower(string(authority.NewID[authority.KeyID]())[4:14])),
 		"PUT /api/v1/destinations/{id}":       destinationOf("shop"),
 		"POST client-authorities":             clientsOf("mesh"),
+		"POST issuers":                        issuerOf("cluster"),
+		"PUT /api/v1/issuers/{id}":            issuerOf("corporate"),
 
 		"PUT /api/v1/client-authorities/{id}":                     clientsOf("corporate"),
 		"POST /api/v1/signing-keys/rotate":                        map[string]any{},
@@ -114,6 +119,13 @@ func (m *team) body(o operation) any {
 		m.t.Fatalf("no body is known for %s", o)
 	}
 	return body
+}
+
+// issuerOf is a cluster whose tokens identify nobody, and whose keys are at an address that is never reached.
+func issuerOf(name string) map[string]any {
+	return map[string]any{
+		"name": name, "kind": "kubernetes", "issuer": "https://" + name + ".example", "jwks_url": "https://192.0.2.1/jwks", "audiences": []string{"caracal"},
+	}
 }
 
 // clientsOf is a certificate authority whose certificates identify nobody.
