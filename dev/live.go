@@ -33,7 +33,11 @@ func (s *stack) live(ctx context.Context) error {
 		return err
 	}
 	defer s.removeEnvironment()
-	s.introduce(w)
+	link, err := w.signInLink(ctx)
+	if err != nil {
+		return err
+	}
+	s.introduce(w, link)
 	tick := time.NewTicker(tokenRenewal)
 	defer tick.Stop()
 	for {
@@ -94,7 +98,7 @@ func (s *stack) upstreamURL() string {
 }
 
 // introduce says where everything is and what to try.
-func (s *stack) introduce(w *workspace) {
+func (s *stack) introduce(w *workspace, link string) {
 	denial := w.lastDenial
 	if denial == "" {
 		denial = "<decision id>"
@@ -107,6 +111,10 @@ Everything works and stays up until Ctrl-C.
   echo upstream   %s  (a name that only the gateway can reach)
   logs            %s
   credentials     %s  (the gateway's; see docs/guide.md)
+
+Sign in with a browser, once and within ten minutes (another link: bin/caracal session link):
+
+  %s
 
 In another terminal, in this directory:
 
@@ -127,5 +135,5 @@ In another terminal, in this directory:
     --resource 'host:example.com:443/*' --action read --validity 1h
   curl $CARACAL_GATEWAY_URL/api/proxy -H "Authorization: Bearer $CARACAL_AGENT_JWT" \
     -H "X-Caracal-Mandate: <its mandate_id>" -H "X-Caracal-Target-URL: https://example.com/"
-`, s.controlURL(), s.gatewayURL(), s.upstreamURL(), filepath.Join(s.state, "logs"), filepath.Join(s.state, "credentials"), denial)
+`, s.controlURL(), s.gatewayURL(), s.upstreamURL(), filepath.Join(s.state, "logs"), filepath.Join(s.state, "credentials"), link, denial)
 }

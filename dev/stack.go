@@ -158,6 +158,7 @@ func (s *stack) startControlPlane(ctx context.Context) error {
 	if err := s.keep("controlplane", []string{"controlplane"},
 		"CARACAL_DATABASE_URL="+app,
 		"CARACAL_LISTEN="+loopback(s.ControlPort),
+		"CARACAL_PUBLIC_URL="+s.controlURL(),
 		"CARACAL_MASTER_KEY_FILE="+filepath.Join(s.state, "master.key"),
 		"CARACAL_SETUP_KEY_FILE="+filepath.Join(s.state, "setup.key"),
 	); err != nil {

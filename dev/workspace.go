@@ -133,6 +133,19 @@ func (w *workspace) as(key string) (*client.Client, error) {
 	return client.New(client.Config{URL: w.stack.controlURL(), Key: key, Workspace: slug})
 }
 
+// signInLink makes a link that signs the owner in with a browser.
+func (w *workspace) signInLink(ctx context.Context) (string, error) {
+	c, err := w.as(w.OwnerKey)
+	if err != nil {
+		return "", err
+	}
+	link, err := c.CreateSignInLink(ctx)
+	if err != nil {
+		return "", fmt.Errorf("make a sign-in link: %w", err)
+	}
+	return link.URL, nil
+}
+
 // register makes an agent and the policy that bounds what it may be given.
 func (w *workspace) register(ctx context.Context, name string, id *authority.PrincipalID, key *string) error {
 	c, err := w.as(w.OwnerKey)
