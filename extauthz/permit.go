@@ -95,14 +95,29 @@ func (p Permit) whole() bool {
 	return p.granted && len(p.set) > 0
 }
 
-// mayReachUpstream reports whether a caller's header goes on unchanged. What identified the caller, what is between
-// callers and the gateway or between proxies, and what makes servers take another path for the judged one does not.
+// mayReachUpstream reports whether a caller's header goes on unchanged. What identified the caller or says who it is, what
+// is between callers and the gateway or between proxies, and what makes servers take another path for the judged one does not.
 func mayReachUpstream(h header) bool {
 	switch h.name {
 	case headerAuthorization, "x-original-url", "x-rewrite-url":
 		return false
 	}
-	return !strings.HasPrefix(h.name, ours) && !strings.HasPrefix(h.name, "proxy-") && !isFromEdge(h.name)
+	return !strings.HasPrefix(h.name, ours) && !strings.HasPrefix(h.name, "proxy-") && !isFromEdge(h.name) && !tellsOfPeer(h.name)
+}
+
+// tellsOfPeer reports whether proxies tell servers of a client's certificate in a header: RFC 9440, and what was usual
+// before. A caller that sends one would be whom it likes to an upstream that believes it.
+func tellsOfPeer(name string) bool {
+	switch name {
+	case "client-cert", "client-cert-chain", "x-spiffe-id":
+		return true
+	}
+	for _, prefix := range []string{"x-ssl-", "ssl-client-", "x-client-cert"} {
+		if strings.HasPrefix(name, prefix) {
+			return true
+		}
+	}
+	return false
 }
 
 // isFromEdge reports whether a header is one that Envoy adds, or that stands for one.

@@ -28,6 +28,8 @@ func TestNothingOfOursReachesTheUpstream(t *testing.T) {
 		{"x-envoy-original-path", "/z"}, {"x-envoy-max-retries", "3"}, {"x-forwarded-client-cert", "By=x"}, {"x-forwarded-host", "h"},
 		{"proxy-authorization", "Basic x"}, {"proxy-connection", "keep-alive"},
 		{"x-original-url", "/admin"}, {"x-rewrite-url", "/admin"},
+		{"client-cert", ":AAAA:"}, {"client-cert-chain", ":AAAA:"}, {"x-spiffe-id", workload}, {"x-ssl-client-verify", "SUCCESS"},
+		{"ssl-client-cert", "x"}, {"x-client-cert-chain", "x"}, {"x-client-certificate", "x"},
 		{"cookie", "session=" + key}, {"x-debug", "token " + b.Token(b.Agent.ID)}, {"x-note", b.Mandate.Signature},
 	}
 	p := wantPermission(t, b.check(t, b.proxied(own...).check()))
