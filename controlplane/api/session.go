@@ -8,6 +8,25 @@ import (
 	"github.com/caracal-gateway/caracal/controlplane"
 )
 
+// signInRoutes are about people, and what they have opened by signing in.
+func (h *Handler) signInRoutes() []route {
+	s := h.service
+	const root = "/api/v1/"
+	return []route{
+		{method: http.MethodPost, path: root + "members/{id}/invite", do: h.invite},
+		{method: http.MethodPost, path: root + "members/{id}/end-sessions", do: change(s.EndMemberSessions)},
+		{method: http.MethodGet, path: root + "workspaces/{id}/group-roles", do: inside(h.groupRoles)},
+		{method: http.MethodPut, path: root + "workspaces/{id}/group-roles", do: inside(h.setGroupRoles)},
+		{method: http.MethodGet, path: root + "session", do: h.session},
+		{method: http.MethodDelete, path: root + "session", do: ending(s.SignOut)},
+		{method: http.MethodPost, path: root + "session/exchange", do: h.exchangeCode, open: true},
+		{method: http.MethodGet, path: root + "sessions", do: listAll(s.Sessions)},
+		{method: http.MethodDelete, path: root + "sessions", do: ending(s.EndSessions)},
+		{method: http.MethodDelete, path: root + "sessions/{id}", do: h.endOneSession},
+		{method: http.MethodPost, path: root + "sign-in-links", do: h.signInLink},
+	}
+}
+
 // authenticate identifies the caller by its credential, or by the session of its browser where it brings none.
 func (h *Handler) authenticate(x *exchange, credential string) (controlplane.Caller, error) {
 	from := client(x.r, h.trusted)
