@@ -47,7 +47,7 @@ type operation struct {
 // Whatever two roles may both do, a viewer may, or one of the two may do all that the other may: authority.Role.Within
 // rests on it.
 func table() []operation {
-	return []operation{
+	return append(access(), []operation{
 		{name: "list_workspaces", may: everyMember | gateway | setup},
 		{name: "create_workspace", may: owner | setup},
 		{name: "get_workspace", may: everyMember | gateway | setup},
@@ -57,30 +57,6 @@ func table() []operation {
 		{name: "delete_workspace", may: owner},
 		{name: "restore_workspace", may: owner},
 		{name: "get_workspace_usage", may: everyMember},
-
-		{name: "list_members", may: inspectors},
-		{name: "add_member", may: administrators},
-		{name: "get_member", may: inspectors},
-		{name: "update_member", may: administrators},
-		{name: "remove_member", may: administrators},
-
-		{name: "invite_member", may: administrators},
-		{name: "end_member_sessions", may: administrators},
-		{name: "get_group_roles", may: inspectors},
-		{name: "set_group_roles", may: administrators},
-		{name: "create_sign_in_link", may: everyMember},
-		{name: "get_session", may: identified},
-		{name: "end_session", may: identified},
-		{name: "list_sessions", may: identified},
-		{name: "end_sessions", may: identified},
-		{name: "end_one_session", may: identified},
-
-		{name: "list_keys", may: inspectors},
-		{name: "create_key", may: administrators},
-		{name: "get_key", may: inspectors},
-		{name: "rotate_key", may: administrators},
-		{name: "revoke_key", may: administrators},
-		{name: "exchange_token", may: ownAffairs},
 
 		{name: "list_principals", may: everyMember | gateway},
 		{name: "register_principal", may: administrators},
@@ -147,6 +123,35 @@ func table() []operation {
 		{name: "report_envoy", may: gateway},
 		{name: "record_events", may: gateway},
 		{name: "snapshot", may: gateway},
+	}...)
+}
+
+// access is the part of the table that says who lets whom in.
+func access() []operation {
+	return []operation{
+		{name: "list_members", may: inspectors},
+		{name: "add_member", may: administrators},
+		{name: "get_member", may: inspectors},
+		{name: "update_member", may: administrators},
+		{name: "remove_member", may: administrators},
+
+		{name: "invite_member", may: administrators},
+		{name: "end_member_sessions", may: administrators},
+		{name: "get_group_roles", may: inspectors},
+		{name: "set_group_roles", may: administrators},
+		{name: "create_sign_in_link", may: everyMember},
+		{name: "get_session", may: identified},
+		{name: "end_session", may: identified},
+		{name: "list_sessions", may: identified},
+		{name: "end_sessions", may: identified},
+		{name: "end_one_session", may: identified},
+
+		{name: "list_keys", may: inspectors},
+		{name: "create_key", may: administrators},
+		{name: "get_key", may: inspectors},
+		{name: "rotate_key", may: administrators},
+		{name: "revoke_key", may: administrators},
+		{name: "exchange_token", may: ownAffairs},
 	}
 }
 
