@@ -23,6 +23,11 @@ func (c *Client) SigningKeys(ctx context.Context) ([]SigningKey, error) {
 	return all.Items, err
 }
 
+// SigningKey finds one of them.
+func (c *Client) SigningKey(ctx context.Context, id string) (SigningKey, error) {
+	return get[SigningKey](ctx, c, single("signing-keys", id, ""))
+}
+
 // RotateSigningKeys publishes new keys, which gateways know for the lead before these sign; 0 for the usual lead.
 func (c *Client) RotateSigningKeys(ctx context.Context, lead time.Duration) ([]SigningKey, error) {
 	in := map[string]int64{}

@@ -65,7 +65,7 @@ func TestAFileThatOthersCanUseIsRefused(t *testing.T) {
 		"everybody may replace it":           func(p string) error { return os.Chmod(filepath.Dir(p), 0o707) },
 		"a link leads to one that is open":   func(p string) error { return link(p, 0o644) },
 		"it is not a list of contexts":       func(p string) error { return os.WriteFile(p, []byte("hello"), 0o600) },
-		"it has a field that nobody knows":   func(p string) error { return os.WriteFile(p, []byte("curent: a\n"), 0o600) },
+		"it has a field that nobody knows":   func(p string) error { return os.WriteFile(p, []byte("present: a\n"), 0o600) },
 		"it is larger than any that we make": func(p string) error { return os.WriteFile(p, make([]byte, 2<<20), 0o600) },
 	} {
 		t.Run(sentence, func(t *testing.T) {

@@ -21,7 +21,7 @@ func onTerminal(stream any) bool {
 // colours reports whether a stream shows colours: a terminal that can, and a person who has not said no
 // (https://no-color.org).
 func (p *program) colours(stream any) bool {
-	return onTerminal(stream) && p.getenv("NO_COLOR") == "" && p.getenv("TERM") != "dumb"
+	return onTerminal(stream) && p.getenv("NO_COLOR") == "" && p.getenv("TERM") != "dumb" //nolint:misspell // it is called so
 }
 
 // confirm asks a person before something is lost. Where nobody can be asked, --yes has to say so.
