@@ -311,7 +311,7 @@ func newest(all []postgres.SealedKey) map[string]postgres.SealedKey {
 // aged reports whether the successors of the newest keys are to be published.
 func aged(all []postgres.SealedKey, now time.Time) bool {
 	for _, k := range newest(all) {
-		if !now.Before(k.NotBefore.Add(signingAge - publishAhead)) {
+		if !now.Before(k.NotBefore.Add(signingAge-publishAhead)) || !now.Before(k.RetireAt.Add(-publishAhead)) {
 			return true
 		}
 	}
