@@ -147,6 +147,15 @@ func recheck(ctx context.Context, tx *postgres.Tx, c *Caller, at time.Time) erro
 			return authority.NotFound("workspace")
 		}
 	}
+	if c.session != "" {
+		lives, err := tx.HasSession(ctx, c.person, c.session, at)
+		if err != nil {
+			return err
+		}
+		if !lives {
+			return errUnauthenticated
+		}
+	}
 	if c.principal.ID == "" {
 		return nil
 	}

@@ -115,10 +115,15 @@ func (s *Service) AuthenticateSession(ctx context.Context, secret string, kind a
 	if err != nil {
 		return Caller{}, s.tell(ctx, err)
 	}
-	if len(all) == 1 {
-		return s.move(ctx, c, all[0])
+	if len(all) != 1 {
+		return c, nil
 	}
-	return c, nil
+	there, err := s.move(ctx, c, all[0])
+	var told *authority.Error
+	if errors.As(err, &told) && told.Code == authority.CodeNotFound {
+		return c, nil // the workspace is closed to the member, which is somebody all the same
+	}
+	return there, err
 }
 
 // holderOf makes a session the caller that its key would be.

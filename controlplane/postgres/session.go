@@ -107,6 +107,13 @@ func (s *Store) LookUpSessions(ctx context.Context, person authority.PersonID) (
 	return all, translate("look up sessions", err)
 }
 
+// HasSession reports whether a person has a session that has not ended, as of the transaction.
+func (t *Tx) HasSession(ctx context.Context, person authority.PersonID, id authority.SessionID, at time.Time) (bool, error) {
+	var has bool
+	err := t.tx.QueryRow(ctx, "SELECT EXISTS (SELECT FROM look_up_sessions($1) s WHERE s.id = $2 AND s.expires_at > $3)", person, id, at).Scan(&has)
+	return has, translate("look up session", err)
+}
+
 // SeeSession notes that a session is in use.
 func (s *Store) SeeSession(ctx context.Context, id authority.SessionID, at time.Time) error {
 	return s.do(ctx, "note use of session", "SELECT see_session($1, $2)", id, at)

@@ -310,7 +310,10 @@ func (b *browser) request(method, address string, form url.Values) *http.Request
 	return request
 }
 
-func (b *browser) get(address string) page { b.w.t.Helper(); return b.do(b.request("GET", address, nil)) }
+func (b *browser) get(address string) page {
+	b.w.t.Helper()
+	return b.do(b.request("GET", address, nil))
+}
 
 // post sends a form from one of our own pages.
 func (b *browser) post(path string, form url.Values) page {
