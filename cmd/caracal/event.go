@@ -50,7 +50,7 @@ func withEventTypes(c *cobra.Command) *cobra.Command {
 
 // eventColumns are what a line says of an event.
 func eventColumns() []string {
-	return []string{"time", "TYPE=event_type", "reason", "action", "resource", "mandate_id", "principal_id", "decision_id", "event_id"}
+	return []string{"time", "TYPE=event_type", "reason", "action", "resource", "mandate_id", "FOR=principal_id", "decision_id", "event_id"}
 }
 
 func (p *program) eventList() *cobra.Command {
@@ -68,7 +68,7 @@ func (p *program) eventList() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		return things(c.output, all, eventColumns()...)
+		return things(c.named(ctx), all, eventColumns()...)
 	})
 	chosen = p.filters(command, eventFilters())
 	command.Flags().IntVar(&limit, "limit", 50, "how many at most")

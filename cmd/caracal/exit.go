@@ -52,6 +52,7 @@ func statusOf(err error) exitStatus {
 		usage   *usageError
 		pending *pendingError
 		noKey   *unauthenticatedError
+		absent  *absentError
 		refusal *client.Error
 		network *url.Error // of net/http; a file that is not there is a net.Error as well
 	)
@@ -66,6 +67,8 @@ func statusOf(err error) exitStatus {
 		return exitPending
 	case errors.As(err, &noKey):
 		return exitUnauthenticated
+	case errors.As(err, &absent):
+		return exitNotFound
 	case errors.Is(err, context.Canceled):
 		return exitInterrupted
 	case errors.As(err, &refusal):

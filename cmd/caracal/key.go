@@ -16,7 +16,7 @@ func (p *program) key() *cobra.Command {
 		{"principal", "principal_id", "of this principal only", refers(principalKind())},
 		{flag: "state", parameter: "state", meaning: "active, expired or revoked"},
 		named(), sorted("created_at", "name"),
-	}, (*client.Client).Keys, "key_id", "kind", "name", "role", "principal_id", "expires_at", "USED=last_used_at", "REVOKED=revoked_at")
+	}, (*client.Client).Keys, "key_id", "kind", "name", "role", "FOR=principal_id", "expires_at", "USED=last_used_at", "REVOKED=revoked_at")
 	return noun("key", "API keys", list,
 		showing(p, "get KEY", "Show one API key, without its secret", keyKind(), (*client.Client).Key),
 		p.keyCreate(), p.keyRotate(),

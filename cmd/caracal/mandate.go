@@ -17,7 +17,7 @@ func (p *program) mandate() *cobra.Command {
 		{"subject", "subject_id", "of this subject only", refers(principalKind())},
 		{"parent", "parent_mandate_id", "delegated from this mandate only", refers(mandateKind())},
 		{flag: "state", parameter: "state", meaning: "active, scheduled, expired or revoked"}, sorted("created_at", "valid_until"),
-	}, (*client.Client).Mandates, "mandate_id", "subject_id", "RESOURCES=resource_scope", "ACTIONS=action_scope", "ENDS=valid_until", "level", "revoked")
+	}, (*client.Client).Mandates, "mandate_id", "SUBJECT=subject_id", "RESOURCES=resource_scope", "ACTIONS=action_scope", "ENDS=valid_until", "level", "revoked")
 	return noun("mandate", "Mandates: signed, time-bounded, revocable authority", list,
 		showing(p, "get MANDATE", "Show one mandate", mandateKind(), (*client.Client).Mandate),
 		p.mandateIssue(), p.mandateDelegate(), p.mandateRevoke(), p.mandateValidate(), p.mandateTree())

@@ -27,12 +27,15 @@ func (o *output) briefly(f field) string {
 	if d, ok := secondsOf(f); ok {
 		return duration(d)
 	}
+	if name := o.names[f.text]; name != "" && strings.HasSuffix(f.name, "_id") {
+		return name
+	}
 	return f.text
 }
 
 // momentOf reads a field that is a time by its name.
 func momentOf(f field) (time.Time, bool) {
-	if !strings.HasSuffix(f.name, "_at") && !slices.Contains([]string{"time", "valid_from", "valid_until"}, f.name) {
+	if !strings.HasSuffix(f.name, "_at") && !slices.Contains([]string{"time", "valid_from", "valid_until", "usable_until", "not_before"}, f.name) {
 		return time.Time{}, false
 	}
 	at, err := time.Parse(time.RFC3339, f.text)

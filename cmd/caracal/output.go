@@ -18,6 +18,7 @@ type output struct {
 	format string
 	colour bool
 	now    func() time.Time
+	names  map[string]string // of principals, which lists show in place of their ids
 }
 
 // The formats of --output.
@@ -68,12 +69,10 @@ func things[T any](o *output, list []T, columns ...string) error {
 		return err
 	}
 	var t table
-	heads := make([]cell, len(columns))
+	heads, names := make([]cell, len(columns)), make([]string, len(columns))
 	for i, column := range columns {
-		var head string
-		if head, columns[i] = heading(column); true {
-			heads[i] = cell{text: head, colour: faint}
-		}
+		heads[i].colour = faint
+		heads[i].text, names[i] = heading(column)
 	}
 	t.row(heads...)
 	for _, v := range list {
@@ -82,7 +81,7 @@ func things[T any](o *output, list []T, columns ...string) error {
 			return err
 		}
 		cells := make([]cell, len(columns))
-		for i, name := range columns {
+		for i, name := range names {
 			cells[i] = cell{text: "-"}
 			at := slices.IndexFunc(fields, func(f field) bool { return f.name == name && f.text != "" })
 			if at >= 0 {

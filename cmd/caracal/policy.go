@@ -15,7 +15,7 @@ func (p *program) policy() *cobra.Command {
 		{"principal", "principal_id", "of this principal only", refers(principalKind())},
 		{flag: "active", parameter: "active", meaning: "true or false"}, sorted("created_at"),
 	},
-		(*client.Client).Policies, "policy_id", "principal_id", "RESOURCES=allowed_resources", "ACTIONS=allowed_actions",
+		(*client.Client).Policies, "policy_id", "FOR=principal_id", "RESOURCES=allowed_resources", "ACTIONS=allowed_actions",
 		"LONGEST=max_validity_seconds", "DEPTH=delegation_depth", "active")
 	return noun("policy", "Authority policies: what may be issued to a principal", list,
 		showing(p, "get POLICY", "Show one policy", policyKind(), (*client.Client).Policy),

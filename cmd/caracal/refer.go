@@ -130,7 +130,7 @@ func referred[ID ~string](ctx context.Context, c *call, given string, k kind) (I
 	case 1:
 		return ID(found[0].id), nil
 	case 0:
-		return "", &absentError{fmt.Sprintf("there is no %s called %q, and it is no id of the form %s…", k.noun, given, k.prefix)}
+		return "", &absentError{fmt.Sprintf("there is no %s called %q, and it is no id of the form %s…: `caracal %s list` shows what there is", k.noun, given, k.prefix, k.noun)}
 	}
 	ids := make([]string, len(found))
 	for i, v := range found {
@@ -143,6 +143,31 @@ func referred[ID ~string](ctx context.Context, c *call, given string, k kind) (I
 type absentError struct{ message string }
 
 func (e *absentError) Error() string { return e.message }
+
+// named lets a list show principals by their names, where the caller may know them and no two have the same.
+func (c *call) named(ctx context.Context) *output {
+	if c.format != formatTable {
+		return c.output
+	}
+	all, err := c.Principals(ctx, nil, maxNamed)
+	if err != nil {
+		return c.output // the ids say it too
+	}
+	holders := map[string]int{}
+	for _, v := range all {
+		holders[v.Name]++
+	}
+	c.names = map[string]string{}
+	for _, v := range all {
+		if holders[v.Name] == 1 && !strings.HasPrefix(v.Name, principalKind().prefix) {
+			c.names[string(v.ID)] = printable(v.Name)
+		}
+	}
+	return c.output
+}
+
+// maxNamed is how many principals are looked through for their names.
+const maxNamed = 1000
 
 // kinds tells what the prefix of an id stands for: the command that is about it.
 func kinds() map[string]string {

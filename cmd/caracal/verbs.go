@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"slices"
 	"strings"
 	"time"
 
@@ -73,10 +74,18 @@ func listing[T any](p *program, short string, narrow []filter, list func(*client
 		if err != nil {
 			return err
 		}
+		if slices.ContainsFunc(columns, namesPrincipal) {
+			return things(c.named(ctx), all, columns...)
+		}
 		return things(c.output, all, columns...)
 	})
 	chosen = p.filters(command, narrow)
 	return limited(command, &limit)
+}
+
+// namesPrincipal reports whether a column refers to a principal. The first column of a list of principals is about them.
+func namesPrincipal(column string) bool {
+	return slices.Contains([]string{"SUBJECT=subject_id", "FOR=principal_id"}, column)
 }
 
 // showing is a verb that shows one thing.
