@@ -141,12 +141,6 @@ type Invitation struct {
 // for the same member ends it. Whoever opens it first becomes the member, so that only who may make such a member may
 // invite it, and nobody who signs in already is invited again.
 func (s *Service) InviteMember(ctx context.Context, c Caller, id authority.PrincipalID) (Written[Invitation], error) {
-	if s.signIn.PublicURL == "" || s.signIn.Issuer == "" {
-		return Written[Invitation]{}, &authority.Error{
-			Code:    authority.CodeConflict,
-			Message: "nobody can be invited here: the control plane has no OpenID provider (settings public-url, oidc-issuer)",
-		}
-	}
 	op := allowed("invite_member").quietly()
 	secret := newSecret()
 	return write(ctx, s, c.Once("", nil), op, func(ctx context.Context, tx *postgres.Tx, ch *change) (Invitation, error) {
@@ -156,6 +150,12 @@ func (s *Service) InviteMember(ctx context.Context, c Caller, id authority.Princ
 		}
 		if err := ch.caller.principal.Role.MayChange(member.Role); err != nil {
 			return Invitation{}, err
+		}
+		if s.signIn.PublicURL == "" || s.signIn.Issuer == "" {
+			return Invitation{}, &authority.Error{
+				Code:    authority.CodeConflict,
+				Message: "nobody can be invited here: the control plane has no OpenID provider (settings public-url, oidc-issuer)",
+			}
 		}
 		logins, err := tx.LookUpLogins(ctx, member.PersonID)
 		if err != nil {

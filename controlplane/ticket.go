@@ -99,14 +99,14 @@ type SignInLink struct {
 // key ends this one.
 func (s *Service) CreateSignInLink(ctx context.Context, c Caller) (SignInLink, error) {
 	op := allowed("create_sign_in_link").quietly()
-	if s.signIn.PublicURL == "" {
-		return SignInLink{}, errNoSignIn
-	}
 	secret := newSecret()
 	// The link is no answer that is kept for a repetition: it is a secret that works for ten minutes.
 	made, err := write(ctx, s, c.Once("", nil), op, func(ctx context.Context, tx *postgres.Tx, ch *change) (SignInLink, error) {
 		if c.key == "" || c.session != "" {
 			return SignInLink{}, authority.Forbidden("a link is made with a member's API key")
+		}
+		if s.signIn.PublicURL == "" {
+			return SignInLink{}, errNoSignIn
 		}
 		made := SignInLink{URL: s.signIn.PublicURL + "/login/link#" + secret, ExpiresAt: ch.at.Add(linkLifetime)}
 		ch.tell(authority.Event{Type: authority.EventSignInLinkCreated, PrincipalID: c.principal.ID, Detail: map[string]any{"expires_at": made.ExpiresAt}})

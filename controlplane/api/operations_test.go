@@ -50,11 +50,14 @@ func (m *team) possessions() possessions {
 	clients := into[authority.ClientAuthority](m.own("POST", m.at("client-authorities"), clientsOf("corporate")).ok(201))
 	signing := into[controlplane.SigningKeys](m.own("GET", m.at("signing-keys"), nil).ok(200)).Items
 	issuer := into[controlplane.TrustedIssuer](m.own("POST", m.at("issuers"), issuerOf("corporate")).ok(201))
+	member := into[authority.Member](m.own("POST", m.at("members"), map[string]any{"name": "Ada", "role": "viewer"}).ok(201))
 	mandate := m.issue()
 	events := into[[]authority.Event](m.own("GET", m.at("events")+"?event_type=issued", nil).ok(200))
 	return possessions{
 		"principals": string(m.helper), "policies": string(m.policy), "mandates": string(mandate.ID), "destinations": string(destination.ID),
 		"rego-versions": string(version.ID), "keys": string(key.ID), "events": string(events[0].ID), "workspaces": m.slug,
+		"members":            string(member.ID),
+		"sessions":           string(authority.NewID[authority.SessionID]()), // nobody's: a session needs a browser
 		"client-authorities": string(clients.ID), "signing-keys": string(signing[0].ID),
 		"issuers": string(issuer.ID),
 	}
@@ -67,6 +70,8 @@ func absent() possessions {
 		"mandates": string(authority.NewID[authority.MandateID]()), "destinations": string(authority.NewID[authority.DestinationID]()),
 		"rego-versions": string(authority.NewID[authority.RegoVersionID]()), "keys": string(authority.NewID[authority.KeyID]()),
 		"events": string(authority.NewID[authority.EventID]()), "workspaces": "no-such-team",
+		"members":            string(authority.NewID[authority.PrincipalID]()),
+		"sessions":           string(authority.NewID[authority.SessionID]()),
 		"client-authorities": string(authority.NewID[authority.ClientAuthorityID]()), "signing-keys": "sgk_aaaaaaaaaaaaaaaa",
 		"issuers": string(authority.NewID[authority.TrustedIssuerID]()),
 	}
@@ -96,6 +101,10 @@ func (m *team) body(o operation) any {
 		"POST principals":                     map[string]any{"name": "one more", "principal_type": "agent"},
 		"POST policies":                       map[string]any{"principal_id": m.agent, "allowed_resources": []string{"db:*"}, "allowed_actions": []string{"read"}, "max_validity_seconds": 60, "delegation_depth": 0},
 		"PATCH /api/v1/policies/{id}":         map[string]any{"max_validity_seconds": 86400},
+		"POST members":                        map[string]any{"name": "one more", "role": "viewer"},
+		"PATCH /api/v1/members/{id}":          map[string]any{"name": "renamed"},
+		"PATCH /api/v1/principals/{id}":       map[string]any{"name": "renamed"},
+		"PATCH /api/v1/workspaces/{id}":       map[string]any{"description": "of the team"},
 		"POST mandates":                       m.mandateRequest(),
 		"POST /api/v1/mandates/validate":      map[string]any{"mandate_id": "mdt_aaaaaaaaaaaaaaaaaaaaaaaaaa", "requested_action": "read", "requested_resource": "db:x"},
 		"POST /api/v1/mandates/{id}/delegate": m.delegation(m.helper),
