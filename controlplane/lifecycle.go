@@ -181,7 +181,7 @@ func (op operation) afterDeletion() bool {
 func (op operation) takesAway() bool {
 	switch op.name {
 	case "archive_workspace", "unarchive_workspace", "revoke_mandate", "suspend_principal", "deactivate_policy",
-		"revoke_key", "remove_member", "delete_issuer":
+		"revoke_key", "revoke_signing_key", "remove_member", "delete_issuer", "delete_client_authority":
 		return true
 	}
 	return false

@@ -54,14 +54,12 @@ func regoFilter(q *query) controlplane.RegoFilter {
 }
 
 func memberFilter(q *query) controlplane.MemberFilter {
-	var f controlplane.MemberFilter
-	if role := q.text("role"); role != "" {
-		var err error
-		if f.Role, err = authority.ParseRole(role); err != nil {
-			q.refuse(err)
-		}
+	return controlplane.MemberFilter{
+		NamePrefix: q.text("q"),
+		Role:       authority.Role(q.choice("role", words(authority.Roles())...)),
+		Suspended:  q.boolean("suspended"),
+		Created:    q.created(),
 	}
-	return f
 }
 
 func eventFilter(q *query) controlplane.EventFilter {
