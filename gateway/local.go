@@ -64,7 +64,7 @@ func newLocal(control *url.URL, transport http.RoundTripper, st *state, service 
 				}
 			}
 		},
-		Transport:      transport,
+		Transport:      exchanging{control, transport, l.workspace},
 		ModifyResponse: l.catchUp,
 		ErrorHandler: func(w http.ResponseWriter, r *http.Request, err error) {
 			log.Warn("control plane did not answer", "path", r.URL.Path, "cause", err)
@@ -106,8 +106,16 @@ func (l *local) routes() http.Handler {
 	mux.HandleFunc("POST /admin/sync", l.adminSync)
 	mux.HandleFunc("POST /api/v1/mandates/validate", l.validate)
 	mux.HandleFunc("POST /api/v1/workspaces/{slug}/mandates/validate", l.validate)
-	mux.Handle("/api/v1/", l.forward)
+	mux.HandleFunc("/api/v1/", l.pass)
 	return mux
+}
+
+// workspace is the slug of the one workspace that the gateway enforces.
+func (l *local) workspace() string {
+	if snapshot := l.service.Snapshot(); snapshot != nil {
+		return snapshot.Workspace().Slug
+	}
+	return ""
 }
 
 // ready says whether the gateway would let anything through at all.
@@ -136,23 +144,29 @@ func (l *local) adminSync(w http.ResponseWriter, r *http.Request) {
 	reply(w, http.StatusOK, l.state.Health())
 }
 
-// validate answers from the gateway's own snapshot. Keys that a gateway does not know, such as an owner's, are for the
-// control plane to judge.
-func (l *local) validate(w http.ResponseWriter, r *http.Request) {
+// credentialOf is what a caller showed, in its request and in the connection that the request came by.
+func credentialOf(r *http.Request) extauthz.Credential {
 	scheme, bearer, _ := strings.Cut(r.Header.Get("Authorization"), " ")
 	if !strings.EqualFold(scheme, "Bearer") {
 		bearer = ""
 	}
-	if key, err := token.ParseAPIKey(bearer); err == nil && !key.Kind.IsOwn() {
+	// What cannot be read is the zero address, which no network holds.
+	from, _ := netip.ParseAddr(r.Header.Get(envoy.AddressHeader))
+	return extauthz.Credential{
+		Bearer: bearer, Address: from,
+		Certificate: authority.Thumbprint(r.Header.Get(envoy.CertificateHeader)), Holder: authority.PrincipalID(r.Header.Get(envoy.HolderHeader)),
+	}
+}
+
+// validate answers from the gateway's own snapshot. Keys that a gateway does not know, such as an owner's, are for the
+// control plane to judge.
+func (l *local) validate(w http.ResponseWriter, r *http.Request) {
+	credential := credentialOf(r)
+	if key, err := token.ParseAPIKey(credential.Bearer); err == nil && !key.Kind.IsOwn() {
 		l.forward.ServeHTTP(w, r)
 		return
 	}
-	shown := authority.Thumbprint(r.Header.Get(envoy.CertificateHeader))
-	// What cannot be read is the zero address, which no network holds.
-	from, _ := netip.ParseAddr(r.Header.Get(envoy.AddressHeader))
-	caller, err := l.service.Identify(extauthz.Credential{
-		Bearer: bearer, Address: from, Certificate: shown, Holder: authority.PrincipalID(r.Header.Get(envoy.HolderHeader)),
-	})
+	caller, err := l.service.Identify(credential)
 	if err != nil {
 		refuse(w, err)
 		return
@@ -168,7 +182,7 @@ func (l *local) validate(w http.ResponseWriter, r *http.Request) {
 		problem(w, http.StatusBadRequest, string(authority.CodeInvalid), "the body is not a validation: "+err.Error())
 		return
 	}
-	asked.Certificate = shown
+	asked.Certificate = credential.Certificate
 	answer, err := l.service.Validate(r.Context(), caller, asked)
 	if err != nil {
 		refuse(w, err)
