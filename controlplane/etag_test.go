@@ -67,13 +67,15 @@ func TestEveryEditHoldsItsCondition(t *testing.T) {
 		"update policy": func(c controlplane.Caller) error {
 			return drop(w.UpdatePolicy(ctx, c, policy.ID, controlplane.PolicyChange{DelegationDepth: ptr(3)}))
 		},
-		"deactivate policy":   func(c controlplane.Caller) error { return drop(w.DeactivatePolicy(ctx, c, policy.ID)) },
-		"join policy":         func(c controlplane.Caller) error { return drop(w.JoinPolicy(ctx, c, policy.ID)) },
-		"replace destination": func(c controlplane.Caller) error { return drop(w.UpdateDestination(ctx, c, destination.ID, destination)) },
-		"delete destination":  func(c controlplane.Caller) error { return drop(w.DeleteDestination(ctx, c, destination.ID)) },
-		"activate Rego":       func(c controlplane.Caller) error { return drop(w.ActivateRego(ctx, c, version.ID)) },
-		"revoke key":          func(c controlplane.Caller) error { return drop(w.RevokeKey(ctx, c, key.ID)) },
-		"rotate key":          func(c controlplane.Caller) error { return drop(w.RotateKey(ctx, c, key.ID, controlplane.Rotation{})) },
+		"deactivate policy": func(c controlplane.Caller) error { return drop(w.DeactivatePolicy(ctx, c, policy.ID)) },
+		"join policy":       func(c controlplane.Caller) error { return drop(w.JoinPolicy(ctx, c, policy.ID)) },
+		"replace destination": func(c controlplane.Caller) error {
+			return drop(w.UpdateDestination(ctx, c, destination.ID, destination))
+		},
+		"delete destination": func(c controlplane.Caller) error { return drop(w.DeleteDestination(ctx, c, destination.ID)) },
+		"activate Rego":      func(c controlplane.Caller) error { return drop(w.ActivateRego(ctx, c, version.ID)) },
+		"revoke key":         func(c controlplane.Caller) error { return drop(w.RevokeKey(ctx, c, key.ID)) },
+		"rotate key":         func(c controlplane.Caller) error { return drop(w.RotateKey(ctx, c, key.ID, controlplane.Rotation{})) },
 		"update member": func(c controlplane.Caller) error {
 			return drop(w.UpdateMember(ctx, c, member.ID, controlplane.MemberChange{Name: ptr("x")}))
 		},
