@@ -1,0 +1,149 @@
+package controlplane_test
+
+import (
+	"net/netip"
+	"testing"
+	"time"
+
+	"github.com/caracal-gateway/caracal/authority"
+	"github.com/caracal-gateway/caracal/controlplane"
+)
+
+func TestAKeyIsForAPrincipalOfItsKind(t *testing.T) {
+	w := newWorld(t)
+	ctx := t.Context()
+	agent, _ := w.agent(w.owner, "agent", authority.Agent)
+	service, asService := w.agent(w.owner, "service", authority.Service)
+	if asService.Kind() != authority.KeyService {
+		t.Errorf("a service's first key is of the kind %s", asService.Kind())
+	}
+	nobody := must(w.RegisterPrincipal(ctx, w.owner, controlplane.NewPrincipal{Name: "no member", Type: authority.User}))(t).Value
+	owner := w.owner.Principal().ID
+	holders := map[authority.KeyKind]authority.PrincipalID{
+		authority.KeyAgent: agent.ID, authority.KeyService: service.ID, authority.KeyMember: owner, authority.KeyGateway: "",
+	}
+	for _, kind := range authority.KeyKinds() {
+		for of, holder := range holders {
+			err := drop(w.CreateKey(ctx, w.owner, controlplane.NewKey{Kind: kind, Name: "k", PrincipalID: holder}))
+			if kind == of && err != nil {
+				t.Errorf("a key of the kind %s for its holder: %v", kind, err)
+			} else if kind != of {
+				wantError(t, err, authority.CodeInvalid, "")
+			}
+		}
+	}
+	for sentence, n := range map[string]controlplane.NewKey{
+		"no kind":                      {Name: "k", PrincipalID: agent.ID},
+		"the kind of older keys":       {Kind: authority.KeyOwner, Name: "k", PrincipalID: owner},
+		"the setup key's kind":         {Kind: controlplane.KeySetup, Name: "k"},
+		"for a user that is no member": {Kind: authority.KeyMember, Name: "k", PrincipalID: nobody.ID},
+		"for nobody":                   {Kind: authority.KeyAgent, Name: "k", PrincipalID: "prn_none"},
+		"a role for an agent's":        {Kind: authority.KeyAgent, Name: "k", PrincipalID: agent.ID, Role: authority.RoleViewer},
+		"a role that is none":          {Kind: authority.KeyMember, Name: "k", PrincipalID: owner, Role: "root"},
+		"no name":                      {Kind: authority.KeyGateway},
+		"a name with a line in it":     {Kind: authority.KeyGateway, Name: "a\nb"},
+		"ended before it begins":       {Kind: authority.KeyGateway, Name: "k", ExpiresAt: in(-1)},
+		"a network that is none":       {Kind: authority.KeyGateway, Name: "k", AllowedNetworks: []string{"everywhere"}},
+	} {
+		t.Log(sentence)
+		wantError(t, drop(w.CreateKey(ctx, w.owner, n)), authority.CodeInvalid, "")
+	}
+}
+
+func TestAKeyIsGoodFromItsNetworksOnly(t *testing.T) {
+	w := newWorld(t)
+	ctx := t.Context()
+	agent, _ := w.agent(w.owner, "agent", authority.Agent)
+	for sentence, n := range map[string]controlplane.NewKey{
+		"an agent's":  {Kind: authority.KeyAgent, Name: "k", PrincipalID: agent.ID},
+		"a member's":  {Kind: authority.KeyMember, Name: "k", PrincipalID: w.owner.Principal().ID},
+		"a gateway's": {Kind: authority.KeyGateway, Name: "k"},
+	} {
+		n.AllowedNetworks = []string{"192.0.2.0/24", "2001:db8::7"}
+		made := must(w.CreateKey(ctx, w.owner, n))(t).Value
+		for from, may := range map[string]bool{
+			"192.0.2.9": true, "::ffff:192.0.2.9": true, "2001:db8::7": true, "192.0.3.9": false, "2001:db8::8": false, "": false,
+		} {
+			address, _ := netip.ParseAddr(from)
+			c, err := w.Authenticate(ctx, controlplane.Credential{Bearer: made.APIKey, Address: address})
+			if may && (err != nil || c.Address() != address) {
+				t.Errorf("%s from %q: %v", sentence, from, err)
+			} else if !may {
+				wantError(t, err, authority.CodeUnauthenticated, "")
+			}
+		}
+	}
+}
+
+func TestARotatedKeyGoesOnForTheOverlap(t *testing.T) {
+	w := newWorld(t)
+	ctx := t.Context()
+	agent, _ := w.agent(w.owner, "agent", authority.Agent)
+	n := controlplane.NewKey{Kind: authority.KeyAgent, Name: "k", PrincipalID: agent.ID, AllowedNetworks: []string{"192.0.2.0/24"}, ExpiresAt: in(7200)}
+	old := must(w.CreateKey(ctx, w.owner, n))(t).Value
+	overlap := int64(60)
+	rotated := must(w.RotateKey(ctx, w.owner, old.ID, controlplane.Rotation{OverlapSeconds: &overlap}))(t).Value
+	if rotated.Replaces != old.ID || rotated.Replaced.ID != old.ID || rotated.PrincipalID != agent.ID || len(rotated.AllowedNetworks) != 1 {
+		t.Errorf("the successor is %+v", rotated)
+	}
+	lifetime := func(k authority.Key) time.Duration { return k.ExpiresAt.Sub(k.CreatedAt).Round(time.Second) }
+	if got, want := lifetime(rotated.Key), lifetime(old.Key); got != want {
+		t.Errorf("the successor lives %s, its predecessor %s", got, want)
+	}
+	if end := time.Until(*rotated.Replaced.ExpiresAt); end > time.Minute || end < 0 {
+		t.Errorf("the old key ends in %s", end)
+	}
+	from := netip.MustParseAddr("192.0.2.1")
+	open := func(s *controlplane.Service, key string) error {
+		_, err := s.Authenticate(ctx, controlplane.Credential{Bearer: key, Address: from})
+		return err
+	}
+	for _, key := range []string{old.APIKey, rotated.APIKey} {
+		if err := open(w.Service, key); err != nil {
+			t.Errorf("during the overlap: %v", err)
+		}
+	}
+	later := serviceAt(t, w.appURL, func() time.Time { return time.Now().Add(61 * time.Second) })
+	wantError(t, open(later, old.APIKey), authority.CodeUnauthenticated, "")
+	if err := open(later, rotated.APIKey); err != nil {
+		t.Errorf("after the overlap: %v", err)
+	}
+	event := must(w.Events(ctx, w.owner, controlplane.EventFilter{Type: authority.EventKeyRotated}, controlplane.Page{}))(t).Items[0]
+	if event.Detail["successor"] != string(rotated.ID) || event.PrincipalID != agent.ID {
+		t.Errorf("the event tells %v", event.Detail)
+	}
+
+	none, tooLong := int64(0), int64(7*24*3600+1)
+	at := must(w.RotateKey(ctx, w.owner, rotated.ID, controlplane.Rotation{OverlapSeconds: &none}))(t).Value
+	wantError(t, open(w.Service, rotated.APIKey), authority.CodeUnauthenticated, "")
+	wantError(t, drop(w.RotateKey(ctx, w.owner, rotated.ID, controlplane.Rotation{})), authority.CodeConflict, "")
+	wantError(t, drop(w.RotateKey(ctx, w.owner, at.ID, controlplane.Rotation{OverlapSeconds: &tooLong})), authority.CodeInvalid, "")
+	wantError(t, drop(w.RotateKey(ctx, w.owner, "key_none", controlplane.Rotation{})), authority.CodeNotFound, "")
+	must(w.RevokeKey(ctx, w.owner, at.ID))(t)
+	wantError(t, drop(w.RotateKey(ctx, w.owner, at.ID, controlplane.Rotation{})), authority.CodeConflict, "")
+}
+
+// A gateway goes on with the key that it has, and a process that starts where it ran with the successor takes its place:
+// a revocation waits for one of the two, not for both.
+func TestAGatewaysKeyIsRotatedUnderARunningGateway(t *testing.T) {
+	w := newWorld(t)
+	ctx := t.Context()
+	key := must(w.CreateKey(ctx, w.owner, controlplane.NewKey{Kind: authority.KeyGateway, Name: "edge"}))(t).Value
+	running := w.as(key.APIKey)
+	first := must(w.EnrolGateway(ctx, running, controlplane.Enrolment{PublicKey: make([]byte, 32), Instance: "edge-1"}))(t)
+	leave := must(w.ConnectGateway(ctx, running, first.Gateway.ID))(t)
+	rotated := must(w.RotateKey(ctx, w.owner, key.ID, controlplane.Rotation{}))(t).Value
+	if err := w.Acknowledge(ctx, running, first.Gateway.ID, must(w.Revision(ctx, w.owner))(t)); err != nil {
+		t.Errorf("the running gateway acknowledges: %v", err)
+	}
+	must(w.Snapshot(ctx, running))(t)
+	leave(false)
+	public := make([]byte, 32)
+	public[0] = 1
+	second := must(w.EnrolGateway(ctx, w.as(rotated.APIKey), controlplane.Enrolment{PublicKey: public, Instance: "edge-1"}))(t)
+	for _, g := range must(w.Gateways(ctx, w.owner))(t) {
+		if left := g.LeftAt != nil; left != (g.ID == first.Gateway.ID) {
+			t.Errorf("the gateway %s of the key %s has left: %t; the second is %s", g.ID, g.KeyID, left, second.Gateway.ID)
+		}
+	}
+}
