@@ -97,6 +97,9 @@ func (s *shape) value(t reflect.Type, at string, depth int) error {
 	if err != nil {
 		return err
 	}
+	if token == nil && !takesNull(t) {
+		return authority.Invalid(at, "null does not fit here; leave the field out")
+	}
 	t = transparent(t)
 	switch token := token.(type) {
 	case json.Delim:
@@ -110,6 +113,19 @@ func (s *shape) value(t reflect.Type, at string, depth int) error {
 		}
 	}
 	return nil
+}
+
+// takesNull reports whether null says something in a place of a type. In any other encoding/json would leave it as if it
+// were absent.
+func takesNull(t reflect.Type) bool {
+	if t == nil {
+		return true
+	}
+	switch t.Kind() {
+	case reflect.Pointer, reflect.Interface, reflect.Slice, reflect.Map:
+		return true
+	}
+	return false
 }
 
 func (s *shape) list(t reflect.Type, at string, depth int) error {

@@ -49,6 +49,9 @@ func (h *Handler) validate(x *exchange) (*reply, error) {
 	if err := x.enterHolding(string(in.MandateID)); err != nil {
 		return nil, err
 	}
+	if in.MandateID == "" {
+		return nil, authority.Invalid("mandate_id", "says which mandate is presented")
+	}
 	answer, err := h.service.ValidateMandate(x.ctx(), x.caller, in)
 	if err != nil {
 		return nil, err

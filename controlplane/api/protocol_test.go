@@ -65,6 +65,8 @@ func TestBodiesThatAreRefused(t *testing.T) {
 		"a field twice":                     {"principals", `{"name":"x","principal_type":"agent","name":"y"}`, "", 400, "invalid_request", "name"},
 		"a member of a map twice":           {"principals", `{"name":"x","principal_type":"agent","metadata":{"a":"1","a":"2"}}`, "", 400, "invalid_request", "metadata.a"},
 		"a number for a text":               {"principals", `{"name":7,"principal_type":"agent"}`, "", 400, "invalid_request", "name"},
+		"null for a text":                   {"principals", `{"name":null,"principal_type":"agent"}`, "", 400, "invalid_request", "name"},
+		"null in a map of texts":            {"principals", `{"name":"x","principal_type":"agent","metadata":{"a":null}}`, "", 400, "invalid_request", "metadata.a"},
 		"an object inside a map of texts":   {"principals", `{"name":"x","principal_type":"agent","metadata":{"a":{}}}`, "", 400, "invalid_request", "metadata"},
 		"a NUL character":                   {"principals", `{"name":"x\u0000y","principal_type":"agent"}`, "", 400, "invalid_request", "name"},
 		"a NUL character in a map":          {"principals", `{"name":"x","principal_type":"agent","metadata":{"a\u0000":"1"}}`, "", 400, "invalid_request", "metadata"},
@@ -83,6 +85,7 @@ func TestBodiesThatAreRefused(t *testing.T) {
 		"another mandate than the path's":   {"mandates/" + string(m.issue().ID) + "/revoke", `{"mandate_id":"mdt_aaaaaaaaaaaaaaaaaaaaaaaaaa"}`, "", 400, "invalid_request", "mandate_id"},
 		"another parent than the path's":    {"mandates/" + string(m.issue().ID) + "/delegate", `{"parent_mandate_id":"mdt_aaaaaaaaaaaaaaaaaaaaaaaaaa"}`, "", 400, "invalid_request", "parent_mandate_id"},
 		"a resource that is not literal":    {"mandates/validate", `{"mandate_id":"x","requested_action":"read","requested_resource":"db:*"}`, "", 400, "invalid_request", "requested_resource"},
+		"no mandate to validate":            {"mandates/validate", `{"requested_action":"read","requested_resource":"db:x"}`, "", 400, "invalid_request", "mandate_id"},
 		"an action that is none":            {"mandates/validate", `{"mandate_id":"x","requested_action":"own","requested_resource":"db:x"}`, "", 400, "invalid_request", "requested_action"},
 		"a workspace of nobody in the body": {"principals", `{"name":"x","principal_type":"agent","workspace_slug":"theirs"}`, "", 404, "not_found", ""},
 	} {

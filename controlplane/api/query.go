@@ -35,7 +35,7 @@ func (q *query) refuse(err error) {
 	}
 }
 
-// text reads a parameter; empty is the same as absent.
+// text reads a parameter; it is empty when it is absent, and nothing else is.
 func (q *query) text(name string) string { return q.line(name, maxLine) }
 
 // line reads a parameter of at most limit bytes.
@@ -47,6 +47,9 @@ func (q *query) line(name string, limit int) string {
 	}
 	if len(values) == 0 {
 		return ""
+	}
+	if values[0] == "" {
+		q.refuse(authority.Invalid(name, "is empty; leave it out"))
 	}
 	if len(values[0]) > limit || !printed(values[0]) {
 		q.refuse(authority.Invalid(name, "is not one line of UTF-8 of at most %d bytes", limit))

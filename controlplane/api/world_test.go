@@ -44,8 +44,8 @@ func newWorldOn(t *testing.T, databaseURL string) *world {
 		t.Fatal(err)
 	}
 	t.Cleanup(store.Close)
-	lines := &lockedBuffer{}
-	log := slog.New(slog.NewJSONHandler(lines, nil))
+	w := &world{store: store, log: &lockedBuffer{}}
+	log := w.logger()
 	service, err := controlplane.New(controlplane.Config{
 		Store: store, MasterKey: bytes.Repeat([]byte{7}, 32), SetupKey: setupKey, Log: log, Now: time.Now,
 	})
@@ -58,8 +58,12 @@ func newWorldOn(t *testing.T, databaseURL string) *world {
 	}
 	server := httptest.NewServer(handler)
 	t.Cleanup(server.Close)
-	return &world{url: server.URL, service: service, store: store, log: lines}
+	w.url, w.service = server.URL, service
+	return w
 }
+
+// logger writes to the world's log.
+func (w *world) logger() *slog.Logger { return slog.New(slog.NewJSONHandler(w.log, nil)) }
 
 // answer is what came back from one request.
 type answer struct {

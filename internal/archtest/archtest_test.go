@@ -45,10 +45,12 @@ var layers = map[string][]string{
 	"internal/archtest":                    {},
 	"internal/echo":                        {},
 	"internal/nameserver":                  {},
+	"internal/pki":                         {},
 	"internal/openid":                      {"internal/echo", "provision"},
 	"internal/pgtest":                      {"provision"},
 	"internal/redistest":                   {"provision"},
 	"internal/browser":                     {"provision"},
+	"internal/schemathesis":                {"provision"},
 	"internal/syncpb":                      {},
 	"internal/world":                       {"authority", "token", "bundle"},
 }
