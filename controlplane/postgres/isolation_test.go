@@ -77,6 +77,7 @@ func fill(t *testing.T, s *Store, word string) tenant {
 				AllowedActions: authority.Actions{authority.Read}, MaxValiditySeconds: 60, Grantors: []authority.PrincipalID{w.principal}, Version: 1, Active: true, CreatedAt: at,
 			}),
 			tx.InsertMandate(ctx, aMandate(w, word, at)),
+			tx.InsertClientAuthority(ctx, authority.ClientAuthority{ID: authority.NewID[authority.ClientAuthorityID](), WorkspaceID: w.id, Name: word, Roots: word, Bindings: []authority.CertificateBinding{}, CreatedAt: at}),
 			tx.InsertDestination(ctx, authority.Destination{ID: w.destination, WorkspaceID: w.id, Name: word, Host: word + ".test", Ports: []uint16{443}, TLS: authority.TLSRequired, EncodedSlash: authority.EncodedSlashRefuse, CreatedAt: at, Addresses: []netip.Prefix{}, Rules: []authority.Rule{}}),
 			tx.InsertRegoVersion(ctx, authority.RegoVersion{ID: w.rego, WorkspaceID: w.id, Number: 1, Modules: map[string]string{"a.rego": word}, Data: map[string]any{}, Active: true, CreatedBy: w.principal, CreatedAt: at}),
 			tx.InsertKey(ctx, authority.Key{ID: w.key, WorkspaceID: w.id, Kind: authority.KeyAgent, Name: word, PrincipalID: w.principal, CreatedAt: at}, make([]byte, 32)),
