@@ -99,6 +99,14 @@ func openService(settings *values, people controlplane.SignIn, log *slog.Logger)
 	if err != nil {
 		return nil, nil, err
 	}
+	grace, err := settings.grace()
+	if err != nil {
+		return nil, nil, err
+	}
+	quotas, err := settings.quotas()
+	if err != nil {
+		return nil, nil, err
+	}
 	redis, err := settings.secret("redis-url-file")
 	if err != nil {
 		return nil, nil, err
@@ -112,7 +120,8 @@ func openService(settings *values, people controlplane.SignIn, log *slog.Logger)
 		return nil, nil, err
 	}
 	service, err := controlplane.New(controlplane.Config{
-		Store: store, Replica: shared, MasterKey: masterKey, SetupKey: setupKey, SignIn: people, Log: log, Now: time.Now,
+		Store: store, Replica: shared, MasterKey: masterKey, SetupKey: setupKey, SignIn: people,
+		Grace: grace, Quotas: quotas, Log: log, Now: time.Now,
 	})
 	if err != nil {
 		store.Close()

@@ -31,6 +31,12 @@ func TestTheControlPlaneRefusesToStartWrong(t *testing.T) {
 		"on an address that is none":   {environment{"CARACAL_LISTEN": "8080"}, "not of the form address:port"},
 		"with half a certificate":      {environment{"CARACAL_TLS_CERT": "/nowhere"}, "set both"},
 		"with a certificate not there": {environment{"CARACAL_TLS_CERT": "/nowhere", "CARACAL_TLS_KEY": "/nowhere"}, "reading the certificate"},
+		"with no grace at all":         {environment{"CARACAL_WORKSPACE_GRACE": "0s"}, "CARACAL_WORKSPACE_GRACE must be"},
+		"with a grace in words":        {environment{"CARACAL_WORKSPACE_GRACE": "a month"}, "CARACAL_WORKSPACE_GRACE must be"},
+		"with a quota without number":  {environment{"CARACAL_QUOTAS": "keys"}, "is not name=number"},
+		"with a quota twice":           {environment{"CARACAL_QUOTAS": "keys=1,keys=2"}, "is not name=number"},
+		"with a quota of nothing":      {environment{"CARACAL_QUOTAS": "widgets=5"}, "there is no quota"},
+		"with a quota of none":         {environment{"CARACAL_QUOTAS": "keys=0"}, "the quota \"keys\" is from 1"},
 		"with a level that is none":    {environment{"CARACAL_LOG_LEVEL": "loud"}, "CARACAL_LOG_LEVEL must be"},
 	} {
 		t.Run(sentence, func(t *testing.T) {

@@ -65,6 +65,8 @@ func controlPlaneSettings() []setting {
 		{"oidc-ca-file", "CARACAL_OIDC_CA_FILE", "", "PEM certificates that the provider must chain to; the host's roots without it"},
 		{"session-idle", "CARACAL_SESSION_IDLE", "30m", "how long a session lasts that nobody uses, from 1m"},
 		{"session-lifetime", "CARACAL_SESSION_LIFETIME", "12h", "how long a session lasts at most, to 168h"},
+		{"workspace-grace", "CARACAL_WORKSPACE_GRACE", "720h", "how long a deleted workspace can be restored, from 1h to 8760h; then it is erased"},
+		{"quotas", "CARACAL_QUOTAS", "", "limits that replace the defaults, such as principals=50000,keys=100000; docs/workspaces.md lists them"},
 		logLevel(),
 	}
 }
