@@ -32,6 +32,10 @@ test: tools-check ## every promise once, on the real Envoy and PostgreSQL
 	@$(MAKE) --no-print-directory build
 	go vet ./...
 	go test -timeout 15m ./...
+	sh scripts/test-sdk.sh
+
+test-sdk: build ## the Python SDK alone, on the oldest and the newest Python of this machine
+	sh scripts/test-sdk.sh
 
 test-deep: test ## the long ones: the race detector, fuzzing, many seeds
 	sh scripts/test-deep.sh
@@ -46,6 +50,7 @@ generate: $(SQLC) $(BUF) $(PROTOC_GEN_GO) $(PROTOC_GEN_GO_GRPC) ## generate code
 	ln -sf $(PROTOC_GEN_GO) $(TOOLS)/protoc-gen-go && ln -sf $(PROTOC_GEN_GO_GRPC) $(TOOLS)/protoc-gen-go-grpc
 	PATH="$(TOOLS):$$PATH" $(BUF) generate
 	go generate ./...
+	"$$(sh scripts/sdk-environment.sh newest)/bin/python" sdk/python/generate
 
 # install PACKAGE@VERSION under a name that carries the version, so that a new pin is a new tool.
 define install
@@ -63,4 +68,4 @@ $(PROTOC_GEN_GO):
 $(PROTOC_GEN_GO_GRPC):
 	$(call install,google.golang.org/grpc/cmd/protoc-gen-go-grpc@v1.6.0,protoc-gen-go-grpc)
 
-.PHONY: help tools-check build run clean-data test test-deep check generate
+.PHONY: help tools-check build run clean-data test test-sdk test-deep check generate

@@ -24,7 +24,8 @@ fi
 if command -v python3 >/dev/null 2>&1; then
   version=$(python3 -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null)
   if [ -z "$version" ]; then say "$(command -v python3) does not run: install Python 3.10 or newer"
-  elif older "$version" 3.10; then say "Python 3.10 or newer is needed; $(command -v python3) is $version"; fi
+  elif older "$version" 3.10; then say "Python 3.10 or newer is needed; $(command -v python3) is $version"
+  elif ! python3 -c 'import ensurepip, venv' 2>/dev/null; then say "Python cannot make virtual environments: install python3-venv"; fi
 else
   say "Python 3 is missing: install python3, 3.10 or newer"
 fi

@@ -57,6 +57,8 @@ def headers(original: Iterable[Pair], target: str, mandate: str, token: str) -> 
     """The headers for the gateway: the caller's own `Authorization` is for the target, and goes along as such."""
     rewritten: list[Pair] = []
     for name, value in original:
+        if value.removeprefix("Bearer ") == NO_KEY:
+            continue  # it is no credential, and no target needs to see it
         if name.lower() == AUTHORIZATION.lower():
             rewritten = [pair for pair in rewritten if pair[0].lower() != UPSTREAM_AUTHORIZATION.lower()]
             rewritten.append((UPSTREAM_AUTHORIZATION, value))

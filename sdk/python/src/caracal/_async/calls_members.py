@@ -19,6 +19,11 @@ class AsyncMembersCalls(AsyncConnection):
         self,
         *,
         role: str | None = None,
+        q: str | None = None,
+        suspended: bool | None = None,
+        created_after: str | None = None,
+        created_before: str | None = None,
+        sort: str | None = None,
         workspace_slug: str | None = None,
         limit: int | None = None,
         cursor: str | None = None,
@@ -27,6 +32,11 @@ class AsyncMembersCalls(AsyncConnection):
 
         Args:
             role: `owner`, `admin`, `operator`, `policy_author`, `auditor` or `viewer`.
+            q: what the name begins with, letter for letter.
+            suspended: only those that are suspended, or that are not.
+            created_after: only those made after this time, as RFC 3339 text.
+            created_before: only those made before this time, as RFC 3339 text.
+            sort: the newest first unless told; `created_at`, `-created_at`, `name` or `-name`.
             workspace_slug: the workspace; that of the key unless told.
             limit: how many at most, up to 200; 50 unless told.
             cursor: the `next_cursor` of the page before.
@@ -35,16 +45,46 @@ class AsyncMembersCalls(AsyncConnection):
             Member,
             Call(
                 op.LIST_MEMBERS,
-                query={"role": role, "workspace_slug": workspace_slug, "limit": limit, "cursor": cursor},
+                query={
+                    "role": role,
+                    "q": q,
+                    "suspended": suspended,
+                    "created_after": created_after,
+                    "created_before": created_before,
+                    "sort": sort,
+                    "workspace_slug": workspace_slug,
+                    "limit": limit,
+                    "cursor": cursor,
+                },
             ),
         )
 
     async def iter_members(
-        self, *, role: str | None = None, workspace_slug: str | None = None
+        self,
+        *,
+        role: str | None = None,
+        q: str | None = None,
+        suspended: bool | None = None,
+        created_after: str | None = None,
+        created_before: str | None = None,
+        sort: str | None = None,
+        workspace_slug: str | None = None,
     ) -> AsyncIterator[Member]:
         """Everything that `list_members` with the same arguments would list, a page at a time."""
         async for each in self._pages(
-            Member, Call(op.LIST_MEMBERS, query={"role": role, "workspace_slug": workspace_slug})
+            Member,
+            Call(
+                op.LIST_MEMBERS,
+                query={
+                    "role": role,
+                    "q": q,
+                    "suspended": suspended,
+                    "created_after": created_after,
+                    "created_before": created_before,
+                    "sort": sort,
+                    "workspace_slug": workspace_slug,
+                },
+            ),
         ):
             yield each
 
@@ -82,7 +122,13 @@ class AsyncMembersCalls(AsyncConnection):
         return await self._record(Member, Call(op.GET_MEMBER, path={"id": member_id}))
 
     async def update_member(
-        self, member_id: str, *, name: str | None = None, role: str | None = None, idempotency_key: str | None = None
+        self,
+        member_id: str,
+        *,
+        name: str | None = None,
+        role: str | None = None,
+        if_match: str | None = None,
+        idempotency_key: str | None = None,
     ) -> Member:
         """Change a member's name or role, from its next request on. The last owner stays one.
 
@@ -90,6 +136,7 @@ class AsyncMembersCalls(AsyncConnection):
             member_id: which member.
             name: for people.
             role: `owner`, `admin`, `operator`, `policy_author`, `auditor` or `viewer`.
+            if_match: the `etag` of the thing as it was read; one that has changed since is left alone.
             idempotency_key: makes it happen once, however often it is called with the same key and arguments.
         """
         return await self._record(
@@ -98,22 +145,25 @@ class AsyncMembersCalls(AsyncConnection):
                 op.UPDATE_MEMBER,
                 path={"id": member_id},
                 body={"name": name, "role": role},
-                headers=writing(idempotency_key),
+                headers=writing(idempotency_key, if_match),
             ),
         )
 
-    async def remove_member(self, member_id: str, *, idempotency_key: str | None = None) -> Member:
+    async def remove_member(
+        self, member_id: str, *, if_match: str | None = None, idempotency_key: str | None = None
+    ) -> Member:
         """Take a member's role and end its keys. Its principal stays, since events and mandates name it.
 
         Args:
             member_id: which member.
+            if_match: the `etag` of the thing as it was read; one that has changed since is left alone.
             idempotency_key: makes it happen once, however often it is called with the same key and arguments.
 
         Returns:
             The member as it was.
         """
         return await self._record(
-            Member, Call(op.REMOVE_MEMBER, path={"id": member_id}, headers=writing(idempotency_key))
+            Member, Call(op.REMOVE_MEMBER, path={"id": member_id}, headers=writing(idempotency_key, if_match))
         )
 
     async def invite_member(self, member_id: str) -> Invitation:
