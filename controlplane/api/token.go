@@ -76,7 +76,7 @@ func (h *Handler) foreignToken(x *exchange, in tokenExchange) (*reply, error) {
 		return nil, authority.Invalid("subject_token", "give one credential: here or in the Authorization header")
 	}
 	token, err := h.service.ExchangeToken(x.ctx(), controlplane.Exchange{
-		WorkspaceSlug: in.WorkspaceSlug, Token: in.SubjectToken, Address: client(x.r, h.trusted),
+		WorkspaceSlug: in.WorkspaceSlug, Token: in.SubjectToken, Address: client(x.r, h.trusted), Confirmation: in.Confirmation,
 	})
 	if err != nil {
 		return nil, h.counted(x, err, in.SubjectToken)
@@ -96,7 +96,8 @@ func readExchange(x *exchange) (in tokenExchange, err error) {
 	}
 	form := &query{values: values}
 	in = tokenExchange{
-		GrantType: form.text("grant_type"), SubjectToken: form.line("subject_token", maxSubjectToken), SubjectTokenType: form.text("subject_token_type"),
+		GrantType: form.text("grant_type"), SubjectToken: form.line("subject_token", maxSubjectToken),
+		SubjectTokenType: form.text("subject_token_type"), WorkspaceSlug: form.text("workspace_slug"),
 	}
 	if text := form.text("cnf"); text != "" {
 		in.Confirmation = new(authority.Confirmation)
