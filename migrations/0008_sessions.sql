@@ -50,6 +50,11 @@ CREATE TABLE tickets (
 CREATE INDEX tickets_about ON tickets (purpose, about);
 CREATE INDEX tickets_by_end ON tickets (expires_at);
 
+-- Should a right be given by mistake, there is still no row for it.
+ALTER TABLE logins ENABLE ROW LEVEL SECURITY;
+ALTER TABLE sessions ENABLE ROW LEVEL SECURITY;
+ALTER TABLE tickets ENABLE ROW LEVEL SECURITY;
+
 -- Which groups of the provider give which role in a workspace.
 CREATE TABLE group_roles (
     workspace_id text NOT NULL REFERENCES workspaces (id),

@@ -78,6 +78,8 @@ func fill(t *testing.T, s *Store, word string) tenant {
 			}),
 			tx.InsertMandate(ctx, aMandate(w, word, at)),
 			tx.InsertClientAuthority(ctx, authority.ClientAuthority{ID: authority.NewID[authority.ClientAuthorityID](), WorkspaceID: w.id, Name: word, Roots: word, Bindings: []authority.CertificateBinding{}, CreatedAt: at}),
+			tx.SetGroupRoles(ctx, []authority.GroupRole{{Group: word, Role: authority.RoleViewer}}),
+			tx.KeepGroupMember(ctx, w.principal, authority.RoleViewer),
 			tx.InsertDestination(ctx, authority.Destination{ID: w.destination, WorkspaceID: w.id, Name: word, Host: word + ".test", Ports: []uint16{443}, TLS: authority.TLSRequired, EncodedSlash: authority.EncodedSlashRefuse, CreatedAt: at, Addresses: []netip.Prefix{}, Rules: []authority.Rule{}}),
 			tx.InsertRegoVersion(ctx, authority.RegoVersion{ID: w.rego, WorkspaceID: w.id, Number: 1, Modules: map[string]string{"a.rego": word}, Data: map[string]any{}, Active: true, CreatedBy: w.principal, CreatedAt: at}),
 			tx.InsertKey(ctx, authority.Key{ID: w.key, WorkspaceID: w.id, Kind: authority.KeyAgent, Name: word, PrincipalID: w.principal, CreatedAt: at}, make([]byte, 32)),
