@@ -295,3 +295,67 @@ func wantCode(t *testing.T, err error, codes ...authority.Code) {
 		t.Errorf("error %v, want %v", err, codes)
 	}
 }
+
+// Who makes a policy consents to be named as issuer by it, unless it can be none.
+func TestAPolicyAuthorConsentsToNothing(t *testing.T) {
+	w := newWorld(t)
+	ctx := t.Context()
+	agent, asAgent := w.agent(w.owner, "agent", authority.Agent)
+	author, asAuthor := w.member(w.owner, "author", authority.RolePolicyAuthor)
+	p := w.policy(asAuthor, agent, 0)
+	if len(p.Grantors) != 0 {
+		t.Errorf("the grantors are %v", p.Grantors)
+	}
+	if again := must(w.Policy(ctx, asAuthor, p.ID))(t); again.Grantors == nil || len(again.Grantors) != 0 {
+		t.Errorf("the grantors are read as %v", again.Grantors)
+	}
+	wantError(t, drop(w.RequestMandate(ctx, asAgent, request(author.ID, agent.ID))), authority.CodeRefused, authority.ReasonIssuerNotConsenting)
+	wantError(t, drop(w.RequestMandate(ctx, asAgent, request(w.owner.Principal().ID, agent.ID))), authority.CodeRefused, authority.ReasonIssuerNotConsenting)
+	wantError(t, drop(w.JoinPolicy(ctx, asAuthor, p.ID)), authority.CodeForbidden, "")
+	must(w.JoinPolicy(ctx, w.owner, p.ID))(t)
+	must(w.RequestMandate(ctx, asAgent, request(w.owner.Principal().ID, agent.ID)))(t)
+}
+
+// A mandate outlives its issuer's role, as it does a change of the policy; the issuer gives no other. Suspension ends it.
+func TestWhatBecomesOfTheMandatesOfAMemberWhoIsRemoved(t *testing.T) {
+	w := newWorld(t)
+	ctx := t.Context()
+	agent, asAgent := w.agent(w.owner, "agent", authority.Agent)
+	admin, asAdmin := w.member(w.owner, "admin", authority.RoleAdmin)
+	w.policy(asAdmin, agent, 0)
+	m := must(w.RequestMandate(ctx, asAdmin, request(admin.ID, agent.ID)))(t).Value
+	must(w.RemoveMember(ctx, w.owner, admin.ID))(t)
+	ask := controlplane.Validation{MandateID: m.ID, RequestedAction: "read", RequestedResource: "api:external/openai"}
+	if a := must(w.ValidateMandate(ctx, asAgent, ask))(t); !a.Allowed {
+		t.Errorf("the mandate of a removed member is denied: %s", a.Message)
+	}
+	wantError(t, drop(w.RequestMandate(ctx, asAgent, request(admin.ID, agent.ID))), authority.CodeRefused, authority.ReasonIssuerNotEntitled)
+	must(w.SuspendPrincipal(ctx, w.owner, admin.ID))(t)
+	if a := must(w.ValidateMandate(ctx, asAgent, ask))(t); a.Allowed || *a.DenialReason != authority.ReasonSuspended {
+		t.Errorf("the mandate of a suspended principal: %+v", a)
+	}
+}
+
+// An operator ends authority and suspends; it gives none.
+func TestAnOperatorRevokesAndSuspends(t *testing.T) {
+	w := newWorld(t)
+	ctx := t.Context()
+	agent, _ := w.agent(w.owner, "agent", authority.Agent)
+	w.policy(w.owner, agent, 0)
+	m := w.mandate(w.owner, agent)
+	_, operator := w.member(w.owner, "operator", authority.RoleOperator)
+	wantError(t, drop(w.RequestMandate(ctx, operator, request(w.owner.Principal().ID, agent.ID))), authority.CodeForbidden, "")
+	if a := must(w.ValidateMandate(ctx, operator, controlplane.Validation{MandateID: m.ID, RequestedAction: "read", RequestedResource: "api:external/x"}))(t); !a.Allowed || !a.Inquiry {
+		t.Errorf("an operator's inquiry is answered %+v", a)
+	}
+	must(w.RevokeMandate(ctx, operator, m.ID, 0))(t)
+	must(w.SuspendPrincipal(ctx, operator, agent.ID))(t)
+	must(w.ResumePrincipal(ctx, operator, agent.ID))(t)
+	for _, role := range []authority.Role{authority.RoleAdmin, authority.RoleOwner} {
+		above, _ := w.member(w.owner, "above", role)
+		wantError(t, drop(w.SuspendPrincipal(ctx, operator, above.ID)), authority.CodeForbidden, "")
+	}
+	beside, _ := w.member(w.owner, "beside", authority.RoleAuditor)
+	must(w.SuspendPrincipal(ctx, operator, beside.ID))(t)
+	wantError(t, drop(w.SuspendPrincipal(ctx, operator, operator.Principal().ID)), authority.CodeConflict, "")
+}

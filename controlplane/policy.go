@@ -17,14 +17,14 @@ type NewPolicy struct {
 	DelegationDepth    int                   `json:"delegation_depth"`
 }
 
-// CreatePolicy adds an authority policy. Its creator is its first grantor.
+// CreatePolicy adds an authority policy. Its creator is its first grantor, if it may issue at all.
 func (s *Service) CreatePolicy(ctx context.Context, c Caller, n NewPolicy) (Written[authority.Policy], error) {
 	op := allowed("create_policy")
 	return write(ctx, s, c, op, func(ctx context.Context, tx *postgres.Tx, ch *change) (authority.Policy, error) {
 		p := authority.Policy{
 			ID: authority.NewID[authority.PolicyID](), WorkspaceID: c.workspace, PrincipalID: n.PrincipalID,
 			MaxValiditySeconds: n.MaxValiditySeconds, DelegationDepth: n.DelegationDepth,
-			Grantors: []authority.PrincipalID{c.principal.ID}, Version: 1, Active: true, CreatedAt: ch.at,
+			Grantors: firstGrantors(ch.caller.principal), Version: 1, Active: true, CreatedAt: ch.at,
 		}
 		if err := setScope(&p, &n.AllowedResources, &n.AllowedActions); err != nil {
 			return p, err
@@ -46,6 +46,14 @@ func (s *Service) CreatePolicy(ctx context.Context, c Caller, n NewPolicy) (Writ
 		})
 		return p, tx.InsertPolicy(ctx, p)
 	})
+}
+
+// firstGrantors are who consents by making a policy: an author who administers nothing can be no issuer.
+func firstGrantors(creator authority.Principal) []authority.PrincipalID {
+	if !creator.Administers() {
+		return []authority.PrincipalID{}
+	}
+	return []authority.PrincipalID{creator.ID}
 }
 
 // setScope reads what a policy allows; nil leaves it as it is.

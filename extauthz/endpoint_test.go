@@ -42,7 +42,7 @@ func TestTheGatewaysOwnEndpointsAnswerFromTheFirstSecond(t *testing.T) {
 			a.host = "localhost:8443"
 			a.headers = []pair{{"authorization", "Bearer x"}, {"x-forwarded-for", "192.0.2.2"}, {"x-forwarded-proto", "http"}, {"x-envoy-external-address", "192.0.2.2"}}
 			p := wantPermission(t, b.check(t, a.check()))
-			if diff := cmp.Diff(map[string]string{envoy.RouteHeader: envoy.RouteSelf}, p.set); diff != "" {
+			if diff := cmp.Diff(map[string]string{envoy.RouteHeader: envoy.RouteSelf, envoy.AddressHeader: "192.0.2.2"}, p.set); diff != "" {
 				t.Errorf("headers set (-want +got):\n%s", diff)
 			}
 			if diff := cmp.Diff(map[string]bool{"x-forwarded-for": true, "x-envoy-external-address": true}, p.remove); diff != "" {

@@ -3,6 +3,7 @@ package extauthz_test
 import (
 	"context"
 	"errors"
+	"net/netip"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -188,5 +189,21 @@ func TestWithoutASnapshotNobodyIsIdentifiedAndNothingValidated(t *testing.T) {
 	question := extauthz.Question{MandateID: b.Mandate.ID, Action: authority.Read, Resource: "api:model"}
 	if answer, err := b.service.Validate(context.Background(), b.Agent, question); !errors.As(err, &denial) || denial.Reason != authority.ReasonNoDecision || answer.Allowed {
 		t.Errorf("Validate: %+v, %v", answer, err)
+	}
+}
+
+// A key that is bound to networks is worth nothing elsewhere, nor where the address is not known.
+func TestAKeyIsKnownFromItsNetworksOnly(t *testing.T) {
+	b := newBench(t)
+	key := b.Key(b.Agent.ID)
+	b.State.AgentKeys[0].AllowedNetworks = []netip.Prefix{netip.MustParsePrefix("192.0.2.0/24")}
+	b.enforce(t)
+	for from, may := range map[string]bool{"192.0.2.1": true, "::ffff:192.0.2.1": true, "192.0.3.1": false, "": false} {
+		address, _ := netip.ParseAddr(from)
+		_, err := b.service.Identify(extauthz.Credential{Bearer: key.Reveal(), Address: address})
+		var denial *extauthz.Denial
+		if may && err != nil || !may && (!errors.As(err, &denial) || denial.Reason != authority.ReasonAuthFailed) {
+			t.Errorf("from %q: %v", from, err)
+		}
 	}
 }

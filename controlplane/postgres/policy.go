@@ -88,7 +88,7 @@ func (t *Tx) withGrantors(ctx context.Context, rows []query.Policy) ([]authority
 			ID: p.ID, WorkspaceID: p.WorkspaceID, PrincipalID: p.PrincipalID,
 			AllowedResources: p.AllowedResources, AllowedActions: p.AllowedActions,
 			MaxValiditySeconds: p.MaxValiditySeconds, DelegationDepth: p.DelegationDepth,
-			Version: p.Version, Active: p.Active, CreatedAt: p.CreatedAt,
+			Grantors: []authority.PrincipalID{}, Version: p.Version, Active: p.Active, CreatedAt: p.CreatedAt,
 		}
 		ids[i], place[p.ID] = p.ID, i
 	}
