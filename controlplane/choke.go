@@ -83,16 +83,16 @@ func write[T any](ctx context.Context, s *Service, c Caller, op operation, apply
 		if err := ch.caller.may(op); err != nil {
 			return err
 		}
-		if w, err := tx.Workspace(ctx); err != nil {
-			return err
-		} else if err := op.stands(w); err != nil {
-			return err
-		}
 		if replay, err := recall[T](ctx, s, tx, ch, op); err != nil {
 			return err
 		} else if replay != nil {
 			result = *replay
 			return errGiveUp
+		}
+		if w, err := tx.Workspace(ctx); err != nil {
+			return err
+		} else if err := op.stands(w); err != nil {
+			return err
 		}
 		value, err := apply(ctx, tx, ch)
 		if err == nil {

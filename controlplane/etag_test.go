@@ -91,6 +91,7 @@ func TestEveryEditHoldsItsCondition(t *testing.T) {
 	}
 	// A condition that nothing is held against is a mistake, not a wish.
 	wantError(t, drop(w.RegisterPrincipal(ctx, w.owner.IfMatch("any"), controlplane.NewPrincipal{Name: "x", Type: authority.Agent})), authority.CodeInvalid, "")
+	wantError(t, drop(w.CreateWorkspace(ctx, w.as(setupKey).IfMatch("any"), controlplane.NewWorkspace{Name: "x", Slug: "another"})), authority.CodeInvalid, "")
 	wantError(t, drop(w.RevokeMandate(ctx, w.owner.IfMatch(controlplane.AnyTag), w.mandate(w.owner, subject).ID, 0)), authority.CodeInvalid, "")
 	for _, name := range []string{"update principal", "update policy", "update member", "revoke key"} {
 		if err := edits[name](w.owner.IfMatch(controlplane.AnyTag)); err != nil {

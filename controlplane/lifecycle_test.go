@@ -8,7 +8,9 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/caracal-gateway/caracal/authority"
+	"github.com/caracal-gateway/caracal/bundle"
 	"github.com/caracal-gateway/caracal/controlplane"
+	"github.com/caracal-gateway/caracal/token"
 )
 
 func ptr[T any](v T) *T { return &v }
@@ -169,6 +171,11 @@ func TestADeletedWorkspaceDeniesAtOnceAndCanBeRestored(t *testing.T) {
 	if sealed.Revision != deletion.Revision {
 		t.Errorf("a gateway gets revision %d, want %d", sealed.Revision, deletion.Revision)
 	}
+	root := must(token.ParseAPIKey(gatewayKey))(t).Root
+	state, _, err := bundle.Open(sealed.Sealed, bundle.Trust{Root: root})
+	if err != nil || state.Workspace.State() != authority.WorkspaceDeleted || len(state.Mandates) != 0 || len(state.AgentKeys) == 0 {
+		t.Errorf("the bundle has %d mandates of a workspace that is %s: %v", len(state.Mandates), state.Workspace.State(), err)
+	}
 	must(w.RestoreWorkspace(ctx, w.owner, "first"))(t)
 	if answer := must(w.ValidateMandate(ctx, w.as(agentKey), question))(t); !answer.Allowed {
 		t.Errorf("after the restoration: %+v", answer)
@@ -223,4 +230,43 @@ func TestAnErasedWorkspaceIsGoneAndItsSlugFree(t *testing.T) {
 	}
 	must(w.Principals(ctx, other, controlplane.PrincipalFilter{}, controlplane.Page{}))(t)
 	w.workspace("first")
+}
+
+// TestARepeatedChangeOfAWorkspaceAnswersWhatTheFirstDid repeats each change after the next has been made: what was
+// answered once is answered again, whatever the workspace has come to since.
+func TestARepeatedChangeOfAWorkspaceAnswersWhatTheFirstDid(t *testing.T) {
+	w := newWorld(t)
+	ctx := t.Context()
+	subject, _ := w.agent(w.owner, "agent", authority.Agent)
+	once := func(key string) controlplane.Caller { return w.owner.Once(key, []byte(key)) }
+	changes := []func() (any, error){
+		func() (any, error) {
+			return w.UpdateWorkspace(ctx, once("update"), "first", controlplane.WorkspaceChange{Name: ptr("Payments")})
+		},
+		func() (any, error) {
+			return w.UpdatePrincipal(ctx, once("principal"), subject.ID, controlplane.PrincipalChange{Name: ptr("renamed")})
+		},
+		func() (any, error) { return w.ArchiveWorkspace(ctx, once("archive"), "first") },
+		func() (any, error) { return w.UnarchiveWorkspace(ctx, once("unarchive"), "first") },
+		func() (any, error) { return w.ArchiveWorkspace(ctx, once("archive again"), "first") },
+		func() (any, error) {
+			d, err := w.DeleteWorkspace(ctx, once("delete"), "first", 0)
+			d.Value.EffectiveAt = nil // is of the moment that it is asked
+			return d, err
+		},
+	}
+	var first []any
+	for _, change := range changes {
+		first = append(first, must(change())(t))
+	}
+	revision := must(w.Workspace(ctx, w.owner, "first"))(t).Revision
+	for i, change := range changes {
+		if diff := cmp.Diff(first[i], must(change())(t)); diff != "" {
+			t.Errorf("change %d is answered otherwise (-first +again):\n%s", i, diff)
+		}
+	}
+	if now := must(w.Workspace(ctx, w.owner, "first"))(t).Revision; now != revision {
+		t.Errorf("the repetitions moved the revision from %d to %d", revision, now)
+	}
+	wantError(t, drop(w.DeleteWorkspace(ctx, w.owner.Once("delete", []byte("another body")), "first", 0)), authority.CodeConflict, "")
 }

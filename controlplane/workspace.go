@@ -39,6 +39,9 @@ func (s *Service) CreateWorkspace(ctx context.Context, c Caller, n NewWorkspace)
 	if err := s.mayFound(ctx, &c, op); err != nil {
 		return none, err
 	}
+	if err := (&change{caller: c}).unconditional(); err != nil {
+		return none, err
+	}
 	at := s.now()
 	w := authority.Workspace{
 		ID: authority.NewID[authority.WorkspaceID](), Slug: n.Slug, Name: n.Name, Description: n.Description,
