@@ -92,8 +92,10 @@ func TestAKeyServerIsNotBelievedWhenItAnswers(t *testing.T) {
 		"a redirect to the metadata service": {func(w http.ResponseWriter, r *http.Request, _ map[string]any) {
 			http.Redirect(w, r, "http://169.254.169.254/latest", http.StatusTemporaryRedirect)
 		}, discovery.ErrRedirect},
-		"a failure": {func(w http.ResponseWriter, _ *http.Request, _ map[string]any) { w.WriteHeader(500) }, discovery.ErrAnswer},
-		"no JSON":   {func(w http.ResponseWriter, _ *http.Request, _ map[string]any) { _, _ = w.Write([]byte("<html>")) }, discovery.ErrAnswer},
+		"a failure": {func(w http.ResponseWriter, _ *http.Request, _ map[string]any) {
+			w.WriteHeader(http.StatusInternalServerError)
+		}, discovery.ErrAnswer},
+		"no JSON": {func(w http.ResponseWriter, _ *http.Request, _ map[string]any) { _, _ = w.Write([]byte("<html>")) }, discovery.ErrAnswer},
 		"too much": {func(w http.ResponseWriter, _ *http.Request, _ map[string]any) {
 			_, _ = w.Write([]byte(`{"issuer":"` + strings.Repeat("x", 10<<20) + `"}`))
 		}, discovery.ErrAnswer},

@@ -51,7 +51,7 @@ var mutants = map[string]mutant{
 		in: "./extauthz", test: "TestTheMandateIsJudgedByTheRulesOfAuthority",
 	},
 	"every header of the caller's goes on": {
-		file: "extauthz/permit.go", old: `if !mayReachUpstream(h) {`, new: `if h.name == "" {`,
+		file: "extauthz/permit.go", old: `if !mayReachUpstream(h) || r.tells(h.value) {`, new: `if h.name == "" {`,
 		in: "./internal/abuse", test: "TestTheDecisionServiceStandsEveryCase",
 	},
 	"a transaction leaves its workspace on the connection": {
@@ -87,6 +87,39 @@ var mutants = map[string]mutant{
 	"go-redis asks nothing": {
 		file: "controlplane/replica/replica.go", old: `err := question(asking)`, new: `_, err := asking, error(nil)`,
 		in: "./controlplane/replica", test: "TestReplicasCountTogetherThroughRedis",
+	},
+
+	"a token of an issuer is for anybody": {
+		file: "token/issuer.go", old: `if err := claims.meantFor(v.issuer.Audiences); err != nil {`, new: `if err := error(nil); err != nil {`,
+		in: "./token", test: "TestTokensOfTrustedIssuersThatAreRefused",
+	},
+	"go-jose verifies no token of an issuer": {
+		file: "token/issuer.go", old: `if _, err := signed.Verify(k.public); err != nil {`, new: `if _, err := signed, error(nil); err != nil {`,
+		in: "./token", test: "TestTokensOfTrustedIssuersThatAreRefused",
+	},
+	"a key server may be anywhere": {
+		file: "discovery/discovery.go", old: `return checkAddress(issuer.PrivateAddresses, address)`, new: `return checkAddress([]netip.Prefix{netip.MustParsePrefix("0.0.0.0/0")}, "8.8.8.8:443")`,
+		in: "./discovery", test: "TestAProviderIsNotBelievedWhen",
+	},
+	"a key server may redirect": {
+		file: "discovery/discovery.go", old: `CheckRedirect: func(*http.Request, []*http.Request) error { return ErrRedirect },`, new: ``,
+		in: "./discovery", test: "TestAKeyServerIsNotBelievedWhenItAnswers", deep: true,
+	},
+	"keys of an issuer are used for ever": {
+		file: "controlplane/issuerkeys.go", old: `if ended(k.UsableUntil, at) {`, new: `if false {`,
+		in: "./controlplane", test: "TestKeysOutliveTheirServerForABoundedTime", deep: true,
+	},
+	"every replica asks for the keys of an issuer": {
+		file: "controlplane/postgres/issuer.go", old: `return n == 1, translate("claim issuer", err)`, new: `return n <= 1, translate("claim issuer", err)`,
+		in: "./controlplane", test: "TestAKeyServerIsNotAskedTwiceForOneAnswer", deep: true,
+	},
+	"a token that was recognised holds for ever": {
+		file: "extauthz/issuer.go", old: `now.Before(known.ExpiresAt)`, new: `!now.Before(known.IssuedAt)`,
+		in: "./extauthz", test: "TestATokenThatIdentifiedSomebodyEndsWithItsKeyAndItsTime", deep: true,
+	},
+	"what identified its bearer reaches the upstream": {
+		file: "extauthz/request.go", old: `ok && strings.Contains(value, bearer)`, new: `ok && value == ""`,
+		in: "./extauthz", test: "TestATokenThatIdentifiesReachesNoUpstreamInAnyPlace", deep: true,
 	},
 
 	"names may resolve to this machine": {

@@ -5,12 +5,14 @@ import (
 	"crypto/hmac"
 	"crypto/sha256"
 	"encoding/base64"
+	"encoding/json"
 	"strconv"
 	"testing"
 	"time"
 
 	"github.com/caracal-gateway/caracal/authority"
 	"github.com/caracal-gateway/caracal/internal/abuse"
+	"github.com/caracal-gateway/caracal/internal/openid"
 	"github.com/caracal-gateway/caracal/internal/world"
 	"github.com/caracal-gateway/caracal/token"
 )
@@ -40,6 +42,7 @@ func newStage(t testing.TB, now time.Time) *stage {
 	s.addPrincipals()
 	s.addMandates()
 	s.addChains()
+	s.addIssuers()
 	s.names["deployment"] = s.KeySet().Deployment
 	s.names["workspace"] = string(s.State.Workspace.ID)
 	s.names["kid"] = s.TokenKey.ID
@@ -77,6 +80,48 @@ func (s *stage) addPrincipals() {
 	s.names["token.future"] = s.SignToken(s.TokenKey, future)
 	s.names["mandate.foreign-workspace"] = string(other.Mandate.ID)
 	s.names["mandate.unknown"] = string(authority.NewID[authority.MandateID]())
+}
+
+// addIssuers makes the workspace trust a cluster and a trust domain, and names tokens of theirs. Of each, one workload is
+// the agent.
+func (s *stage) addIssuers() {
+	const (
+		cluster, account = "https://kubernetes.default.svc.cluster.local", "system:serviceaccount:agents:reporter"
+		domain, workload = "spiffe://example.org", "spiffe://example.org/agents/reporter"
+	)
+	pods, mesh, stranger := openid.NewSigner(s.t, "ES256", "c1"), openid.NewSigner(s.t, "ES256", "s1"), openid.NewSigner(s.t, "ES256", "c1")
+	mesh.Use = "jwt-svid"
+	trust := func(kind authority.IssuerKind, issuer, value string, signer *openid.Signer) {
+		s.Trust(authority.TrustedIssuer{
+			Kind: kind, Issuer: issuer, Audiences: []string{"caracal"}, Bindings: []authority.IssuerBinding{{Value: value, PrincipalID: s.Agent.ID}},
+		}, openid.KeySet(s.t, signer))
+	}
+	trust(authority.IssuerKubernetes, cluster, account, pods)
+	trust(authority.IssuerSPIFFE, domain, workload, mesh)
+	claims := func(name string, value any) map[string]any {
+		all := map[string]any{"iss": cluster, "sub": account, "aud": "caracal", "iat": s.Now.Unix(), "exp": s.Now.Add(15 * time.Minute).Unix()}
+		all[name] = value
+		return all
+	}
+	header := func(name string, value any) map[string]any {
+		return map[string]any{"alg": "ES256", "kid": "c1", name: value}
+	}
+	svid := claims("sub", workload)
+	delete(svid, "iss")
+	for name, jwt := range map[string]string{
+		"pod": pods.Sign(claims("jti", "1")), "svid": mesh.Sign(svid),
+		"pod.audience": pods.Sign(claims("aud", cluster)), "pod.subject": pods.Sign(claims("sub", "system:serviceaccount:agents:other")),
+		"pod.expired": pods.Sign(claims("exp", s.Now.Unix())), "pod.forever": pods.Sign(claims("exp", s.Now.AddDate(1, 0, 0).Unix())),
+		"pod.exponent": pods.Sign(claims("exp", json.RawMessage("1e400"))), "pod.issuer": pods.Sign(claims("iss", "https://evil.example")),
+		"pod.bound":    pods.Sign(claims("cnf", map[string]any{"x5t#S256": authority.ThumbprintOf([]byte("x"))})),
+		"pod.stranger": stranger.Sign(claims("jti", "1")), "pod.none": stranger.SignWith(header("alg", "none"), claims("jti", "1")),
+		"pod.jku": stranger.SignWith(header("jku", "https://evil.example/jwks"), claims("jti", "1")),
+		"pod.jwk": stranger.SignWith(header("jwk", stranger.JWK()), claims("jti", "1")),
+		"pod.kid": pods.SignWith(header("kid", "../../dev/null"), claims("jti", "1")), "pod.crit": pods.SignWith(header("crit", []string{"exp"}), claims("jti", "1")),
+		"pod.svid": pods.SignWith(map[string]any{"alg": "ES256", "kid": "s1"}, svid),
+	} {
+		s.names["token."+name] = jwt
+	}
 }
 
 // everything is the scope of a mandate that nothing stops but the rules themselves.

@@ -196,9 +196,11 @@ func (w *World) Trust(i authority.TrustedIssuer, jwks []byte) authority.TrustedI
 	if i.Name == "" {
 		i.Name = string(i.Kind)
 	}
+	i.JWKS = jwks
 	if err := i.Validate(); err != nil {
 		w.t.Fatal(err)
 	}
+	i.JWKS = nil // a bundle has the keys as they are verified with
 	keys, err := token.ParseIssuerKeys(jwks, i.Kind, i.Algorithms)
 	if err != nil {
 		w.t.Fatal(err)
