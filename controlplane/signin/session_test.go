@@ -2,12 +2,19 @@ package signin_test
 
 import (
 	"encoding/json"
+	"errors"
+	"log/slog"
 	"net/http"
+	"net/http/httptest"
+	"net/netip"
 	"net/url"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/caracal-gateway/caracal/authority"
+	"github.com/caracal-gateway/caracal/controlplane"
+	"github.com/caracal-gateway/caracal/controlplane/signin"
 	"github.com/caracal-gateway/caracal/internal/openid"
 )
 
@@ -374,4 +381,84 @@ func TestTheRESTInterfaceTellsSessionsAndEndsThem(t *testing.T) {
 		t.Errorf("%+v", who)
 	}
 	w.rest(w.owner, "DELETE", "session", nil, 400, nil)
+}
+
+// Somebody is let in and ends the session before what was asked for is done.
+func TestNothingIsWrittenOnceTheSessionHasEnded(t *testing.T) {
+	w := newWorldAt(t, nil)
+	b := w.linked(w.owner)
+	caller, err := w.service.AuthenticateSession(t.Context(), b.cookie("caracal-session"), authority.SessionBrowser, netip.MustParseAddr("127.0.0.1"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	asked := controlplane.NewPrincipal{Name: "x", Type: authority.Agent}
+	if _, err := w.service.RegisterPrincipal(t.Context(), caller, asked); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.service.SignOut(t.Context(), caller); err != nil {
+		t.Fatal(err)
+	}
+	_, err = w.service.RegisterPrincipal(t.Context(), caller, asked)
+	var told *authority.Error
+	if !errors.As(err, &told) || told.Code != authority.CodeUnauthenticated {
+		t.Errorf("after signing out: %v", err)
+	}
+}
+
+// Somebody who can set a cookie for this host, from a neighbour on it, puts nobody into a session of his.
+func TestOfTwoSessionsNoneCounts(t *testing.T) {
+	w := newWorldAt(t, nil)
+	first, second := w.linked(w.owner), w.linked(w.owner)
+	request := w.browser().request("GET", "/api/v1/session", nil)
+	request.Header.Set("Cookie", "caracal-session="+first.cookie("caracal-session")+"; caracal-session="+second.cookie("caracal-session"))
+	w.browser().do(request).shows(401)
+}
+
+// Over TLS the cookies are bound to the host, and none of another name is read.
+func TestCookiesAreForThisHostOnly(t *testing.T) {
+	w := newWorldAt(t, nil)
+	public, err := signin.ParsePublicURL("https://caracal.example.com")
+	if err != nil {
+		t.Fatal(err)
+	}
+	pages, err := signin.New(signin.Config{
+		Service: w.service, PublicURL: public, Log: slog.New(slog.DiscardHandler), Now: w.clock.now,
+		Address: func(*http.Request) netip.Addr { return netip.MustParseAddr("127.0.0.1") },
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	request := httptest.NewRequest("POST", "/login/link", strings.NewReader(form("secret", w.linkOf(w.owner)).Encode()))
+	request.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+	request.Header.Set("Origin", "https://caracal.example.com")
+	recorder := httptest.NewRecorder()
+	pages.ServeHTTP(recorder, request)
+	cookies := recorder.Result().Cookies()
+	if len(cookies) != 1 {
+		t.Fatalf("%d %v", recorder.Code, cookies)
+	}
+	c := cookies[0]
+	if c.Name != "__Host-caracal-session" || !c.Secure || !c.HttpOnly || c.SameSite != http.SameSiteLaxMode || c.Path != "/" || c.Domain != "" || c.MaxAge != 0 {
+		t.Errorf("the cookie is %+v", c)
+	}
+	for name, want := range map[string]string{"__Host-caracal-session": c.Value, "caracal-session": ""} {
+		request := httptest.NewRequest("GET", "/api/v1/session", nil)
+		request.AddCookie(&http.Cookie{Name: name, Value: c.Value})
+		if secret, err := pages.Credential(request); err != nil || secret != want {
+			t.Errorf("%s: %q %v", name, secret, err)
+		}
+	}
+}
+
+func TestWhichAddressesAControlPlaneMayHave(t *testing.T) {
+	for text, valid := range map[string]bool{
+		"https://caracal.example.com": true, "https://caracal.example.com/": true, "https://caracal.example.com:8443": true,
+		"http://127.0.0.1:8080": true, "http://localhost:8080": true, "http://[::1]:8080": true,
+		"http://caracal.example.com": false, "https://caracal.example.com/path": false, "https://u:p@caracal.example.com": false,
+		"caracal.example.com": false, "": false, "https://": false, "https://x?y": false, "https://x#y": false, "ftp://127.0.0.1": false,
+	} {
+		if _, err := signin.ParsePublicURL(text); (err == nil) != valid {
+			t.Errorf("%q: %v", text, err)
+		}
+	}
 }
