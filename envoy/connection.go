@@ -48,7 +48,7 @@ func connectionManager(routes string) *listenerv3.Filter {
 		EarlyHeaderMutationExtensions: []*corev3.TypedExtensionConfig{removeReserved()},
 		UseRemoteAddress:              wrapperspb.Bool(true),
 		// What the client sent behind its certificate reaches the decision service in no other way.
-		ForwardClientCertDetails:    hcmv3.HttpConnectionManager_SANITIZE_SET,
+		ForwardClientCertDetails:    hcmv3.HttpConnectionManager_SANITIZE_SET, //nolint:misspell // a name of Envoy
 		SetCurrentClientCertDetails: &hcmv3.HttpConnectionManager_SetCurrentClientCertDetails{Chain: true},
 		SkipXffAppend:               true,
 		GenerateRequestId:           wrapperspb.Bool(false),

@@ -78,11 +78,10 @@ const trustChainVerification protoreflect.FullName = "envoy.extensions.transport
 // ofClients reports whether a path leads through the TLS settings of a listener.
 func ofClients(path protopath.Path) bool {
 	return slices.ContainsFunc(path, func(step protopath.Step) bool {
-		switch step.Kind() {
-		case protopath.RootStep, protopath.AnyExpandStep:
-			return step.MessageDescriptor().FullName() == "envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext"
+		if kind := step.Kind(); kind != protopath.RootStep && kind != protopath.AnyExpandStep {
+			return false // other steps have no message of their own
 		}
-		return false
+		return step.MessageDescriptor().FullName() == "envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext"
 	})
 }
 

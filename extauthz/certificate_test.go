@@ -4,6 +4,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/pem"
+	"errors"
 	"net/http"
 	"net/url"
 	"strings"
@@ -362,8 +363,8 @@ func TestWhoShowsACertificateIsIdentifiedAtTheGatewaysOwnEndpoints(t *testing.T)
 		t.Run(sentence, func(t *testing.T) {
 			got, err := b.service.Identify(c.shown)
 			var reason authority.Reason
-			if err != nil {
-				reason = err.(*extauthz.Denial).Reason
+			if denial := (*extauthz.Denial)(nil); errors.As(err, &denial) {
+				reason = denial.Reason
 			}
 			if reason != c.want || (c.want == "") != (got.ID == b.Agent.ID) {
 				t.Errorf("got %s and %q, want %q", got.ID, reason, c.want)
