@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"net/netip"
-	"slices"
 	"time"
 
 	"github.com/caracal-gateway/caracal/authority"
@@ -28,15 +27,14 @@ func (s *Service) ExchangeToken(ctx context.Context, e Exchange) (AccessToken, e
 	if err := e.Confirmation.Validate(); err != nil {
 		return AccessToken{}, authority.Within("cnf", err)
 	}
-	all, err := s.store.LookUpWorkspaces(ctx)
+	w, err := s.store.LookUpSlug(ctx, e.WorkspaceSlug)
+	if errors.Is(err, postgres.ErrNotFound) {
+		return AccessToken{}, errUnauthenticated
+	}
 	if err != nil {
 		return AccessToken{}, s.tell(ctx, err)
 	}
-	i := slices.IndexFunc(all, func(w authority.Workspace) bool { return w.Slug == e.WorkspaceSlug })
-	if i < 0 {
-		return AccessToken{}, errUnauthenticated
-	}
-	c, identity, err := s.bearerOfForeign(ctx, all[i].ID, e)
+	c, identity, err := s.bearerOfForeign(ctx, w, e)
 	if err != nil {
 		return AccessToken{}, s.tell(ctx, err)
 	}

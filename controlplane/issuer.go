@@ -164,18 +164,17 @@ func (s *Service) UpdateIssuer(ctx context.Context, c Caller, id authority.Trust
 			ch.unchanged = true
 			return withKeys(before, kept), nil
 		}
-		switch {
-		case i.Pinned():
-		case !sameSource(before, i):
-		case sameWay(before, i):
-			keys = kept
-		default: // they are to be read anew, and good until then
-			kept.AttemptedAt, kept.NextAttemptAt = nil, &ch.at
-			keys = kept
-		}
 		ch.tell(changed(authority.EventIssuerUpdated, before, i))
 		if err := tx.UpdateIssuer(ctx, i); err != nil {
 			return n, err
+		}
+		if !i.Pinned() && sameSource(before, i) {
+			if sameWay(before, i) {
+				return withKeys(i, kept), nil
+			}
+			// They are to be read anew, and good until then.
+			keys = kept
+			keys.AttemptedAt, keys.NextAttemptAt = nil, &ch.at
 		}
 		return withKeys(i, keys), tx.PutIssuerKeys(ctx, keys)
 	})

@@ -100,7 +100,7 @@ func (s *Service) fetchKeys(ctx context.Context, c Caller, id authority.TrustedI
 	if ctx.Err() != nil {
 		return 0, ctx.Err() // of the caller, not of the issuer
 	}
-	after := after(before, found, failure, s.now())
+	after := stateAfter(before, found, failure, s.now())
 	if failure != nil {
 		s.log.Warn("keys of an issuer not fetched", "issuer", id, "workspace", c.workspace, "usable_until", after.UsableUntil, "cause", failure)
 	}
@@ -112,8 +112,8 @@ func (s *Service) fetchKeys(ctx context.Context, c Caller, id authority.TrustedI
 	return s.changeKeys(ctx, c, issuer, before, after)
 }
 
-// after is how keys stand once an attempt at an instant brought some, or failed.
-func after(before postgres.IssuerKeys, found discovery.Found, failure error, at time.Time) postgres.IssuerKeys {
+// stateAfter is how keys stand once an attempt at an instant brought some, or failed.
+func stateAfter(before postgres.IssuerKeys, found discovery.Found, failure error, at time.Time) postgres.IssuerKeys {
 	k := before
 	if failure == nil {
 		next, end := at.Add(found.FreshFor), at.Add(found.FreshFor+issuerGrace)

@@ -68,3 +68,22 @@ $$;
 -- +goose StatementEnd
 REVOKE ALL ON FUNCTION look_up_due_issuers(timestamptz) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION look_up_due_issuers(timestamptz) TO caracal_app;
+
+-- Which workspace has a slug? For whoever brings a token of an issuer that the workspace trusts, and nothing else yet.
+-- +goose StatementBegin
+CREATE FUNCTION look_up_slug(named text) RETURNS text
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    found text;
+BEGIN
+    PERFORM set_config('caracal.look_up', 'on', true);
+    SELECT w.id INTO found FROM public.workspaces w WHERE w.slug = named;
+    PERFORM set_config('caracal.look_up', 'off', true);
+    RETURN found;
+END
+$$;
+-- +goose StatementEnd
+REVOKE ALL ON FUNCTION look_up_slug(text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION look_up_slug(text) TO caracal_app;

@@ -152,3 +152,18 @@ func (s *Store) LookUpDueIssuers(ctx context.Context, due time.Time) ([]DueIssue
 	})
 	return all, translate("look up due issuers", err)
 }
+
+// LookUpSlug finds the workspace with a slug.
+func (s *Store) LookUpSlug(ctx context.Context, slug string) (authority.WorkspaceID, error) {
+	var id *authority.WorkspaceID
+	err := s.look(ctx, func(conn *pgxpool.Conn) error {
+		return conn.QueryRow(ctx, "SELECT look_up_slug($1)", slug).Scan(&id)
+	})
+	if err == nil && id == nil {
+		err = pgx.ErrNoRows
+	}
+	if err != nil {
+		return "", translate("look up slug", err)
+	}
+	return *id, nil
+}
