@@ -12,6 +12,13 @@ import (
 	"github.com/caracal-gateway/caracal/authority"
 )
 
+// Certificates that identify nobody are remembered for a moment: verifying one again for each request of a connection would
+// let a stranger spend the gateway's time.
+const (
+	maxStrangers  = 4096
+	strangersTime = 5 * time.Second
+)
+
 // minRSA is the size of the smallest RSA key that identifies a caller, in bits.
 const minRSA = 2048
 
@@ -21,8 +28,9 @@ const minRSA = 2048
 type clients struct {
 	authorities []clientAuthority
 
-	mu    sync.RWMutex
-	known map[[sha256.Size]byte]certified
+	mu        sync.RWMutex
+	known     map[[sha256.Size]byte]certified // by the digest of the certificate
+	strangers map[[sha256.Size]byte]certified // by the digest of all that the client sent
 }
 
 type clientAuthority struct {
@@ -73,23 +81,36 @@ func (c *clients) holder(p peer, now time.Time) (authority.PrincipalID, bool) {
 	}
 	digest := sha256.Sum256(p.leaf)
 	c.mu.RLock()
-	known, ok := c.known[digest]
+	known, stranger := c.known[digest], c.strangers[p.digest()]
 	c.mu.RUnlock()
-	if ok && !now.Before(known.from) && now.Before(known.until) {
+	if known.at(now) {
 		return known.principal, true
 	}
-	found, ok := c.verify(p, now)
-	if !ok {
+	if stranger.at(now) {
 		return "", false
 	}
+	found, ok := c.verify(p, now)
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.known == nil || len(c.known) >= maxVerified {
-		c.known = make(map[[sha256.Size]byte]certified)
+	if !ok {
+		c.strangers = remember(c.strangers, maxStrangers, p.digest(), certified{from: now, until: now.Add(strangersTime)})
+		return "", false
 	}
-	c.known[digest] = found
+	c.known = remember(c.known, maxVerified, digest, found)
 	return found.principal, true
 }
+
+// remember adds to a memory of bounded size, which begins anew when it is full.
+func remember(memory map[[sha256.Size]byte]certified, limit int, digest [sha256.Size]byte, what certified) map[[sha256.Size]byte]certified {
+	if memory == nil || len(memory) >= limit {
+		memory = make(map[[sha256.Size]byte]certified)
+	}
+	memory[digest] = what
+	return memory
+}
+
+// at reports whether what was found holds at an instant.
+func (c certified) at(now time.Time) bool { return !now.Before(c.from) && now.Before(c.until) }
 
 // verify asks every authority.
 func (c *clients) verify(p peer, now time.Time) (certified, bool) {

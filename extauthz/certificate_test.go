@@ -238,6 +238,24 @@ func TestACertificateThatWasVerifiedOnceHoldsNoLonger(t *testing.T) {
 	}
 }
 
+func TestACertificateThatWasNobodysIsLookedAtAgain(t *testing.T) {
+	root := pki.New(t, at(-time.Hour, 48*time.Hour))
+	between := root.Intermediate(t, at(-time.Hour, 48*time.Hour))
+	soon, whole := root.Client(t, at(time.Minute, time.Hour), pki.SPIFFE(t, workload)), between.Client(t, at(-time.Hour, time.Hour), pki.SPIFFE(t, workload))
+	b := newBench(t)
+	b.trusting(root, bind(authority.NameSPIFFE, workload, b.Agent))
+	b.enforce(t)
+	ask := func(shown tls.Certificate) *authv3.CheckResponse {
+		return b.check(t, b.proxied().without("authorization").over(shown))
+	}
+	wantDenial(t, ask(soon))
+	wantDenial(t, ask(soon))
+	b.elapsed = 2 * time.Minute
+	wantPermission(t, ask(soon))
+	wantDenial(t, ask(lonely(whole)))
+	wantPermission(t, ask(whole))
+}
+
 func TestWhatANewSnapshotDoesNotVouchForIsNobody(t *testing.T) {
 	root, day := pki.New(t), at(-time.Hour, 24*time.Hour)
 	check := func(b *bench) *authv3.CheckRequest {

@@ -1,6 +1,7 @@
 package extauthz
 
 import (
+	"crypto/sha256"
 	"encoding/pem"
 	"net/url"
 	"strings"
@@ -25,6 +26,16 @@ type peer struct {
 }
 
 func (p peer) shown() bool { return p.leaf != nil }
+
+// digest tells apart whatever clients show and send along.
+func (p peer) digest() [sha256.Size]byte {
+	hash := sha256.New()
+	for _, der := range append([][]byte{p.leaf}, p.sent...) {
+		own := sha256.Sum256(der)
+		hash.Write(own[:])
+	}
+	return [sha256.Size]byte(hash.Sum(nil))
+}
 
 // readPeer reads what Envoy tells of a connection's client certificate: the certificate itself as an attribute, and the
 // header with all that the client sent.
