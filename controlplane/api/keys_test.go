@@ -34,6 +34,7 @@ func TestABadCredentialIsOneAnswer(t *testing.T) {
 		"a key under another scheme":  {"Authorization: Basic " + basic},
 		"a key in a parameter":        {"X-Api-Key: " + m.agentKey},
 		"two keys":                    {"Authorization: Bearer " + m.agentKey, "Authorization: Bearer " + m.agentKey},
+		"a key that nobody has":       {"Authorization: Bearer " + wellFormedKey},
 		"the key's id with no secret": {"Authorization: Bearer " + string(created.ID)},
 		"a JWT that nobody signed":    {"Authorization: Bearer eyJhbGciOiJub25lIn0.eyJhdWQiOiJ3c18ifQ."},
 	} {
@@ -95,7 +96,9 @@ func TestAKeyEndsAtItsWorkspace(t *testing.T) {
 		body["workspace_slug"] = "theirs"
 		mine.own("POST", "/api/v1/"+collection, body).refused(404, "not_found", "", "")
 		body["workspace_slug"] = "mine"
-		mine.own("POST", theirs.at(collection), body).refused(404, "not_found", "", "")
+		mine.own("POST", theirs.at(collection), body).refused(400, "invalid_request", "workspace_slug", "")
 		mine.own("POST", "/api/v1/"+collection, body).ok(201)
+		delete(body, "workspace_slug")
+		mine.own("POST", theirs.at(collection), body).refused(404, "not_found", "", "")
 	}
 }

@@ -16,7 +16,12 @@ func TestWorkspaces(t *testing.T) {
 	m := w.newTeam(t, "my-team")
 	w.call(t, setupKey, "POST", "/api/v1/workspaces", map[string]any{"name": "again", "slug": "my-team"}).refused(409, "conflict", "slug", "")
 	w.call(t, setupKey, "POST", "/api/v1/workspaces", map[string]any{"name": "x", "slug": "No Slug"}).refused(400, "invalid_request", "slug", "")
-	m.own("POST", "/api/v1/workspaces", map[string]any{"name": "x", "slug": "other-team"}).refused(403, "forbidden", "", "")
+	made := into[controlplane.CreatedWorkspace](m.own("POST", "/api/v1/workspaces", map[string]any{"name": "x", "slug": "other-team"}).ok(201))
+	// The key that it answers opens both, by path, by filter and by id.
+	for _, path := range []string{"/api/v1/workspaces/my-team/keys", "/api/v1/keys?workspace_slug=my-team", "/api/v1/principals/" + string(m.agent), "/api/v1/workspaces/other-team"} {
+		m.call(t, made.APIKey, "GET", path, nil).ok(200)
+	}
+	m.own("GET", "/api/v1/workspaces/other-team", nil).refused(404, "not_found", "", "")
 	if a := m.own("GET", "/api/v1/workspaces/my-team", nil).ok(200); into[authority.Workspace](a).Slug != "my-team" {
 		t.Errorf("the workspace is %s", a.body)
 	}
