@@ -118,7 +118,7 @@ var mutants = map[string]mutant{
 		in: "./extauthz", test: "TestATokenThatIdentifiedSomebodyEndsWithItsKeyAndItsTime", deep: true,
 	},
 	"what identified its bearer reaches the upstream": {
-		file: "extauthz/request.go", old: `ok && strings.Contains(value, bearer)`, new: `ok && value == ""`,
+		file: "extauthz/request.go", old: `ok && strings.Contains(value, bearer)`, new: `ok && value == bearer+"?"`,
 		in: "./extauthz", test: "TestATokenThatIdentifiesReachesNoUpstreamInAnyPlace", deep: true,
 	},
 
