@@ -38,7 +38,7 @@ func withKeys(i authority.TrustedIssuer, k postgres.IssuerKeys) TrustedIssuer {
 // keys' state does not count. Keys that are not given are fetched within seconds while Run runs.
 func (s *Service) CreateIssuer(ctx context.Context, c Caller, n TrustedIssuer) (Written[TrustedIssuer], error) {
 	return write(ctx, s, c, allowed("create_issuer"), func(ctx context.Context, tx *postgres.Tx, ch *change) (TrustedIssuer, error) {
-		i := n.TrustedIssuer.WithDefaults()
+		i := n.WithDefaults()
 		i.ID, i.WorkspaceID, i.CreatedAt = authority.NewID[authority.TrustedIssuerID](), c.workspace, ch.at
 		if err := s.room(ctx, tx, ch, QuotaIssuers); err != nil {
 			return n, err
@@ -154,7 +154,7 @@ func (s *Service) UpdateIssuer(ctx context.Context, c Caller, id authority.Trust
 		if err := ch.expect(withKeys(before, kept)); err != nil {
 			return n, err
 		}
-		i := n.TrustedIssuer.WithDefaults()
+		i := n.WithDefaults()
 		i.ID, i.WorkspaceID, i.CreatedAt = id, c.workspace, before.CreatedAt
 		keys, err := checkIssuer(ctx, tx, &i, ch.at)
 		if err != nil {
