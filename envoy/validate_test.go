@@ -245,6 +245,12 @@ func TestAConfigurationThatCouldFailOpenIsRefused(t *testing.T) {
 			change(func(a *matcherv3.AddressMatcher) { a.Ranges = a.Ranges[1:] }),
 			"resolved_address_filter.ranges[0]",
 		},
+		"headers of clients about certificates are believed": {
+			change(func(m *hcmv3.HttpConnectionManager) {
+				m.ForwardClientCertDetails = hcmv3.HttpConnectionManager_ALWAYS_FORWARD_ONLY
+			}),
+			"forward_client_cert_details",
+		},
 		"an upstream's certificate is not checked": {
 			change(func(c *tlsv3.CertificateValidationContext) {
 				c.TrustChainVerification = tlsv3.CertificateValidationContext_ACCEPT_UNTRUSTED

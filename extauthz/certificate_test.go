@@ -113,8 +113,8 @@ func TestACertificateIdentifiesWhomItsNameIsBoundTo(t *testing.T) {
 				return
 			}
 			p := wantPermission(t, answer)
-			if event := b.events.last(t); event.PrincipalID != b.Agent.ID {
-				t.Errorf("the record names %s, want the agent", event.PrincipalID)
+			if event := b.events.last(t); event.PrincipalID != b.Agent.ID || event.Detail["certificate"] != string(authority.ThumbprintOf(c.shown.Certificate[0])) {
+				t.Errorf("the record names %s with %v, want the agent and its certificate", event.PrincipalID, event.Detail)
 			}
 			if !p.remove["x-forwarded-client-cert"] {
 				t.Error("the certificate reaches the upstream")

@@ -1,14 +1,18 @@
 package extauthz_test
 
 import (
+	"bytes"
 	"strings"
 	"testing"
+	"time"
 
 	authv3 "github.com/envoyproxy/go-control-plane/envoy/service/auth/v3"
 	"google.golang.org/protobuf/proto"
 	"pgregory.net/rapid"
 
+	"github.com/caracal-gateway/caracal/authority"
 	"github.com/caracal-gateway/caracal/envoy"
+	"github.com/caracal-gateway/caracal/internal/pki"
 )
 
 // wellFormed holds any answer against what every answer must be, and reports whether it is a permission.
@@ -138,6 +142,29 @@ func FuzzHeaders(f *testing.F) {
 		}
 		if strings.ContainsAny(name+value, "\r\n\x00") || strings.ToLower(name) != name || strings.Contains(name, "_") {
 			t.Errorf("the header %q: %q passed", name, value)
+		}
+	})
+}
+
+// FuzzPeer shows certificates of any form, without a token: only the one that an authority vouches for is somebody's.
+func FuzzPeer(f *testing.F) {
+	root := pki.New(f)
+	good := root.Client(f, at(-time.Hour, 24*time.Hour), pki.SPIFFE(f, workload)).Certificate[0]
+	stranger := pki.New(f).Client(f, at(-time.Hour, 24*time.Hour), pki.SPIFFE(f, workload)).Certificate[0]
+	b := newBench(f)
+	b.trusting(root, bind(authority.NameSPIFFE, workload, b.Agent))
+	b.enforce(f)
+	for _, der := range [][]byte{good, stranger, good[:len(good)-1], {0x30}} {
+		f.Add(der, `Chain="`+escaped(der, root.Certificate.Raw)+`"`)
+		f.Add(der, `By=x;Hash=00;Chain="`+escaped(der)+`%zz"`)
+	}
+	unnamed := b.proxied().without("authorization")
+	f.Fuzz(func(t *testing.T, der []byte, forwarded string) {
+		check := unnamed.with("x-forwarded-client-cert", forwarded).check()
+		check.Attributes.Source.Certificate = escaped(der)
+		answer := b.check(t, check)
+		if wellFormed(t, answer) && !bytes.Equal(der, good) {
+			t.Errorf("%x passes", der)
 		}
 	})
 }

@@ -60,8 +60,14 @@ func (j *judgement) event(allowed authority.EventType, denial *Denial) authority
 	if denial != nil {
 		e.Type, e.Reason, e.Message, e.PolicyCode = authority.EventDenied, denial.Reason, denial.Message, denial.Code
 	}
+	if j.inquiry || j.certificate != "" {
+		e.Detail = map[string]any{}
+	}
 	if j.inquiry {
-		e.Detail = map[string]any{"inquiry": true}
+		e.Detail["inquiry"] = true
+	}
+	if j.certificate != "" {
+		e.Detail["certificate"] = string(j.certificate)
 	}
 	if j.request != nil {
 		e.Request = recordRequest(j.request, j.target)
