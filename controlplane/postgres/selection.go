@@ -74,7 +74,7 @@ func (s *selection) where(set bool, condition string, value any) *selection {
 // named narrows to names that begin with a text. It asks for the range in which these lie, which the index has, and no
 // pattern, so that a text means nothing but itself.
 func (s *selection) named(prefix string) *selection {
-	return s.where(prefix != "", `name COLLATE "C" >= ?::text AND name COLLATE "C" < ?::text || chr(1114111) AND starts_with(name, ?::text)`, prefix)
+	return s.where(prefix != "", `name COLLATE "C" >= ?::text AND name COLLATE "C" < ?::text || chr(1114111)`, prefix)
 }
 
 func (s *selection) created(c Created) *selection {
