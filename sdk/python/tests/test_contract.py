@@ -8,6 +8,7 @@ import logging
 import re
 from concurrent.futures import ThreadPoolExecutor
 
+import anyio
 import pytest
 
 from caracal import errors
