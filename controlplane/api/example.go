@@ -105,7 +105,7 @@ func (e examples) of(content any, depth int) (any, bool) {
 
 func (e examples) ofType(schema object, depth int) (any, bool) {
 	kinds, several := schema["type"].([]any)
-	if several && slices.Contains(kinds, any("null")) {
+	if schema["type"] == "null" || several && slices.Contains(kinds, any("null")) {
 		return nil, true
 	}
 	kind := schema["type"]

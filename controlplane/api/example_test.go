@@ -134,6 +134,13 @@ func exampleThings(t *testing.T) possessions {
 	return things
 }
 
+// unplayed are requests that this control plane cannot carry out as they are shown, each for its reason.
+var unplayed = map[string]string{
+	"POST /api/v1/session/exchange":    "a code is made by a browser's consent, and used once",
+	"POST /api/v1/sign-in-links":       "nobody signs in without a public-url",
+	"POST /api/v1/members/{id}/invite": "nobody is invited without an OpenID provider",
+}
+
 // Every request that the document shows is sent, with the ids of real things, and is done.
 func TestEveryExampleOfARequestIsDone(t *testing.T) {
 	w, named := newWorld(t), exampleThings(t)
@@ -144,6 +151,9 @@ func TestEveryExampleOfARequestIsDone(t *testing.T) {
 		}
 		content, ok := o.RequestBody.Content.Get("application/json")
 		if !ok {
+			return
+		}
+		if unplayed[method+" "+path] != "" {
 			return
 		}
 		text, _ := exampleOf(t, content)

@@ -27,7 +27,7 @@ def refused_beyond_schemas(ctx, response, case):
     if case.method not in ("GET", "DELETE"):
         return  # what the fields of a body mean together is the service's to say
     problem = response.json()
-    if (case.headers or {}).get(problem.get("field")) == "":
+    if (case.headers or {}).get(problem.get("field") or "-") == "":
         return  # the tool sends an empty header where it finds no text for a pattern
     told = problem.get("detail", "")
     assert BEYOND_SCHEMAS.search(told), f"a valid request was refused: {problem.get('field')}: {told}"
