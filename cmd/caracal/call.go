@@ -4,13 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
 	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
-	"github.com/caracal-gateway/caracal/authority"
 	"github.com/caracal-gateway/caracal/client"
 )
 
@@ -161,7 +161,8 @@ func (c *call) settled(ctx context.Context, printed error) error {
 	var refusal *client.Error
 	enforcing, gateways, err := c.Settle(ctx, wait)
 	switch {
-	case errors.As(err, &refusal) && refusal.Code == string(authority.CodeForbidden):
+	case errors.As(err, &refusal) && (refusal.Status == http.StatusForbidden || refusal.Status == http.StatusNotFound):
+		// An agent at a control plane, or anybody at a gateway, which has no list of gateways.
 	case err != nil:
 		return err
 	case enforcing < gateways:
