@@ -223,6 +223,24 @@ func TestATokenThatDoesNotHoldSignsNobodyIn(t *testing.T) {
 	}
 }
 
+// A provider that takes a code twice does not make an answer work twice, not even with the cookie of the sign-in.
+func TestAnAnswerWorksOnceWhateverTheProviderTakes(t *testing.T) {
+	l := startLiar(t)
+	w := newWorldAt(t, l.config(t))
+	w.groups(w.owner, "my-team", 200, "platform", "admin")
+	b, thief := w.browser(), w.browser()
+	b.client.Transport, thief.client.Transport = l.Client().Transport, l.Client().Transport
+	state := l.begin(t, b)
+	thief.setCookie(attempt, b.cookie(attempt))
+	l.claims = l.good(w.clock.now())
+	answer := "/login/callback?" + url.Values{"code": {"code"}, "state": {state}}.Encode()
+	b.get(answer).shows(200, "admin")
+	thief.get(answer).shows(401, "completed already")
+	if _, status := thief.whoami(); status != 401 {
+		t.Errorf("the thief is somebody: %d", status)
+	}
+}
+
 // half is the at_hash of an access token.
 func half(token string) string {
 	sum := sha256.Sum256([]byte(token))
