@@ -100,7 +100,7 @@ func (g DelegateGrounds) admit(r DelegateRequest) error {
 		return err
 	}
 	if g.Caller.ID != parent.SubjectID && !g.Caller.Administers() {
-		return Forbidden("a mandate is delegated by its subject or by an owner of the workspace")
+		return Forbidden("a mandate is delegated by its subject or by an owner or admin of the workspace")
 	}
 	if r.ChildID == "" || g.Child.ID != r.ChildID || g.Child.WorkspaceID != parent.WorkspaceID {
 		return Invalid("child_principal_id", "there is no such principal")

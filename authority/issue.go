@@ -108,7 +108,7 @@ func (g IssueGrounds) admit(r IssueRequest) error {
 		return err
 	}
 	if g.Caller.ID != g.Issuer.ID && g.Caller.ID != g.Subject.ID && !g.Caller.Administers() {
-		return Forbidden("a mandate is asked for by its issuer, its subject or an owner of the workspace")
+		return Forbidden("a mandate is asked for by its issuer, its subject or an owner or admin of the workspace")
 	}
 	return refuseSuspended(g.Issuer, g.Subject)
 }
@@ -139,7 +139,7 @@ func (g IssueGrounds) entitle(s Scope, validitySeconds int64) error {
 		if g.Issuer.Administers() {
 			return nil
 		}
-		return Refused(ReasonIssuerNotEntitled, "%s may not issue: only an owner of the workspace may among users", g.Issuer.describe())
+		return Refused(ReasonIssuerNotEntitled, "%s may not issue: among users only owners and admins of the workspace may", g.Issuer.describe())
 	}
 	if _, ok := firstCovering(g.IssuerPolicies, g.Issuer.ID, s, validitySeconds); ok {
 		return nil
@@ -183,7 +183,7 @@ func missingPolicy(p Principal, s Scope, validitySeconds int64) string {
 	for i, a := range s.Actions {
 		actions[i] = fmt.Sprintf("%q", string(a))
 	}
-	return fmt.Sprintf("an owner can add a policy with principal_id %q, allowed_resources [%s], allowed_actions [%s] and max_validity_seconds of at least %d",
+	return fmt.Sprintf("an owner, an admin or a policy author can add a policy with principal_id %q, allowed_resources [%s], allowed_actions [%s] and max_validity_seconds of at least %d",
 		string(p.ID), clip(strings.Join(resources, ", ")), strings.Join(actions, ", "), validitySeconds)
 }
 

@@ -299,7 +299,7 @@ func (s *Service) RevokeKey(ctx context.Context, c Caller, id authority.KeyID) (
 		before := k
 		k.RevokedAt = &ch.at
 		ch.tell(keyEvent(authority.EventKeyRevoked, &before, &k))
-		return k, keepingOwners(ctx, tx, ch.at, func() error { return tx.RevokeKey(ctx, id, ch.at) })
+		return k, s.keepingOwners(ctx, tx, ch.at, func() error { return tx.RevokeKey(ctx, id, ch.at) })
 	})
 	if err != nil {
 		return written, err

@@ -201,7 +201,7 @@ func (s *Service) UpdateMember(ctx context.Context, c Caller, id authority.Princ
 			return before, nil
 		}
 		ch.tell(memberEvent(authority.EventMemberUpdated, &before, &after))
-		return after, keepingOwners(ctx, tx, ch.at, func() error { return tx.SetMember(ctx, after) })
+		return after, s.keepingOwners(ctx, tx, ch.at, func() error { return tx.SetMember(ctx, after) })
 	})
 }
 
@@ -219,7 +219,7 @@ func (s *Service) RemoveMember(ctx context.Context, c Caller, id authority.Princ
 		if err := ch.caller.principal.Role.MayChange(m.Role); err != nil {
 			return m, err
 		}
-		return m, keepingOwners(ctx, tx, ch.at, func() error { return ch.dismiss(ctx, tx, m) })
+		return m, s.keepingOwners(ctx, tx, ch.at, func() error { return ch.dismiss(ctx, tx, m) })
 	})
 }
 

@@ -1,7 +1,9 @@
 package controlplane_test
 
 import (
+	"context"
 	"errors"
+	"log/slog"
 	"slices"
 	"strings"
 	"sync"
@@ -9,9 +11,11 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/jackc/pgx/v5"
 
 	"github.com/caracal-gateway/caracal/authority"
 	"github.com/caracal-gateway/caracal/controlplane"
+	"github.com/caracal-gateway/caracal/controlplane/postgres"
 )
 
 // member adds a member and answers it with a caller that uses its key.
@@ -358,4 +362,30 @@ func TestAnOperatorRevokesAndSuspends(t *testing.T) {
 	beside, _ := w.member(w.owner, "beside", authority.RoleAuditor)
 	must(w.SuspendPrincipal(ctx, operator, beside.ID))(t)
 	wantError(t, drop(w.SuspendPrincipal(ctx, operator, operator.Principal().ID)), authority.CodeConflict, "")
+}
+
+// An identity of the deployment's OpenID provider is a way in as a key is; of another provider it is none.
+func TestAnOwnerWhoSignsInNeedsNoKey(t *testing.T) {
+	for provider, may := range map[string]bool{"https://login.example.com": true, "https://other.example.com": false} {
+		w := newWorld(t)
+		ctx := t.Context()
+		store := must(postgres.Open(postgres.Config{URL: w.appURL, MaxConns: 2}))(t)
+		t.Cleanup(store.Close)
+		s := must(controlplane.New(controlplane.Config{
+			Store: store, MasterKey: []byte(strings.Repeat("m", 32)), Log: slog.New(slog.NewTextHandler(t.Output(), nil)), Now: time.Now,
+			SignIn: controlplane.SignIn{PublicURL: "https://caracal.example.com", Issuer: "https://login.example.com"},
+		}))(t)
+		super := must(pgx.Connect(ctx, cluster.Superuser(t, w.ownerURL)))(t)
+		t.Cleanup(func() { _ = super.Close(context.Background()) })
+		if _, err := super.Exec(ctx, `INSERT INTO logins (issuer, subject, person_id, name, email, email_verified, created_at, last_at)
+			VALUES ($1, 'ada', $2, 'ada', '', false, now(), now())`, provider, w.owner.Person()); err != nil {
+			t.Fatal(err)
+		}
+		err := drop(s.RevokeKey(ctx, w.owner, w.owner.Key()))
+		if may && err != nil {
+			t.Errorf("the last key of an owner who signs in: %v", err)
+		} else if !may {
+			wantError(t, err, authority.CodeConflict, "")
+		}
+	}
 }

@@ -186,7 +186,7 @@ func (s *Service) setSuspended(ctx context.Context, c Caller, op operation, id a
 		e := changed(event, before, p)
 		e.PrincipalID = id
 		ch.tell(e)
-		return p, keepingOwners(ctx, tx, ch.at, func() error { return tx.SetSuspended(ctx, id, suspended) })
+		return p, s.keepingOwners(ctx, tx, ch.at, func() error { return tx.SetSuspended(ctx, id, suspended) })
 	})
 }
 

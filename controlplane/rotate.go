@@ -55,7 +55,7 @@ func (s *Service) RotateKey(ctx context.Context, c Caller, id authority.KeyID, r
 			return RotatedKey{}, err
 		}
 		var rotated RotatedKey
-		err = keepingOwners(ctx, tx, ch.at, func() error {
+		err = s.keepingOwners(ctx, tx, ch.at, func() error {
 			rotated, err = s.succeed(ctx, tx, ch, old, ch.at.Add(overlap))
 			return err
 		})

@@ -297,7 +297,7 @@ func (s *Service) applyGroups(ctx context.Context, person authority.PersonID, wh
 	}
 	for _, w := range slices.Sorted(maps.Keys(all)) {
 		err := s.changeMembers(ctx, w, func(ctx context.Context, tx *postgres.Tx, ch *change) error {
-			return applyGroup(ctx, tx, ch, person, who, all[w])
+			return s.applyGroup(ctx, tx, ch, person, who, all[w])
 		})
 		var told *authority.Error
 		if errors.Is(err, postgres.ErrNotFound) || errors.As(err, &told) && told.Code == authority.CodeConflict {
@@ -313,7 +313,7 @@ func (s *Service) applyGroups(ctx context.Context, person authority.PersonID, wh
 
 // applyGroup gives a person the role of its groups in one workspace; an empty one takes it. What was decided by hand
 // stays: a role that is not the one that groups gave last, and a member whom groups never gave one.
-func applyGroup(ctx context.Context, tx *postgres.Tx, ch *change, person authority.PersonID, who Identity, role authority.Role) error {
+func (s *Service) applyGroup(ctx context.Context, tx *postgres.Tx, ch *change, person authority.PersonID, who Identity, role authority.Role) error {
 	id, err := tx.PrincipalOfPerson(ctx, person)
 	if errors.Is(err, postgres.ErrNotFound) {
 		return joinByGroup(ctx, tx, ch, person, who, role)
@@ -349,7 +349,7 @@ func applyGroup(ctx context.Context, tx *postgres.Tx, ch *change, person authori
 	event := memberEvent(authority.EventMemberUpdated, &before, &after)
 	event.Detail["by"] = "groups"
 	ch.tell(event)
-	return keepingOwners(ctx, tx, ch.at, func() error {
+	return s.keepingOwners(ctx, tx, ch.at, func() error {
 		if err := tx.SetMember(ctx, after); err != nil {
 			return err
 		}

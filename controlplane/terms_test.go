@@ -2,6 +2,7 @@ package controlplane_test
 
 import (
 	"net/netip"
+	"slices"
 	"testing"
 	"time"
 
@@ -144,6 +145,23 @@ func TestAGatewaysKeyIsRotatedUnderARunningGateway(t *testing.T) {
 	for _, g := range must(w.Gateways(ctx, w.owner))(t) {
 		if left := g.LeftAt != nil; left != (g.ID == first.Gateway.ID) {
 			t.Errorf("the gateway %s of the key %s has left: %t; the second is %s", g.ID, g.KeyID, left, second.Gateway.ID)
+		}
+	}
+}
+
+// What is left of a role under a key's is one role: the table has to be made so that this role may what both may.
+func TestTheTableOfRightsIsClosedUnderCaps(t *testing.T) {
+	for _, r := range controlplane.Rights() {
+		if len(r.Roles)+len(r.Kinds) == 0 {
+			t.Errorf("nobody may %s", r.Operation)
+		}
+		for _, role := range authority.Roles() {
+			for _, limit := range authority.Roles() {
+				both := slices.Contains(r.Roles, role) && slices.Contains(r.Roles, limit)
+				if left := role.Within(limit); slices.Contains(r.Roles, left) != both {
+					t.Errorf("%s: %s under %s is %s; both may: %t", r.Operation, role, limit, left, both)
+				}
+			}
 		}
 	}
 }

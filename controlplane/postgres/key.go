@@ -82,9 +82,9 @@ type WaysIn struct {
 	Lasting int64
 }
 
-// OwnersWaysIn counts the ways in of active owners at an instant.
-func (t *Tx) OwnersWaysIn(ctx context.Context, at time.Time) (WaysIn, error) {
-	row, err := t.q.OwnersWaysIn(ctx, query.OwnersWaysInParams{WorkspaceID: t.workspace, At: at})
+// OwnersWaysIn counts the ways in of active owners at an instant: their keys, and their identities of an OpenID provider.
+func (t *Tx) OwnersWaysIn(ctx context.Context, provider string, at time.Time) (WaysIn, error) {
+	row, err := t.q.OwnersWaysIn(ctx, query.OwnersWaysInParams{WorkspaceID: t.workspace, Provider: provider, At: at})
 	return WaysIn(row), translate("count owners' ways in", err)
 }
 

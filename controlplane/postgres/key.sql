@@ -16,12 +16,20 @@ UPDATE api_keys SET expires_at = @expires_at::timestamptz WHERE workspace_id = @
 UPDATE api_keys SET revoked_at = @revoked_at::timestamptz
 WHERE workspace_id = @workspace_id AND principal_id = @principal_id AND revoked_at IS NULL RETURNING id;
 
--- How owners can still come in: by ways that hold at an instant, and by those among them that nothing but a revocation ends.
+-- How owners can still come in: by ways that hold at an instant, and by those among them that no time ends. Besides keys
+-- these are the identities of the deployment's OpenID provider, where it has one.
 -- name: OwnersWaysIn :one
-SELECT count(*) AS live, count(*) FILTER (WHERE k.expires_at IS NULL) AS lasting
-FROM api_keys k JOIN principals p ON p.workspace_id = @workspace_id AND p.id = k.principal_id
-WHERE k.workspace_id = @workspace_id AND k.kind = 'member' AND k.role IN ('', 'owner') AND k.revoked_at IS NULL
-    AND (k.expires_at IS NULL OR k.expires_at > @at::timestamptz) AND p.role = 'owner' AND NOT p.suspended;
+SELECT count(*) AS live, count(*) FILTER (WHERE way.lasting) AS lasting FROM (
+    SELECT k.expires_at IS NULL AS lasting
+    FROM api_keys k JOIN principals p ON p.workspace_id = @workspace_id AND p.id = k.principal_id
+    WHERE k.workspace_id = @workspace_id AND k.kind = 'member' AND k.role IN ('', 'owner') AND k.revoked_at IS NULL
+        AND (k.expires_at IS NULL OR k.expires_at > @at::timestamptz) AND p.role = 'owner' AND NOT p.suspended
+    UNION ALL
+    SELECT true
+    FROM principals p CROSS JOIN LATERAL look_up_logins(p.person_id) l
+    WHERE p.workspace_id = @workspace_id AND p.role = 'owner' AND NOT p.suspended AND p.person_id <> ''
+        AND l.issuer = @provider::text
+) way;
 
 -- name: LiveAgentKeys :many
 SELECT id, principal_id, hash, expires_at, allowed_networks FROM api_keys

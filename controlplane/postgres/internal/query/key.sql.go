@@ -162,15 +162,23 @@ func (q *Queries) LiveAgentKeys(ctx context.Context, arg LiveAgentKeysParams) ([
 }
 
 const ownersWaysIn = `-- name: OwnersWaysIn :one
-SELECT count(*) AS live, count(*) FILTER (WHERE k.expires_at IS NULL) AS lasting
-FROM api_keys k JOIN principals p ON p.workspace_id = $1 AND p.id = k.principal_id
-WHERE k.workspace_id = $1 AND k.kind = 'member' AND k.role IN ('', 'owner') AND k.revoked_at IS NULL
-    AND (k.expires_at IS NULL OR k.expires_at > $2::timestamptz) AND p.role = 'owner' AND NOT p.suspended
+SELECT count(*) AS live, count(*) FILTER (WHERE way.lasting) AS lasting FROM (
+    SELECT k.expires_at IS NULL AS lasting
+    FROM api_keys k JOIN principals p ON p.workspace_id = $1 AND p.id = k.principal_id
+    WHERE k.workspace_id = $1 AND k.kind = 'member' AND k.role IN ('', 'owner') AND k.revoked_at IS NULL
+        AND (k.expires_at IS NULL OR k.expires_at > $2::timestamptz) AND p.role = 'owner' AND NOT p.suspended
+    UNION ALL
+    SELECT true
+    FROM principals p CROSS JOIN LATERAL look_up_logins(p.person_id) l
+    WHERE p.workspace_id = $1 AND p.role = 'owner' AND NOT p.suspended AND p.person_id <> ''
+        AND l.issuer = $3::text
+) way
 `
 
 type OwnersWaysInParams struct {
 	WorkspaceID authority.WorkspaceID
 	At          time.Time
+	Provider    string
 }
 
 type OwnersWaysInRow struct {
@@ -178,9 +186,10 @@ type OwnersWaysInRow struct {
 	Lasting int64
 }
 
-// How owners can still come in: by ways that hold at an instant, and by those among them that nothing but a revocation ends.
+// How owners can still come in: by ways that hold at an instant, and by those among them that no time ends. Besides keys
+// these are the identities of the deployment's OpenID provider, where it has one.
 func (q *Queries) OwnersWaysIn(ctx context.Context, arg OwnersWaysInParams) (OwnersWaysInRow, error) {
-	row := q.db.QueryRow(ctx, ownersWaysIn, arg.WorkspaceID, arg.At)
+	row := q.db.QueryRow(ctx, ownersWaysIn, arg.WorkspaceID, arg.At, arg.Provider)
 	var i OwnersWaysInRow
 	err := row.Scan(&i.Live, &i.Lasting)
 	return i, err
