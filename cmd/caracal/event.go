@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"slices"
 
 	"github.com/spf13/cobra"
@@ -86,7 +87,11 @@ func (p *program) eventExport() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		return c.ExportEvents(ctx, f, format, p.stdout)
+		out := &lineWriter{w: p.stdout, show: func(line string) string { return line }}
+		if format == "jsonl" || onTerminal(p.stdout) { // in JSON an escape means the same; a file of CSV stays as it is
+			out.show = printableJSON
+		}
+		return errors.Join(c.ExportEvents(ctx, f, format, out), out.flush())
 	})
 	chosen = p.filters(command, eventFilters())
 	command.Flags().StringVar(&format, "format", "jsonl", "jsonl or csv")

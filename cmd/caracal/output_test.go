@@ -39,6 +39,27 @@ func TestATerminalIsNotObeyed(t *testing.T) {
 	}
 }
 
+func TestWhatIsPassedThroughIsShownWholeLinesAtATime(t *testing.T) {
+	const text = "{\"message\": \"é \u202e\"}\n\u2028 tail"
+	for size := 1; size <= len(text); size++ {
+		var printed bytes.Buffer
+		l := &lineWriter{w: &printed, show: printableJSON}
+		for rest := text; rest != ""; {
+			n := min(size, len(rest))
+			if _, err := l.Write([]byte(rest[:n])); err != nil {
+				t.Fatal(err)
+			}
+			rest = rest[n:]
+		}
+		if err := l.flush(); err != nil {
+			t.Fatal(err)
+		}
+		if want := "{\"message\": \"é \\u202e\"}\n\\u2028 tail"; printed.String() != want {
+			t.Errorf("in pieces of %d it prints %q, want %q", size, printed.String(), want)
+		}
+	}
+}
+
 // What a program reads is what the tenant wrote, whatever a terminal shows of it.
 func TestEscapedOutputKeepsItsMeaning(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {

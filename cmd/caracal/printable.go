@@ -39,6 +39,30 @@ func printableJSON(s string) string {
 	return b.String()
 }
 
+// lineWriter shows what passes through it, a line at a time: a character that comes in two pieces is one.
+type lineWriter struct {
+	w    io.Writer
+	show func(string) string
+	rest []byte
+}
+
+func (l *lineWriter) Write(text []byte) (int, error) {
+	l.rest = append(l.rest, text...)
+	at := bytes.LastIndexByte(l.rest, '\n') + 1
+	if _, err := io.WriteString(l.w, l.show(string(l.rest[:at]))); err != nil {
+		return 0, err
+	}
+	l.rest = append(l.rest[:0], l.rest[at:]...)
+	return len(text), nil
+}
+
+// flush writes what is left without a line's end.
+func (l *lineWriter) flush() error {
+	_, err := io.WriteString(l.w, l.show(string(l.rest)))
+	l.rest = nil
+	return err
+}
+
 func escape(b *strings.Builder, r rune) {
 	if high, low := utf16.EncodeRune(r); high != unicode.ReplacementChar {
 		fmt.Fprintf(b, `\u%04x\u%04x`, high, low)
