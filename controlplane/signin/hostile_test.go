@@ -241,6 +241,20 @@ func TestAnAnswerWorksOnceWhateverTheProviderTakes(t *testing.T) {
 	}
 }
 
+func TestASignInThatTakesTooLongIsOver(t *testing.T) {
+	l := startLiar(t)
+	w := newWorldAt(t, l.config(t))
+	w.groups(w.owner, "my-team", 200, "platform", "admin")
+	for wait, status := range map[time.Duration]int{9 * time.Minute: 200, 10 * time.Minute: 401} {
+		b := w.browser()
+		b.client.Transport = l.Client().Transport
+		state := l.begin(t, b)
+		w.clock.advance(wait)
+		l.claims = l.good(w.clock.now())
+		b.get("/login/callback?" + url.Values{"code": {"code"}, "state": {state}}.Encode()).shows(status)
+	}
+}
+
 // half is the at_hash of an access token.
 func half(token string) string {
 	sum := sha256.Sum256([]byte(token))
