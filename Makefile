@@ -17,6 +17,9 @@ help: ## list the targets
 tools-check:
 	@sh scripts/check-tools.sh
 
+test-tools-check:
+	@sh scripts/check-tools.sh test
+
 build: tools-check ## build bin/caracal
 	@mkdir -p bin && go build -trimpath -o bin/caracal ./cmd/caracal
 
@@ -28,7 +31,7 @@ run: tools-check ## start all of Caracal on this machine, play the main job, sta
 clean-data: build ## remove what `make run` keeps: database, keys, logs
 	@bin/caracal dev --clean-data
 
-test: tools-check ## every promise once, on the real Envoy and PostgreSQL
+test: test-tools-check ## every promise once, on the real Envoy and PostgreSQL
 	@$(MAKE) --no-print-directory build
 	go vet ./...
 	go test -timeout 15m ./...
@@ -68,4 +71,4 @@ $(PROTOC_GEN_GO):
 $(PROTOC_GEN_GO_GRPC):
 	$(call install,google.golang.org/grpc/cmd/protoc-gen-go-grpc@v1.6.0,protoc-gen-go-grpc)
 
-.PHONY: help tools-check build run clean-data test test-sdk test-deep check generate
+.PHONY: help tools-check test-tools-check build run clean-data test test-sdk test-deep check generate

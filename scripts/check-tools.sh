@@ -1,5 +1,6 @@
 #!/bin/sh
-# Says which tools are missing or too old, a line each, before anything is built.
+# Says which tools are missing or too old, a line each, before anything is built. `check-tools.sh test` looks for what
+# only the tests need as well.
 set -u
 missing=0
 say() { echo "caracal: $1" >&2; missing=1; }
@@ -28,6 +29,13 @@ if command -v python3 >/dev/null 2>&1; then
   elif ! python3 -c 'import ensurepip, venv' 2>/dev/null; then say "Python cannot make virtual environments: install python3-venv"; fi
 else
   say "Python 3 is missing: install python3, 3.10 or newer"
+fi
+
+if [ "${1:-}" = test ]; then
+  version=$(node --version 2>/dev/null | sed 's/^v//')
+  if [ -z "$version" ]; then say "Node.js is missing, which the tests need: install Node.js 20 or newer (https://nodejs.org)"
+  elif older "$version" 20; then say "the tests need Node.js 20 or newer; $(command -v node) is $version"
+  elif ! npm --version >/dev/null 2>&1; then say "npm is missing, which the tests need: install it beside Node.js"; fi
 fi
 
 exit $missing
