@@ -52,6 +52,7 @@ MEANINGS = {
     "issuer_id": "only those that this principal granted.",
     "subject_id": "only those that were granted to this principal.",
     "parent_mandate_id": "only those that were cut from this mandate.",
+    "host": "only those of this host.",
     "modules": "texts by path; those of `*_test.rego` are tests.",
     "message": "what is different, for people.",
     "activate": "make it the version that every decision evaluates.",
@@ -71,7 +72,7 @@ class Argument:
         self.required = required
         schema = resolve(document, node)
         self.hint = hint(document, schema)
-        self.meaning = meaning(name, node, schema, place)
+        self.meaning = meaning(document, name, node, schema, place)
 
     def declared(self) -> str:
         return f"{self.name}: {self.hint}" if self.required else f"{self.name}: {self.hint} | None = None"
@@ -101,13 +102,15 @@ def hint(document: Node, schema: Node) -> str:
     return SCALARS[kind]
 
 
-def meaning(name: str, node: Node, schema: Node, place: str) -> str:
+def meaning(document: Node, name: str, node: Node, schema: Node, place: str) -> str:
     told = node.get("description")
     if name in ALIKE or not told:
         told = MEANINGS.get(name) if place != "body" or not name.endswith("_id") else None
     values = [str(v) for v in schema.get("enum", schema.get("items", {}).get("enum", [])) if v is not None]
     if values:
         told = f"{told.rstrip('.')}; {one_of(values)}" if told else one_of(values)
+    elif not told and (fields := properties_of(document, schema) or properties_of(document, schema.get("items", {}))):
+        told = f"with {', '.join(f'`{field}`' for field in fields)}"
     elif not told:
         told = f"the {name.replace('_', ' ')}"
     if schema.get("format") == "date-time" and "RFC" not in told:

@@ -17,6 +17,8 @@ PACKAGE = Path(__file__).resolve().parents[1] / "src" / "caracal"
 SCALARS = {"string": "str", "integer": "int", "number": "float", "boolean": "bool", "null": "None"}
 # Without these an answer would be misread: a validation that does not say whether it allows.
 ESSENTIAL = {"ValidationAnswer": ("allowed", "decision"), "AccessToken": ("access_token", "expires_in")}
+# Whoever has one of these signs in with it.
+CONFIDENTIAL = {"SignInLink": ("url",), "Invitation": ("url",)}
 # Their answers are not things: lists, texts and the document itself.
 SKIPPED = {"Document"}
 
@@ -45,8 +47,9 @@ class Models:
                 hint += " | None"
             text = described(document, node)
             lines.append(f"{field}: {hint}" + (f"\n{docstring(text)}" if text else ""))
-        if name in ESSENTIAL:
-            lines.insert(0, f"REQUIRED: ClassVar[tuple[str, ...]] = {ESSENTIAL[name]!r}\n")
+        for constants, held in (("REQUIRED", ESSENTIAL), ("CONFIDENTIAL", CONFIDENTIAL)):
+            if name in held:
+                lines.insert(0, f"{constants}: ClassVar[tuple[str, ...]] = {held[name]!r}\n")
         body = textwrap.indent("\n".join(lines), "    ")
         summary = resolve(document, schema).get("description") or f"{words(name)}, as the server answers it."
         del self.classes[name]

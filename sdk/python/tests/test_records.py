@@ -9,7 +9,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from caracal.errors import UnexpectedAnswer
-from caracal.models import CreatedWorkspace, Event, Mandate, Receipt, RegisteredPrincipal, ValidationAnswer
+from caracal.models import (
+    AccessToken,
+    CreatedWorkspace,
+    Event,
+    Mandate,
+    OpenedSession,
+    Receipt,
+    RegisteredPrincipal,
+    SignInLink,
+    ValidationAnswer,
+)
 from caracal.records import Record, build
 
 MANDATE = {"mandate_id": "mdt_x", "resource_scope": ["api:a"], "revoked": False, "revoked_at": None, "level": 0}
@@ -59,6 +69,9 @@ def test_secrets_are_not_printed() -> None:
         assert "canary" not in text
         assert "prn_x" in text
     assert principal.api_key == "ck_agent_canary"
+    for kind, name in ((AccessToken, "access_token"), (OpenedSession, "session_token"), (SignInLink, "url")):
+        whole = {name: "canary", **({"expires_in": 1} if kind is AccessToken else {})}
+        assert "canary" not in repr(build(kind, whole))
 
 
 @pytest.mark.parametrize(

@@ -521,12 +521,16 @@ class OpenedSession(Record):
 class SignInLink(Record):
     """Sign in link, as the server answers it."""
 
+    CONFIDENTIAL: ClassVar[tuple[str, ...]] = ("url",)
+
     url: str
     expires_at: str
 
 
 class Invitation(Record):
     """Invitation, as the server answers it."""
+
+    CONFIDENTIAL: ClassVar[tuple[str, ...]] = ("url",)
 
     principal_id: str
     url: str

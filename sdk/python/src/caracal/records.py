@@ -13,7 +13,7 @@ from caracal.errors import UnexpectedAnswer
 __all__ = ["Page", "Record"]
 
 # Fields that are told once and are nobody's to print. They are there to be read by name.
-SECRETS = frozenset({"access_token", "api_key", "link", "secret", "token"})
+SECRETS = frozenset({"api_key", "secret", "token"})
 
 R = TypeVar("R", bound="Record")
 T = TypeVar("T")
@@ -44,7 +44,7 @@ class Record(dict[str, Any]):
             raise AttributeError(f"{type(self).__name__} has no field {name!r}; it has {', '.join(sorted(self))}")
 
     def __repr__(self) -> str:
-        shown = ", ".join(f"{k!r}: {'***' if k in SECRETS and v else repr(v)}" for k, v in self.items())
+        shown = ", ".join(f"{k!r}: {'***' if v and secret(type(self), k) else repr(v)}" for k, v in self.items())
         return f"{type(self).__name__}({{{shown}}})"
 
     __str__ = __repr__
@@ -65,11 +65,20 @@ class Page(list[T]):
         self.next_cursor = next_cursor
 
 
+# What a record has beside its fields.
+OWN = frozenset({"etag", "place", "REQUIRED", "CONFIDENTIAL"})
+
+
+def secret(kind: type[Record], name: str) -> bool:
+    """Whether a field is nobody's to print."""
+    return name in SECRETS or name.endswith("_token") or name in getattr(kind, "CONFIDENTIAL", ())
+
+
 @cache
 def fields_of(kind: type[Record]) -> Mapping[str, Any]:
     """The declared fields of a record, with their types."""
     hints = typing.get_type_hints(kind)
-    return {name: hint for name, hint in hints.items() if name not in ("etag", "place", "REQUIRED")}
+    return {name: hint for name, hint in hints.items() if name not in OWN}
 
 
 @cache

@@ -206,7 +206,7 @@ class AsyncMembersCalls(AsyncConnection):
 
         Args:
             slug: the slug of the workspace.
-            group_roles: the group roles.
+            group_roles: with `group`, `role`.
             if_match: the `etag` of the thing as it was read; one that has changed since is left alone.
             idempotency_key: makes it happen once, however often it is called with the same key and arguments.
         """

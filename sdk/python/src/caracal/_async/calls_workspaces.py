@@ -64,7 +64,7 @@ class AsyncWorkspacesCalls(AsyncConnection):
             slug: the slug of the workspace.
             name: for people.
             description: what it is for.
-            settings: the settings.
+            settings: with `max_stream_seconds`, `event_retention_days`.
             if_match: the `etag` of the thing as it was read; one that has changed since is left alone.
             idempotency_key: makes it happen once, however often it is called with the same key and arguments.
         """

@@ -33,7 +33,7 @@ class DestinationsCalls(Connection):
 
         Args:
             q: what the name begins with, letter for letter.
-            host: the host.
+            host: only those of this host.
             created_after: only those made after this time, as RFC 3339 text.
             created_before: only those made before this time, as RFC 3339 text.
             sort: the newest first unless told; `created_at`, `-created_at`, `name` or `-name`.
