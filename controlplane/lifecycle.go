@@ -147,6 +147,7 @@ func (s *Service) erase(ctx context.Context) error {
 // stands reports as an error why the caller's workspace, as it stands, is not open for a change.
 func (op operation) stands(w authority.Workspace) error {
 	switch w.State() {
+	case authority.WorkspaceActive:
 	case authority.WorkspaceDeleted:
 		if op.afterDeletion() {
 			return nil

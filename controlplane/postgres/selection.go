@@ -89,6 +89,7 @@ func (s *selection) page(p Page) *selection {
 		column, after = `name COLLATE "C"`, p.AfterName
 	case ByEnd:
 		column = "valid_until"
+	case ByCreation, ByTime:
 	}
 	direction, beyond := "DESC", "<"
 	if p.Order.Ascending {
