@@ -3,6 +3,7 @@ package signin_test
 import (
 	"encoding/json"
 	"errors"
+	"io"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
@@ -383,6 +384,24 @@ func TestTheRESTInterfaceTellsSessionsAndEndsThem(t *testing.T) {
 	w.rest(w.owner, "DELETE", "session", nil, 400, nil)
 }
 
+// What a session listens to ends with it.
+func TestAStreamOfEventsEndsWithItsSession(t *testing.T) {
+	w := newWorldAt(t, nil)
+	b := w.linked(w.owner)
+	response, err := b.client.Do(b.request("GET", "/api/v1/workspaces/my-team/events/stream", nil))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer response.Body.Close()
+	if response.StatusCode != http.StatusOK {
+		t.Fatalf("the stream answers %s", response.Status)
+	}
+	b.post("/logout", form("csrf_token", b.get("/account").csrf())).shows(200)
+	if _, err := io.Copy(io.Discard, response.Body); err != nil {
+		t.Errorf("the stream ended with %v", err)
+	}
+}
+
 // Somebody is let in and ends the session before what was asked for is done.
 func TestNothingIsWrittenOnceTheSessionHasEnded(t *testing.T) {
 	w := newWorldAt(t, nil)
@@ -438,6 +457,9 @@ func TestCookiesAreForThisHostOnly(t *testing.T) {
 		t.Fatalf("%d %v", recorder.Code, cookies)
 	}
 	c := cookies[0]
+	if recorder.Header().Get("Strict-Transport-Security") == "" {
+		t.Error("no Strict-Transport-Security over TLS")
+	}
 	if c.Name != "__Host-caracal-session" || !c.Secure || !c.HttpOnly || c.SameSite != http.SameSiteLaxMode || c.Path != "/" || c.Domain != "" || c.MaxAge != 0 {
 		t.Errorf("the cookie is %+v", c)
 	}

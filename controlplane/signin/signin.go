@@ -153,6 +153,9 @@ func (h *Handler) serve(do page) http.Handler {
 			}
 		}()
 		secure(w.Header(), x.id)
+		if h.cookies.secure {
+			w.Header().Set("Strict-Transport-Security", "max-age=31536000")
+		}
 		if r.Method != http.MethodGet && r.Method != http.MethodHead {
 			r.Body = http.MaxBytesReader(w, r.Body, maxForm)
 			if err := h.sameOrigin(r); err != nil {
