@@ -2,12 +2,15 @@ package api_test
 
 import (
 	"encoding/json"
+	"os"
+	"strconv"
 	"strings"
 	"testing"
 	"testing/fstest"
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/caracal-gateway/caracal/authority"
 	"github.com/caracal-gateway/caracal/controlplane/api"
 )
 
@@ -82,5 +85,48 @@ func TestWhatCannotBeOneDocument(t *testing.T) {
 				t.Errorf("the error is %v, want one with %q", err, c.says)
 			}
 		})
+	}
+}
+
+// The page about the interface has every code, beside the status that it comes with.
+func TestTheDocumentationHasEveryCode(t *testing.T) {
+	text, err := os.ReadFile("../../docs/rest.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	document, err := api.Document()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var described struct {
+		Components struct {
+			Schemas struct {
+				Problem struct {
+					Properties struct {
+						Code struct {
+							Enum []authority.Code `json:"enum"`
+						} `json:"code"`
+					} `json:"properties"`
+				}
+			} `json:"schemas"`
+		} `json:"components"`
+	}
+	if err := json.Unmarshal(document, &described); err != nil {
+		t.Fatal(err)
+	}
+	codes := described.Components.Schemas.Problem.Properties.Code.Enum
+	if len(codes) < 12 {
+		t.Fatalf("the document has only the codes %v", codes)
+	}
+	for _, code := range codes {
+		row := ""
+		for line := range strings.Lines(string(text)) {
+			if strings.HasPrefix(line, "| ") && strings.Contains(line, "`"+string(code)+"`") {
+				row = line
+			}
+		}
+		if status := code.Status(); row == "" || status != 500 && !strings.HasPrefix(row, "| "+strconv.Itoa(status)) {
+			t.Errorf("%s, which is answered %d, has the row %q", code, code.Status(), row)
+		}
 	}
 }
