@@ -36,13 +36,13 @@ func TestGroupsOfTheProviderGiveRoles(t *testing.T) {
 		groups []string
 		want   string
 	}{
-		{"in no group", nil, "Unauthorized"},
-		{"in a group that has no role", []string{"others"}, "Unauthorized"},
+		{"in no group", nil, nobody},
+		{"in a group that has no role", []string{"others"}, nobody},
 		{"in one", []string{"readers"}, "my-team:viewer"},
 		{"in another, which may do more", []string{"readers", "policy"}, "my-team:policy_author"},
 		{"in one that has roles in two workspaces", []string{"policy", "platform"}, "my-team:admin second:auditor"},
 		{"not in that any more", []string{"readers"}, "my-team:viewer"},
-		{"in none any more", nil, "Unauthorized"},
+		{"in none any more", nil, nobody},
 		{"back again", []string{"platform"}, "my-team:admin second:auditor"},
 	} {
 		if got := w.arrives("u-1", c.groups...); got != c.want {
@@ -50,7 +50,7 @@ func TestGroupsOfTheProviderGiveRoles(t *testing.T) {
 		}
 	}
 	// A name is compared letter for letter.
-	if got := w.arrives("u-2", "Platform", "platform ", "%", "plat*"); got != "Unauthorized" {
+	if got := w.arrives("u-2", "Platform", "platform ", "%", "plat*"); got != nobody {
 		t.Errorf("by a name that is nearly one: %s", got)
 	}
 }
@@ -82,7 +82,7 @@ func TestARoleThatWasSetByHandStays(t *testing.T) {
 		t.Errorf("without the group: %s", got)
 	}
 	w.rest(w.owner, "DELETE", "members/"+member, nil, 200, nil)
-	if got := w.arrives("u-1", "platform"); got != "Unauthorized" {
+	if got := w.arrives("u-1", "platform"); got != nobody {
 		t.Errorf("after being removed by hand: %s", got)
 	}
 	// Who was invited by hand is left alone from the beginning.
@@ -151,7 +151,7 @@ func TestGroupsOpenNoWorkspaceThatIsClosed(t *testing.T) {
 	w := newWorld(t)
 	w.groups(w.owner, "my-team", 200, "platform", "admin")
 	w.rest(w.owner, "POST", "workspaces/my-team/archive", nil, 200, nil)
-	if got := w.arrives("u-1", "platform"); got != "Unauthorized" {
+	if got := w.arrives("u-1", "platform"); got != nobody {
 		t.Errorf("archived: %s", got)
 	}
 	w.rest(w.owner, "POST", "workspaces/my-team/unarchive", nil, 200, nil)

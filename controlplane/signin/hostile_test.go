@@ -183,7 +183,7 @@ func TestATokenThatDoesNotHoldSignsNobodyIn(t *testing.T) {
 		}, false},
 		"the provider refuses the code": {func() {
 			l.answer = func(w http.ResponseWriter, _ *http.Request) bool {
-				w.WriteHeader(400)
+				w.WriteHeader(http.StatusBadRequest)
 				_, _ = w.Write([]byte(`{"error":"invalid_grant","error_description":"canary-of-the-answer"}`))
 				return true
 			}
@@ -271,12 +271,12 @@ func TestGroupsThatAreNotInTheTokenAreAskedFor(t *testing.T) {
 		want             string
 	}{
 		"the token tells none, the userinfo does":     {map[string]any{"groups": nil}, map[string]any{"sub": "u-1", "groups": []string{"platform"}}, "my-team:admin"},
-		"the userinfo is about somebody else":         {map[string]any{"groups": nil}, map[string]any{"sub": "u-2", "groups": []string{"platform"}}, "Unauthorized"},
-		"the userinfo tells none":                     {map[string]any{"groups": nil}, map[string]any{"sub": "u-1"}, "Unauthorized"},
-		"the token tells an empty list":               {map[string]any{"groups": []string{}}, map[string]any{"sub": "u-1", "groups": []string{"platform"}}, "Unauthorized"},
+		"the userinfo is about somebody else":         {map[string]any{"groups": nil}, map[string]any{"sub": "u-2", "groups": []string{"platform"}}, nobody},
+		"the userinfo tells none":                     {map[string]any{"groups": nil}, map[string]any{"sub": "u-1"}, nobody},
+		"the token tells an empty list":               {map[string]any{"groups": []string{}}, map[string]any{"sub": "u-1", "groups": []string{"platform"}}, nobody},
 		"the token tells one name":                    {map[string]any{"groups": "platform"}, nil, "my-team:admin"},
-		"the token tells something that is no group":  {map[string]any{"groups": map[string]any{"platform": true}}, nil, "Unauthorized"},
-		"the token tells a list with other things in": {map[string]any{"groups": []any{"platform", 1}}, nil, "Unauthorized"},
+		"the token tells something that is no group":  {map[string]any{"groups": map[string]any{"platform": true}}, nil, nobody},
+		"the token tells a list with other things in": {map[string]any{"groups": []any{"platform", 1}}, nil, nobody},
 	} {
 		t.Run(name, func(t *testing.T) {
 			b := w.browser()

@@ -236,7 +236,7 @@ func TestWhatACookieChangesComesFromOurOwnPages(t *testing.T) {
 		"typed into the address bar":          {w.url, "none", id.CSRF, 403},
 	} {
 		t.Run(name, func(t *testing.T) {
-			request, err := http.NewRequestWithContext(t.Context(), "POST", w.url+"/api/v1/principals", strings.NewReader(body))
+			request, err := http.NewRequestWithContext(t.Context(), http.MethodPost, w.url+"/api/v1/principals", strings.NewReader(body))
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -447,7 +447,7 @@ func TestCookiesAreForThisHostOnly(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	request := httptest.NewRequest("POST", "/login/link", strings.NewReader(form("secret", w.linkOf(w.owner)).Encode()))
+	request := httptest.NewRequest(http.MethodPost, "/login/link", strings.NewReader(form("secret", w.linkOf(w.owner)).Encode()))
 	request.Header.Set("Content-Type", "application/x-www-form-urlencoded")
 	request.Header.Set("Origin", "https://caracal.example.com")
 	recorder := httptest.NewRecorder()
@@ -464,7 +464,7 @@ func TestCookiesAreForThisHostOnly(t *testing.T) {
 		t.Errorf("the cookie is %+v", c)
 	}
 	for name, want := range map[string]string{"__Host-caracal-session": c.Value, "caracal-session": ""} {
-		request := httptest.NewRequest("GET", "/api/v1/session", nil)
+		request := httptest.NewRequest(http.MethodGet, "/api/v1/session", nil)
 		request.AddCookie(&http.Cookie{Name: name, Value: c.Value})
 		if secret, err := pages.Credential(request); err != nil || secret != want {
 			t.Errorf("%s: %q %v", name, secret, err)

@@ -223,8 +223,9 @@ func titleOf(code authority.Code) string {
 		return "That request is not valid"
 	case authority.CodeConflict:
 		return "That is not possible"
+	default:
+		return "Something went wrong"
 	}
-	return "Something went wrong"
 }
 
 // sentence writes a message as people do.

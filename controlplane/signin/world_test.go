@@ -438,10 +438,16 @@ func (b *browser) whoami() (identification, int) {
 	return id, p.status
 }
 
+// nobody is what roles answers of a browser without a session.
+const nobody = "nobody"
+
 // roles is what the browser's person may do where, as slug:role.
 func (b *browser) roles() string {
 	b.w.t.Helper()
 	id, status := b.whoami()
+	if status == http.StatusUnauthorized {
+		return nobody
+	}
 	if status != http.StatusOK {
 		return http.StatusText(status)
 	}
