@@ -175,7 +175,7 @@ func TestARefusalNamesTheMissingPolicyAndHowToAddIt(t *testing.T) {
 	}{
 		"no policy covers the scope": {
 			authority.IssueRequest{Scope: scope("api:internal/x").of("write", "read"), ValiditySeconds: 60},
-			`no active policy of agent alice covers this; an owner can add a policy with principal_id "alice", allowed_resources ["api:internal/x"], ` +
+			`no active policy of agent alice covers this; an owner, an admin or a policy author can add a policy with principal_id "alice", allowed_resources ["api:internal/x"], ` +
 				`allowed_actions ["read", "write"] and max_validity_seconds of at least 60`,
 		},
 		"a policy covers the scope, but not for so long": {

@@ -389,3 +389,18 @@ func TestAnOwnerWhoSignsInNeedsNoKey(t *testing.T) {
 		}
 	}
 }
+
+// Where every way in ends by itself, as in a workspace from before, the last of them is not taken all the same.
+func TestTheLastWayInOfAnOwnerStaysEvenIfItExpires(t *testing.T) {
+	w := newWorld(t)
+	ctx := t.Context()
+	super := must(pgx.Connect(ctx, cluster.Superuser(t, w.ownerURL)))(t)
+	t.Cleanup(func() { _ = super.Close(context.Background()) })
+	if _, err := super.Exec(ctx, "UPDATE api_keys SET expires_at = now() + interval '1 hour' WHERE kind = 'member'"); err != nil {
+		t.Fatal(err)
+	}
+	wantError(t, drop(w.RevokeKey(ctx, w.owner, w.owner.Key())), authority.CodeConflict, "")
+	owner := must(w.Member(ctx, w.owner, w.owner.Principal().ID))(t)
+	w.memberKey(w.owner, owner, controlplane.NewKey{ExpiresAt: in(7200)})
+	must(w.RevokeKey(ctx, w.owner, w.owner.Key()))(t)
+}
