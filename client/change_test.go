@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"strconv"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -65,14 +66,19 @@ func TestALostAnswerIsAskedForAgain(t *testing.T) {
 		"the second is as well": {2, 2, false},
 	} {
 		t.Run(sentence, func(t *testing.T) {
+			var mu sync.Mutex // guards keys: a broken handler may end after the next has begun
 			var keys []string
 			cl := answering(t, func(w http.ResponseWriter, r *http.Request) {
+				mu.Lock()
+				defer mu.Unlock()
 				if keys = append(keys, r.Header.Get("Idempotency-Key")); len(keys) <= c.lost {
 					panic(http.ErrAbortHandler)
 				}
 				fmt.Fprint(w, `{}`)
 			})
 			_, err := cl.SuspendPrincipal(t.Context(), "prn_x")
+			mu.Lock()
+			defer mu.Unlock()
 			if (err == nil) != c.ok || len(keys) != c.want || keys[0] == "" || keys[len(keys)-1] != keys[0] {
 				t.Errorf("%d requests under %v ended with %v", len(keys), keys, err)
 			}
