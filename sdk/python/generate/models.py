@@ -153,6 +153,7 @@ def formatted(text: str) -> str:
         done = subprocess.run(
             [str(ruff), *command, "--config", str(config), "--stdin-filename", "src/generated.py", "-"],
             input=text,
+            cwd=config.parent,  # what is first-party depends on it
             capture_output=True,
             text=True,
             check=True,
