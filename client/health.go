@@ -9,6 +9,8 @@ import (
 type Health struct {
 	Status   string `json:"status"` // ok, or degraded: alive without something that it needs
 	Database string `json:"database"`
+	Limits   string `json:"limits"`  // shared, per_process or unavailable: how far requests are counted together
+	SignIn   string `json:"sign_in"` // provider, links or none: how people sign in
 	Version  string `json:"version"`
 }
 

@@ -40,6 +40,27 @@ type SignIn struct {
 	Idle, Lifetime time.Duration
 }
 
+// SignInWay is how people can sign in.
+type SignInWay string
+
+// The ways to sign in.
+const (
+	SignInProvider SignInWay = "provider" // at the OpenID provider, and by one-time links
+	SignInLinks    SignInWay = "links"    // by one-time links only
+	SignInNone     SignInWay = "none"
+)
+
+// SignInWay says how people sign in to this deployment.
+func (s *Service) SignInWay() SignInWay {
+	switch {
+	case s.signIn.PublicURL == "":
+		return SignInNone
+	case s.signIn.Issuer == "":
+		return SignInLinks
+	}
+	return SignInProvider
+}
+
 // Visitor is what is known of who asks for a session.
 type Visitor struct {
 	UserAgent string

@@ -55,7 +55,7 @@ func (p *program) runControlPlane(ctx context.Context, settings *values) error {
 		return err
 	}
 	rest, err := api.New(api.Config{
-		Service: service, Log: log, RequestsPerSecond: perSecond, TrustedProxies: proxies, Browser: credentialOf(pages),
+		Service: service, Version: version, Log: log, RequestsPerSecond: perSecond, TrustedProxies: proxies, Browser: credentialOf(pages),
 	})
 	if err != nil {
 		return err

@@ -40,6 +40,8 @@ const (
 type Config struct {
 	Service *controlplane.Service
 	Log     *slog.Logger
+	// Version is the program's, for people.
+	Version string
 	// RequestsPerSecond is how many requests one caller may send over time; DefaultRequestsPerSecond unless told.
 	RequestsPerSecond int
 	// Browser is the secret of the session that a browser's request belongs to, empty where it brings none, and an error
@@ -57,6 +59,7 @@ type Handler struct {
 	trusted  []netip.Prefix
 	browser  func(*http.Request) (string, error)
 	log      *slog.Logger
+	version  string
 	limits   *limits
 	running  running
 	streams  running
@@ -87,7 +90,7 @@ func New(cfg Config) (*Handler, error) {
 		return nil, err
 	}
 	h := &Handler{
-		service: cfg.Service, trusted: cfg.TrustedProxies, browser: cfg.Browser, log: cfg.Log, document: document, page: files,
+		service: cfg.Service, trusted: cfg.TrustedProxies, browser: cfg.Browser, log: cfg.Log, version: cfg.Version, document: document, page: files,
 		limits: limits, mux: http.NewServeMux(),
 	}
 	byPath := map[string]map[string]route{}

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/caracal-gateway/caracal/authority"
+	"github.com/caracal-gateway/caracal/controlplane"
 	"github.com/caracal-gateway/caracal/controlplane/replica"
 )
 
@@ -18,11 +19,14 @@ type health struct {
 	Database string `json:"database"` // ok or unavailable
 	// Limits say how far what is counted reaches: all replicas, or this process.
 	Limits replica.State `json:"limits"`
+	// SignIn says how people sign in: at a provider, by one-time links only, or not at all.
+	SignIn  controlplane.SignInWay `json:"sign_in"`
+	Version string                 `json:"version"` // of the program
 }
 
 // health answers 200 while the process lives.
 func (h *Handler) health(x *exchange) (*reply, error) {
-	state := health{"ok", "ok", h.service.Replica().State()}
+	state := h.well()
 	if h.ping(x) != nil {
 		state.Status, state.Database = "degraded", "unavailable"
 	}
@@ -34,7 +38,12 @@ func (h *Handler) ready(x *exchange) (*reply, error) {
 	if h.ping(x) != nil {
 		return nil, &authority.Error{Code: authority.CodeUnavailable, Message: "the database does not answer or is not migrated"}
 	}
-	return &reply{status: http.StatusOK, body: health{"ok", "ok", h.service.Replica().State()}}, nil
+	return &reply{status: http.StatusOK, body: h.well()}, nil
+}
+
+// well is what there is to say while the database answers.
+func (h *Handler) well() health {
+	return health{Status: "ok", Database: "ok", Limits: h.service.Replica().State(), SignIn: h.service.SignInWay(), Version: h.version}
 }
 
 func (h *Handler) ping(x *exchange) error {

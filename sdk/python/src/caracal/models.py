@@ -462,6 +462,10 @@ class Health(Record):
     """Whether replicas count requests together: without Redis, and while it is unavailable, each counts for
     itself.
     """
+    sign_in: str
+    """How people sign in: at an OpenID provider, by one-time links only, or not at all."""
+    version: str
+    """Of the control plane."""
 
 
 class IdentificationMembership(Record):
