@@ -44,11 +44,15 @@ func New(t testing.TB, scheme string) *Page {
 		options = append(options, chromedp.NoSandbox) // Chromium refuses to run as root otherwise
 	}
 	allocator, end := chromedp.NewExecAllocator(context.WithoutCancel(t.Context()), options...)
-	t.Cleanup(end)
 	ctx, closed := chromedp.NewContext(allocator)
-	t.Cleanup(closed)
 	ctx, cancel := context.WithTimeout(ctx, pageTime)
-	t.Cleanup(cancel)
+	t.Cleanup(func() {
+		// A browser that ends in order leaves nobody who still writes to its profile; one that cannot is killed.
+		_ = chromedp.Cancel(ctx)
+		cancel()
+		closed()
+		end()
+	})
 	p := &Page{t: t, ctx: ctx}
 	chromedp.ListenTarget(ctx, p.listen)
 	p.Do(network.Enable(), log.Enable(), emulation.SetEmulatedMedia().WithFeatures([]*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: scheme}}))
