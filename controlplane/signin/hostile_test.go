@@ -190,7 +190,10 @@ func TestATokenThatDoesNotHoldSignsNobodyIn(t *testing.T) {
 		}, false},
 		"the provider sends it on elsewhere": {func() {
 			l.answer = func(w http.ResponseWriter, r *http.Request) bool {
-				http.Redirect(w, r, l.URL+"/token", http.StatusTemporaryRedirect)
+				if r.URL.RawQuery != "" {
+					return false // a good answer, from another place
+				}
+				http.Redirect(w, r, l.URL+"/token?elsewhere", http.StatusTemporaryRedirect)
 				return true
 			}
 		}, false},
