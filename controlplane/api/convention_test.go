@@ -128,7 +128,7 @@ func TestADeprecatedOperationSaysSo(t *testing.T) {
 				}
 			})
 			got := httptest.NewRecorder()
-			handler.ServeHTTP(got, httptest.NewRequest("GET", "/health", nil))
+			handler.ServeHTTP(got, httptest.NewRequest(http.MethodGet, "/health", nil))
 			header := got.Result().Header
 			if header.Get("Deprecation") != c.deprecation || header.Get("Sunset") != c.sunset {
 				t.Errorf("Deprecation is %q, Sunset %q", header.Get("Deprecation"), header.Get("Sunset"))
@@ -169,7 +169,7 @@ func TestTheLogOfRequests(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	request := httptest.NewRequest("GET", "/api/v1/mandates/wrong%0aplace?secret=in-a-query", nil)
+	request := httptest.NewRequest(http.MethodGet, "/api/v1/mandates/wrong%0aplace?secret=in-a-query", nil)
 	request.Header.Set("Authorization", "Bearer "+m.ownerKey)
 	request.Header.Set("X-Request-Id", "mine-42")
 	handler.ServeHTTP(httptest.NewRecorder(), request)

@@ -8,6 +8,7 @@ import (
 	"io"
 	"mime"
 	"reflect"
+	"slices"
 	"strconv"
 	"strings"
 	"unicode/utf8"
@@ -121,11 +122,7 @@ func takesNull(t reflect.Type) bool {
 	if t == nil {
 		return true
 	}
-	switch t.Kind() {
-	case reflect.Pointer, reflect.Interface, reflect.Slice, reflect.Map:
-		return true
-	}
-	return false
+	return slices.Contains([]reflect.Kind{reflect.Pointer, reflect.Interface, reflect.Slice, reflect.Map}, t.Kind())
 }
 
 func (s *shape) list(t reflect.Type, at string, depth int) error {

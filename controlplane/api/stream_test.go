@@ -35,7 +35,7 @@ func (w *world) followEvents(t testing.TB, key, path, lastEventID string) *follo
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), streamPatience)
 	t.Cleanup(cancel)
-	request, err := http.NewRequestWithContext(ctx, "GET", w.url+path, nil)
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, w.url+path, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

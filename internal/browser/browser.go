@@ -55,7 +55,8 @@ func New(t testing.TB, scheme string) *Page {
 	})
 	p := &Page{t: t, ctx: ctx}
 	chromedp.ListenTarget(ctx, p.listen)
-	p.Do(network.Enable(), log.Enable(), emulation.SetEmulatedMedia().WithFeatures([]*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: scheme}}))
+	preferred := &emulation.MediaFeature{Name: "prefers-color-scheme", Value: scheme} //nolint:misspell // the name is CSS's
+	p.Do(network.Enable(), log.Enable(), emulation.SetEmulatedMedia().WithFeatures([]*emulation.MediaFeature{preferred}))
 	return p
 }
 

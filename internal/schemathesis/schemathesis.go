@@ -30,7 +30,7 @@ func Run(t testing.TB, url, bearer string, lasting time.Duration, seed uint64, a
 		t.Fatal(err)
 	}
 	arguments = append([]string{
-		"-m", "schemathesis.cli", "run", url, "--no-color", "--header", "Authorization: Bearer " + bearer,
+		"-m", "schemathesis.cli", "run", url, "--header", "Authorization: Bearer " + bearer,
 		"--max-time", strconv.Itoa(int(lasting.Seconds())), "--seed", strconv.FormatUint(seed, 10),
 		"--generation-database", "none", "--workers", "1", "--suppress-health-check", "all", "--generation-allow-x00", "false",
 		// hooks.py has the place of the one; a wrong credential that was tried too often is refused otherwise than the other
