@@ -190,8 +190,8 @@ func (s *Service) Invites(ctx context.Context, secret string) error {
 }
 
 // acceptInvitation makes the person that signed in the one whom the member stands for. It is never the other way round:
-// an identity keeps its person, so that whoever writes an invitation gains nothing in another workspace. Who invited must
-// still be able to.
+// an identity keeps its person, so that whoever writes an invitation gains nothing in another workspace. The member's keys
+// that open others end for the same reason. Who invited must still be able to.
 func (s *Service) acceptInvitation(ctx context.Context, secret string, person authority.PersonID, who Identity) error {
 	i, err := s.invited(ctx, secret)
 	if err != nil {
@@ -217,6 +217,12 @@ func (s *Service) acceptInvitation(ctx context.Context, secret string, person au
 		ch.caller.principal.ID = member.ID
 		accepted := memberEvent(authority.EventInvitationAccepted, &before, &member)
 		accepted.Detail["login"] = map[string]any{"issuer": who.Issuer, "subject": who.Subject}
+		// Elsewhere they would open what this person may, to whoever has them from before.
+		keys, err := tx.RevokeWideKeysOf(ctx, member.ID, ch.at)
+		if err != nil {
+			return err
+		}
+		accepted.Detail["revoked_keys"] = keys
 		ch.tell(accepted)
 		return tx.SetMember(ctx, member)
 	})

@@ -70,9 +70,21 @@ func (t *Tx) EndKey(ctx context.Context, id authority.KeyID, at time.Time) error
 	return translate("end key", err)
 }
 
+// SuccessorOfKey is the key that was rotated from another; empty where none was.
+func (t *Tx) SuccessorOfKey(ctx context.Context, id authority.KeyID) (authority.KeyID, error) {
+	successor, err := t.q.SuccessorOfKey(ctx, query.SuccessorOfKeyParams{WorkspaceID: t.workspace, ID: string(id)})
+	return authority.KeyID(successor), translate("read successor of key", err)
+}
+
 // RevokeKeysOf ends every API key of a principal, and names those that it ended.
 func (t *Tx) RevokeKeysOf(ctx context.Context, id authority.PrincipalID, at time.Time) ([]authority.KeyID, error) {
 	ended, err := t.q.RevokeKeysOf(ctx, query.RevokeKeysOfParams{WorkspaceID: t.workspace, PrincipalID: id, RevokedAt: at})
+	return ended, translate("revoke keys", err)
+}
+
+// RevokeWideKeysOf ends the API keys of a principal that open other workspaces too, and names those that it ended.
+func (t *Tx) RevokeWideKeysOf(ctx context.Context, id authority.PrincipalID, at time.Time) ([]authority.KeyID, error) {
+	ended, err := t.q.RevokeWideKeysOf(ctx, query.RevokeWideKeysOfParams{WorkspaceID: t.workspace, PrincipalID: id, RevokedAt: at})
 	return ended, translate("revoke keys", err)
 }
 

@@ -12,9 +12,16 @@ UPDATE api_keys SET revoked_at = @revoked_at::timestamptz WHERE workspace_id = @
 -- name: EndKey :exec
 UPDATE api_keys SET expires_at = @expires_at::timestamptz WHERE workspace_id = @workspace_id AND id = @id AND revoked_at IS NULL;
 
+-- name: SuccessorOfKey :one
+SELECT coalesce(max(id), '')::text FROM api_keys WHERE workspace_id = @workspace_id AND replaces = @id::text;
+
 -- name: RevokeKeysOf :many
 UPDATE api_keys SET revoked_at = @revoked_at::timestamptz
 WHERE workspace_id = @workspace_id AND principal_id = @principal_id AND revoked_at IS NULL RETURNING id;
+
+-- name: RevokeWideKeysOf :many
+UPDATE api_keys SET revoked_at = @revoked_at::timestamptz
+WHERE workspace_id = @workspace_id AND principal_id = @principal_id AND workspaces <> '{}' AND revoked_at IS NULL RETURNING id;
 
 -- How owners can still come in: by ways that hold at an instant, and by those among them that no time ends. Besides keys
 -- these are the identities of the deployment's OpenID provider, where it has one.

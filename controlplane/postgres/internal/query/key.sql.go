@@ -240,3 +240,50 @@ func (q *Queries) RevokeKeysOf(ctx context.Context, arg RevokeKeysOfParams) ([]a
 	}
 	return items, nil
 }
+
+const revokeWideKeysOf = `-- name: RevokeWideKeysOf :many
+UPDATE api_keys SET revoked_at = $1::timestamptz
+WHERE workspace_id = $2 AND principal_id = $3 AND workspaces <> '{}' AND revoked_at IS NULL RETURNING id
+`
+
+type RevokeWideKeysOfParams struct {
+	RevokedAt   time.Time
+	WorkspaceID authority.WorkspaceID
+	PrincipalID authority.PrincipalID
+}
+
+func (q *Queries) RevokeWideKeysOf(ctx context.Context, arg RevokeWideKeysOfParams) ([]authority.KeyID, error) {
+	rows, err := q.db.Query(ctx, revokeWideKeysOf, arg.RevokedAt, arg.WorkspaceID, arg.PrincipalID)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []authority.KeyID
+	for rows.Next() {
+		var id authority.KeyID
+		if err := rows.Scan(&id); err != nil {
+			return nil, err
+		}
+		items = append(items, id)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const successorOfKey = `-- name: SuccessorOfKey :one
+SELECT coalesce(max(id), '')::text FROM api_keys WHERE workspace_id = $1 AND replaces = $2::text
+`
+
+type SuccessorOfKeyParams struct {
+	WorkspaceID authority.WorkspaceID
+	ID          string
+}
+
+func (q *Queries) SuccessorOfKey(ctx context.Context, arg SuccessorOfKeyParams) (string, error) {
+	row := q.db.QueryRow(ctx, successorOfKey, arg.WorkspaceID, arg.ID)
+	var column_1 string
+	err := row.Scan(&column_1)
+	return column_1, err
+}
