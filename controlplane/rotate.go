@@ -37,7 +37,7 @@ func (r Rotation) overlap() (time.Duration, error) {
 }
 
 // RotateKey makes a successor of a key, with the same terms and the same span of life, and ends the key after the overlap,
-// or earlier where it ends earlier by itself.
+// or earlier where it ends earlier by itself. A key has one successor.
 func (s *Service) RotateKey(ctx context.Context, c Caller, id authority.KeyID, r Rotation) (Written[RotatedKey], error) {
 	written, err := write(ctx, s, c, allowed("rotate_key"), func(ctx context.Context, tx *postgres.Tx, ch *change) (RotatedKey, error) {
 		overlap, err := r.overlap()
@@ -71,6 +71,14 @@ func (s *Service) RotateKey(ctx context.Context, c Caller, id authority.KeyID, r
 func (ch *change) mayRotate(ctx context.Context, tx *postgres.Tx, k authority.Key) error {
 	if k.RevokedAt != nil || ended(k.ExpiresAt, ch.at) {
 		return &authority.Error{Code: authority.CodeConflict, Message: "the key has ended; create another"}
+	}
+	// A second successor would inherit the end that the first rotation gave the key, and not its span of life.
+	successor, err := tx.SuccessorOfKey(ctx, k.ID)
+	if err != nil {
+		return err
+	}
+	if successor != "" {
+		return &authority.Error{Code: authority.CodeConflict, Message: "the key was rotated already: rotate its successor " + string(successor) + ", or create another"}
 	}
 	if k.Kind == authority.KeyGateway {
 		return nil

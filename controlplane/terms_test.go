@@ -3,6 +3,7 @@ package controlplane_test
 import (
 	"net/netip"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -98,6 +99,11 @@ func TestARotatedKeyGoesOnForTheOverlap(t *testing.T) {
 	open := func(s *controlplane.Service, key string) error {
 		_, err := s.Authenticate(ctx, controlplane.Credential{Bearer: key, Address: from})
 		return err
+	}
+	again := drop(w.RotateKey(ctx, w.owner, old.ID, controlplane.Rotation{}))
+	wantError(t, again, authority.CodeConflict, "")
+	if !strings.Contains(again.Error(), string(rotated.ID)) {
+		t.Errorf("a second rotation says %q, want it to name the successor %s", again, rotated.ID)
 	}
 	for _, key := range []string{old.APIKey, rotated.APIKey} {
 		if err := open(w.Service, key); err != nil {
