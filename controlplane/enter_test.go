@@ -236,3 +236,30 @@ func TestAWorkspaceIsMadeByWhoeverOwnsOne(t *testing.T) {
 	_, err := w.Enter(ctx, w.as(other.APIKey), "first")
 	wantError(t, err, authority.CodeNotFound, "")
 }
+
+// In each of its workspaces a key caps another role of the same person: what it leaves at home says nothing of elsewhere.
+func TestAKeysCapIsKeptByTheKeysForSeveralWorkspacesThatItMakes(t *testing.T) {
+	w := newWorld(t)
+	ctx := t.Context()
+	a := w.ada()
+	// She owns "first", is an admin of "hers", and has one key for both that is an admin's everywhere.
+	hers := w.as(a.key)
+	both := controlplane.NewKey{Kind: authority.KeyMember, Name: "both", PrincipalID: a.second, Workspaces: []string{"first"}}
+	wide := must(w.CreateKey(ctx, hers, both))(t).Value
+	both.Role = authority.RoleAdmin
+	capped := w.as(must(w.CreateKey(ctx, hers, both))(t).Value.APIKey)
+	other := must(w.AddMember(ctx, hers, controlplane.NewMember{Name: "owner", Role: authority.RoleOwner}))(t).Value
+	asOther := w.as(w.memberKey(hers, other, controlplane.NewKey{}).APIKey)
+	admin := authority.RoleAdmin
+	must(w.UpdateMember(ctx, asOther, a.second, controlplane.MemberChange{Role: &admin}))(t)
+
+	must(w.CreateKey(ctx, capped, both))(t)
+	both.Role = authority.RoleViewer
+	must(w.CreateKey(ctx, capped, both))(t)
+	for sentence, role := range map[string]authority.Role{"without a cap": "", "with a higher one": authority.RoleOwner} {
+		t.Log(sentence)
+		both.Role = role
+		wantError(t, drop(w.CreateKey(ctx, capped, both)), authority.CodeForbidden, "")
+	}
+	wantError(t, drop(w.RotateKey(ctx, capped, wide.ID, controlplane.Rotation{})), authority.CodeForbidden, "")
+}

@@ -62,10 +62,10 @@ func (s *Service) CreateKey(ctx context.Context, c Caller, n NewKey) (Written[Cr
 		if err != nil {
 			return CreatedKey{}, err
 		}
+		k.Workspaces = elsewhere
 		if err := ch.caller.mayHand(k, holder); err != nil {
 			return CreatedKey{}, err
 		}
-		k.Workspaces = elsewhere
 		created, err := s.addKey(ctx, tx, ch, k)
 		created.Workspaces = append([]string{}, n.Workspaces...)
 		return created, err
@@ -166,6 +166,11 @@ func (c Caller) mayHand(k authority.Key, holder authority.Principal) error {
 	given := holder.Role.Within(k.Role)
 	if c.principal.Role.Within(given) != given {
 		return authority.Forbidden("a key with the role %s may do more than its maker, who has the role %s", given, c.principal.Role)
+	}
+	// Its holder may be anything in the other workspaces, where the caps alone say what the two keys leave.
+	most, own := authority.RoleOwner.Within(k.Role), authority.RoleOwner.Within(c.limit)
+	if len(k.Workspaces) > 0 && own.Within(most) != most {
+		return authority.Forbidden("a key for several workspaces has no wider role than the key that it is made with, which has the role %s", own)
 	}
 	return nil
 }
