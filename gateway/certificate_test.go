@@ -265,7 +265,7 @@ func TestABoundMandateIsValidatedForWhoShowsItsCertificate(t *testing.T) {
 		})
 	}
 	t.Run("the control plane takes no bound token: it sees no certificate", func(t *testing.T) {
-		if got := m.stack.call(m.bound(leaf), http.MethodGet, "/api/v1/mandates", nil); got.status != http.StatusUnauthorized {
+		if got := m.call(m.bound(leaf), http.MethodGet, "/api/v1/mandates", nil); got.status != http.StatusUnauthorized {
 			t.Errorf("answered %d %s", got.status, got.body)
 		}
 	})

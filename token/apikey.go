@@ -79,10 +79,10 @@ func (k APIKey) wellFormed() bool {
 // IsFor reports whether the key may be one of a stored kind. Keys that are older than the kinds member and service say
 // owner and agent in their text; what counts is the stored kind.
 func (k APIKey) IsFor(stored authority.KeyKind) bool {
-	switch k.Kind {
-	case authority.KeyOwner:
+	switch {
+	case k.Kind == authority.KeyOwner:
 		return stored == authority.KeyMember
-	case authority.KeyAgent:
+	case k.Kind == authority.KeyAgent:
 		return stored.IsOwn()
 	}
 	return k.Kind == stored

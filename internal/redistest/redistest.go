@@ -4,6 +4,7 @@ package redistest
 
 import (
 	"bufio"
+	"context"
 	"fmt"
 	"net"
 	"os"
@@ -89,7 +90,7 @@ func (s *Server) Start(t testing.TB) {
 	if s.running != nil {
 		t.Fatal("the Redis of this test runs already")
 	}
-	s.running = exec.Command(s.program, "--port", "0", "--unixsocket", s.socket, "--save", "", "--appendonly", "no", "--dir", filepath.Dir(s.socket))
+	s.running = exec.CommandContext(context.Background(), s.program, "--port", "0", "--unixsocket", s.socket, "--save", "", "--appendonly", "no", "--dir", filepath.Dir(s.socket))
 	s.running.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	if err := s.running.Start(); err != nil {
 		t.Fatalf("start Redis: %v", err)
@@ -107,7 +108,7 @@ func (s *Server) Start(t testing.TB) {
 
 // ping asks with a connection of its own, without a client library: what is tested must not vouch for itself.
 func (s *Server) ping() error {
-	conn, err := net.DialTimeout("unix", s.socket, time.Second)
+	conn, err := (&net.Dialer{Timeout: time.Second}).DialContext(context.Background(), "unix", s.socket)
 	if err != nil {
 		return err
 	}
