@@ -79,13 +79,10 @@ func (k APIKey) wellFormed() bool {
 // IsFor reports whether the key may be one of a stored kind. Keys that are older than the kinds member and service say
 // owner and agent in their text; what counts is the stored kind.
 func (k APIKey) IsFor(stored authority.KeyKind) bool {
-	switch {
-	case k.Kind == authority.KeyOwner:
+	if k.Kind == authority.KeyOwner {
 		return stored == authority.KeyMember
-	case k.Kind == authority.KeyAgent:
-		return stored.IsOwn()
 	}
-	return k.Kind == stored
+	return k.Kind == stored || k.Kind == authority.KeyAgent && stored.IsOwn()
 }
 
 func (k APIKey) label() string {
