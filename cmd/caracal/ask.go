@@ -34,7 +34,7 @@ func (p *program) confirm(ctx context.Context, yes bool, what string) error {
 		return nil
 	}
 	if !onTerminal(p.stdin) {
-		return &usageError{what + ": say --yes, since nobody can be asked here"}
+		return &usageError{"say --yes, since nobody can be asked here: " + what}
 	}
 	fmt.Fprintf(p.stderr, "%s. Go on? [y/N] ", printable(what))
 	answer, err := p.line(ctx)

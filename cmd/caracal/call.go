@@ -186,6 +186,3 @@ func limited(c *cobra.Command, limit *int) *cobra.Command {
 	c.Flags().IntVar(limit, "limit", 50, "how many at most; 0 for all")
 	return c
 }
-
-// seconds is how flags for durations are read: 90s, 15m, 24h.
-const seconds = "such as 90s, 15m or 24h"

@@ -51,7 +51,7 @@ func TestTheCommandsOfAWorkspace(t *testing.T) {
 	}
 	owner.must(t, "principal", "suspend", agentID)
 	owner.must(t, "principal", "resume", agentID)
-	key := owner.must(t, "key", "create", "edge", "--kind", "gateway", "--expires-in", "24h")
+	key := owner.must(t, "key", "create", "edge", "--kind", "gateway", "--expires-in", "1d")
 	owner.must(t, "key", "revoke", key["key_id"].(string))
 	for args, want := range map[string]string{
 		"workspace list":                     "my-team",

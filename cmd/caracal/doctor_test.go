@@ -79,7 +79,7 @@ func TestTheDoctorNamesWhatIsWrongAndWhatToDo(t *testing.T) {
 		"a name that nobody knows":              {at("https://control.invalid"), nil, "name", findingFail, "name servers know it"},
 		"TLS that nobody vouches for":           {at("https://" + secureAddress), nil, "encryption", findingFail, "set CARACAL_CA_FILE"},
 		"TLS under another name":                {at("https://localhost:" + secureAddress[strings.LastIndex(secureAddress, ":")+1:]).with(environment{"CARACAL_CA_FILE": secureShell["CARACAL_TLS_CERT"]}), nil, "encryption", findingFail, "a name that its certificate has"},
-		"TLS with a certificate that ends":      {at("https://" + secureAddress).with(environment{"CARACAL_CA_FILE": secureShell["CARACAL_TLS_CERT"]}), nil, "encryption", findingWarn, "the server's certificate ends in 59m"},
+		"TLS with a certificate that ends":      {at("https://" + secureAddress).with(environment{"CARACAL_CA_FILE": secureShell["CARACAL_TLS_CERT"]}), nil, "encryption", findingWarn, "the server's certificate ends in 1h"},
 		"https to a port without TLS":           {at("https://127.0.0.1" + port), nil, "encryption", findingFail, "speaks no TLS"},
 		"http to a port with TLS":               {at("http://" + secureAddress), nil, "server", findingFail, "write https://"},
 		"http beyond this machine":              {at("http://control.example"), nil, "settings", findingFail, "unencrypted"},

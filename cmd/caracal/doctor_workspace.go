@@ -104,7 +104,14 @@ func (x *examination) gateways(ctx context.Context) bool {
 	if len(all) == 0 {
 		x.warned("gateways", "none was heard of within a day", "`caracal key create NAME --kind gateway` makes a key, and `caracal gateway` runs one")
 	}
+	instances := map[string]int{}
 	for _, g := range all {
+		instances[g.Instance]++
+	}
+	for _, g := range all {
+		if instances[g.Instance] > 1 { // several gateways on one machine
+			g.Instance = string(g.ID)
+		}
 		if g.LeftAt == nil {
 			x.gateway(g)
 		}

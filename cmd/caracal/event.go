@@ -51,7 +51,7 @@ func withEventTypes(c *cobra.Command) *cobra.Command {
 
 // eventColumns are what a line says of an event.
 func eventColumns() []string {
-	return []string{"time", "TYPE=event_type", "reason", "action", "resource", "mandate_id", "FOR=principal_id", "decision_id", "event_id"}
+	return []string{"time", "TYPE=event_type", "reason", "action", "resource", "mandate_id", "FOR=principal_id", "BY=actor_id", "decision_id", "event_id"}
 }
 
 func (p *program) eventList() *cobra.Command {

@@ -39,14 +39,15 @@ const issuerExample = `  Service accounts of a Kubernetes cluster:
 
 // issuerFlags are what a command line says of an issuer.
 type issuerFlags struct {
-	file, kind, issuer, jwksURL, jwks, ca string
-	audiences, addresses, bindings        []string
+	file, kind, issuer, claim, jwksURL, jwks, ca string
+	audiences, addresses, bindings               []string
 }
 
 func (f *issuerFlags) define(c *cobra.Command) {
 	c.Flags().StringVarP(&f.file, "file", "f", "", "YAML or JSON as the API takes it; \"-\" for standard input")
 	c.Flags().StringVar(&f.kind, "kind", "", "oidc, kubernetes or spiffe")
 	c.Flags().StringVar(&f.issuer, "issuer", "", "the claim iss, exactly; for SPIFFE the trust domain, as spiffe://example.org")
+	c.Flags().StringVar(&f.claim, "claim", "", "the claim whose values are bound; sub unless told")
 	c.Flags().StringVar(&f.jwksURL, "jwks-url", "", "where the keys are; found by discovery unless told")
 	c.Flags().StringVar(&f.jwks, "jwks", "", "file of the keys themselves, which are never fetched then")
 	c.Flags().StringVar(&f.ca, "ca-pem", "", "file of the certificates that the key server must chain to")
@@ -107,6 +108,7 @@ func (c *call) describeIssuer(ctx context.Context, i *client.Issuer, f issuerFla
 	}
 	i.Keys = nil // which the control plane knows
 	i.Kind, i.Issuer = cmp.Or(authority.IssuerKind(f.kind), i.Kind), cmp.Or(f.issuer, i.Issuer)
+	i.Claim = cmp.Or(f.claim, i.Claim)
 	i.JWKSURL = cmp.Or(f.jwksURL, i.JWKSURL)
 	if f.audiences != nil {
 		i.Audiences = f.audiences

@@ -47,7 +47,7 @@ func (p *program) keyCreate() *cobra.Command {
 	c.Flags().StringVar((*string)(&n.Role), "role", "", "the most that a member's key may do; all that the member may unless told")
 	c.Flags().StringSliceVar(&n.Workspaces, "also-workspace", nil, "further workspace that a member's own key opens; may be repeated")
 	c.Flags().StringSliceVar(&n.AllowedNetworks, "network", nil, "where the key may be used from, such as 192.0.2.0/24; may be repeated, anywhere unless told")
-	c.Flags().DurationVar(&lifetime, "expires-in", 0, seconds+"; never unless told")
+	spanFlag(c, &lifetime, "expires-in", 0, seconds+"; never unless told")
 	p.completedFlag(c, "principal", principalKind())
 	return withRoles(must(c, "kind"))
 }
@@ -65,7 +65,7 @@ func (p *program) keyRotate() *cobra.Command {
 		}
 		return c.enforced(ctx, k)
 	})
-	c.Flags().DurationVar(&overlap, "overlap", time.Hour, "for how long both open, "+seconds+", at most 168h")
+	spanFlag(c, &overlap, "overlap", time.Hour, "for how long both open, "+seconds+", at most 7d")
 	return p.completed(c, keyKind())
 }
 

@@ -178,7 +178,11 @@ func (p *program) logout() *cobra.Command {
 		if err != nil {
 			return errors.Join(err, ended)
 		}
-		fmt.Fprintf(p.stderr, "forgot the key of the context %s\n", chosen.Name)
+		if strings.HasPrefix(chosen.Key, sessionPrefix) && ended == nil {
+			fmt.Fprintf(p.stderr, "ended the session of the context %s\n", chosen.Name)
+		} else {
+			fmt.Fprintf(p.stderr, "forgot the key of the context %s\n", chosen.Name)
+		}
 		return ended
 	}
 	return c

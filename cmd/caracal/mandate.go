@@ -32,7 +32,7 @@ type grant struct {
 func (g *grant) flags(c *cobra.Command) *cobra.Command {
 	c.Flags().StringSliceVar(&g.resources, "resource", nil, "pattern such as api:external/openai; may be repeated")
 	c.Flags().StringSliceVar(&g.actions, "action", nil, "read, write, execute or *; may be repeated")
-	c.Flags().DurationVar(&g.validity, "validity", time.Hour, "how long it holds, "+seconds)
+	spanFlag(c, &g.validity, "validity", time.Hour, "how long it holds, "+seconds)
 	return must(c, "resource", "action")
 }
 

@@ -64,11 +64,19 @@ func relative(at, now time.Time) string {
 
 const day = 24 * time.Hour
 
+// duration is rounded to what it shows: what lasts an hour is not 59 minutes long when it is a moment old.
 func duration(d time.Duration) string {
 	units := []struct {
 		size time.Duration
 		name string
 	}{{day, "d"}, {time.Hour, "h"}, {time.Minute, "m"}, {time.Second, "s"}}
+	for i := len(units) - 1; i >= 0; i-- { // what is rounded up to a larger unit is shown in that
+		if u := units[i].size; d >= 10*u {
+			d = d.Round(u)
+		} else if i+1 < len(units) && d >= u {
+			d = d.Round(units[i+1].size)
+		}
+	}
 	for i, u := range units {
 		n := d / u.size
 		if n == 0 {

@@ -11,6 +11,8 @@ import (
 	"github.com/spf13/cobra"
 	"pgregory.net/rapid"
 	"sigs.k8s.io/yaml"
+
+	"github.com/caracal-gateway/caracal/authority"
 )
 
 // Names and messages come from tenants: what a terminal would obey, hide or turn around is shown as what it is.
@@ -156,5 +158,30 @@ func TestNoFlagCarriesASecret(t *testing.T) {
 				}
 			}
 		}
+	}
+}
+
+func TestALineOfAnEventSaysWhoDidItToWhom(t *testing.T) {
+	names := map[string]string{"prn_1": "ada", "prn_2": "my-agent"}
+	cases := map[string]struct {
+		event authority.Event
+		want  string
+	}{
+		"by somebody else":      {authority.Event{Type: "key_created", PrincipalID: "prn_2", ActorID: "prn_1"}, "key_created  my-agent  by ada"},
+		"by itself":             {authority.Event{Type: "allowed", PrincipalID: "prn_2", ActorID: "prn_2"}, "allowed  my-agent"},
+		"by nobody that is one": {authority.Event{Type: "denied", Reason: "authentication_failed", Message: "no"}, "denied  authentication_failed  no"},
+		"without a known name":  {authority.Event{Type: "refused", PrincipalID: "prn_3", ActorID: "prn_4"}, "refused  prn_3  by prn_4"},
+	}
+	for name, tc := range cases {
+		t.Run(name, func(t *testing.T) {
+			var printed bytes.Buffer
+			c := &call{output: &output{w: &printed, format: formatTable, names: names, now: time.Now}}
+			if err := c.eventLine(tc.event); err != nil {
+				t.Fatal(err)
+			}
+			if _, got, _ := strings.Cut(strings.TrimSpace(printed.String()), "  "); got != tc.want {
+				t.Errorf("the line says %q, want %q", got, tc.want)
+			}
+		})
 	}
 }

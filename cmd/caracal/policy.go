@@ -34,7 +34,7 @@ type bounds struct {
 func (b *bounds) flags(c *cobra.Command) {
 	c.Flags().StringSliceVar(&b.resources, "resource", nil, "pattern such as api:external/*; may be repeated")
 	c.Flags().StringSliceVar(&b.actions, "action", nil, "read, write, execute or *; may be repeated")
-	c.Flags().DurationVar(&b.validity, "max-validity", day, "how long a mandate may hold, "+seconds)
+	spanFlag(c, &b.validity, "max-validity", day, "how long a mandate may hold, "+seconds)
 	c.Flags().IntVar(&b.depth, "delegation-depth", 0, "how many delegations may follow")
 }
 

@@ -136,7 +136,7 @@ func referred[ID ~string](ctx context.Context, c *call, given string, k kind) (I
 	for i, v := range found {
 		ids[i] = v.id
 	}
-	return "", &usageError{fmt.Sprintf("%d of the kind %s are called %q: say which by its id, %s", len(found), k.noun, given, strings.Join(ids, " or "))}
+	return "", &usageError{fmt.Sprintf("more than one %s is called %q: say which by its id, %s", k.noun, given, strings.Join(ids, " or "))}
 }
 
 // absentError is a name that nothing has.
@@ -164,6 +164,14 @@ func (c *call) named(ctx context.Context) *output {
 		}
 	}
 	return c.output
+}
+
+// called is a principal's name where it is known to be the only one of that name; its id otherwise.
+func (o *output) called(id authority.PrincipalID) string {
+	if name := o.names[string(id)]; name != "" {
+		return name
+	}
+	return string(id)
 }
 
 // maxNamed is how many principals are looked through for their names.

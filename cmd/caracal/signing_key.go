@@ -25,7 +25,7 @@ func (p *program) signingKey() *cobra.Command {
 		}
 		return c.settled(ctx, things(c.output, all, signingKeyColumns()...))
 	})
-	rotate.Flags().DurationVar(&lead, "lead", 0, "for how long gateways know the keys before these sign, "+seconds+"; 10m unless told")
+	spanFlag(rotate, &lead, "lead", 0, "for how long gateways know the keys before these sign, "+seconds+"; 10m unless told")
 	return noun("signing-key", "The keys that the workspace itself signs with", list,
 		showing(p, "get KEY", "Show one signing key, without its private half", signingKeyKind(), (*client.Client).SigningKey), rotate,
 		removing(p, "revoke KEY", "Take a signing key that may have leaked out of use, and with it all that it signed", signingKeyKind(), (*client.Client).RevokeSigningKey))

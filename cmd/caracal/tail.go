@@ -21,6 +21,7 @@ func (p *program) eventTail() *cobra.Command {
 		if err != nil {
 			return err
 		}
+		c.named(ctx)
 		seen := 0
 		enough := errors.New("enough")
 		err = c.FollowEvents(ctx, f, func(e authority.Event) error {
@@ -59,8 +60,12 @@ func (c *call) eventLine(e authority.Event) error {
 		return err
 	}
 	words := []string{e.Time.Local().Format("15:04:05"), c.coloured(string(e.Type))}
+	actor := ""
+	if e.ActorID != "" && e.ActorID != e.PrincipalID {
+		actor = "by " + c.called(e.ActorID)
+	}
 	for _, word := range []string{
-		string(e.Reason), e.PolicyCode, string(e.Action), string(e.Resource), string(e.MandateID), string(e.PrincipalID), string(e.DecisionID), e.Message,
+		string(e.Reason), e.PolicyCode, string(e.Action), string(e.Resource), string(e.MandateID), c.called(e.PrincipalID), actor, string(e.DecisionID), e.Message,
 	} {
 		if word != "" {
 			words = append(words, printable(word))

@@ -82,7 +82,7 @@ func (p *program) workspaceUpdate() *cobra.Command {
 	})
 	c.Flags().StringVar(&name, "name", "", "for people")
 	c.Flags().StringVar(&description, "description", "", "for people")
-	c.Flags().DurationVar(&stream, "max-stream", 0, "bound of every request, however long its mandate holds, "+seconds)
+	spanFlag(c, &stream, "max-stream", 0, "bound of every request, however long its mandate holds, "+seconds)
 	c.Flags().IntVar(&days, "event-retention-days", 0, "how long events are kept")
 	return p.completed(c, workspaceKind())
 }
