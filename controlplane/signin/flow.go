@@ -24,6 +24,9 @@ func (h *Handler) login(x *exchange) error {
 		return nil
 	}
 	view := loginView{Start: "/login/start?" + url.Values{"next": {next}}.Encode()}
+	if next != accountPath {
+		view.Next = next
+	}
 	if h.provider != nil {
 		view.Provider = hostOf(h.provider.Issuer)
 	}
@@ -43,7 +46,7 @@ func redirect(x *exchange, to string) { http.Redirect(x.w, x.r, to, http.StatusS
 
 var errNoProvider = &authority.Error{
 	Code:    authority.CodeConflict,
-	Message: "this control plane has no OpenID provider: use the one-time link that `make run` prints, or an API key",
+	Message: "this control plane has no OpenID provider: use a one-time link (`caracal session link`), or an API key",
 }
 
 // begin starts a sign-in at the provider, which the browser keeps sealed, and answers where it continues.

@@ -24,6 +24,7 @@ type (
 	loginView struct {
 		Provider string // host of the provider; empty without one
 		Start    string
+		Next     string // where somebody goes on who has signed in elsewhere in the browser; empty for the account
 	}
 	secretView struct{ Title, Text, Action, Button string }
 	onwardView struct{ To, Label string }

@@ -189,10 +189,23 @@ func TestTheProviderMayBeAwayAtTheStartAndLater(t *testing.T) {
 func TestWithoutAProviderThereAreLinks(t *testing.T) {
 	w := newWorldAt(t, nil)
 	b := w.browser()
-	b.get("/login").shows(200, "make run", "caracal login")
+	b.get("/login").shows(200, "make run", "caracal session link", "caracal login")
 	b.get("/login/start").shows(409)
 	b.get("/login/callback?code=x&state=y").shows(409)
 	b.get("/login/invitation").shows(409)
 	w.rest(w.owner, "POST", "members/"+w.member("one", "viewer")+"/invite", nil, 409, nil)
 	b.post("/login/link", form("secret", w.linkOf(w.owner))).shows(200, "my-team", "owner")
+}
+
+// A link leads to the account; the page that the command line has opened leads on to what it asks.
+func TestAfterALinkThePageOfTheCommandLineGoesOn(t *testing.T) {
+	w := newWorldAt(t, nil)
+	b := w.browser()
+	if p := b.get("/login").shows(200); strings.Contains(p.text, "go on here") {
+		t.Errorf("who was on the way to nothing is sent on: %s", p.text)
+	}
+	on := `<a href="/login/cli?` + strings.ReplaceAll(cliQuery(), "&", "&amp;") + `">go on here</a>`
+	b.get("/login?"+cliQuery()).shows(200, on)
+	b.post("/login/link", form("secret", w.linkOf(w.owner))).shows(200, "my-team")
+	b.get("/login/cli?"+cliQuery()).shows(200, "Let the command line act as you?")
 }
