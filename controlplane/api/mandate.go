@@ -52,6 +52,11 @@ func (h *Handler) validate(x *exchange) (*reply, error) {
 	if in.MandateID == "" {
 		return nil, authority.Invalid("mandate_id", "says which mandate is presented")
 	}
+	if in.PresenterID != "" {
+		if _, err := authority.ParseID[authority.PrincipalID](string(in.PresenterID)); err != nil {
+			return nil, authority.Within("presenter_id", err)
+		}
+	}
 	answer, err := h.service.ValidateMandate(x.ctx(), x.caller, in)
 	if err != nil {
 		return nil, err
