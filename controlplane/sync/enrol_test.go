@@ -48,7 +48,7 @@ func TestOnlyTheHolderOfAGatewayKeyEnrols(t *testing.T) {
 			codes.PermissionDenied, `belongs to the workspace "ours"`},
 		"with the key of another workspace": {[]string{"Bearer " + other.APIKey}, good(other.APIKey), codes.PermissionDenied, `belongs to the workspace "theirs"`},
 		"with an agent's key":               {[]string{"Bearer " + ours.agentKey}, good(ours.agentKey), codes.PermissionDenied, "one of the kind agent"},
-		"with an owner's key":               {[]string{"Bearer " + ours.ownerKey}, good(ours.ownerKey), codes.PermissionDenied, "one of the kind owner"},
+		"with an owner's key":               {[]string{"Bearer " + ours.ownerKey}, good(ours.ownerKey), codes.PermissionDenied, "one of the kind member"},
 		"with a revoked key":                {[]string{"Bearer " + revoked.APIKey}, good(revoked.APIKey), codes.Unauthenticated, "revoked"},
 		"with the deployment's setup key":   {[]string{"Bearer " + setupKey}, good(key.APIKey), codes.Unauthenticated, noKey},
 		"without a key":                     {nil, good(key.APIKey), codes.Unauthenticated, noKey},
