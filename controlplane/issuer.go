@@ -4,6 +4,8 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"net/netip"
+	"slices"
 	"time"
 
 	"github.com/caracal-gateway/caracal/authority"
@@ -43,7 +45,7 @@ func (s *Service) CreateIssuer(ctx context.Context, c Caller, n TrustedIssuer) (
 		if err := s.room(ctx, tx, ch, QuotaIssuers); err != nil {
 			return n, err
 		}
-		keys, err := checkIssuer(ctx, tx, &i, ch.at)
+		keys, err := s.checkIssuer(ctx, tx, &i, ch.at)
 		if err != nil {
 			return n, err
 		}
@@ -56,10 +58,15 @@ func (s *Service) CreateIssuer(ctx context.Context, c Caller, n TrustedIssuer) (
 }
 
 // checkIssuer judges an issuer among those of its workspace, and answers the keys that it begins with.
-func checkIssuer(ctx context.Context, tx *postgres.Tx, i *authority.TrustedIssuer, at time.Time) (postgres.IssuerKeys, error) {
+func (s *Service) checkIssuer(ctx context.Context, tx *postgres.Tx, i *authority.TrustedIssuer, at time.Time) (postgres.IssuerKeys, error) {
 	keys := postgres.IssuerKeys{IssuerID: i.ID, NextAttemptAt: &at}
 	if err := i.Validate(); err != nil {
 		return keys, err
+	}
+	for n, p := range i.PrivateAddresses {
+		if !s.lendsOut(p) {
+			return keys, authority.Invalid(fmt.Sprintf("private_addresses[%d]", n), "%s is in no network that the operator lets issuers be in: the setting issuer-networks of the control plane", p)
+		}
 	}
 	all, err := tx.AllIssuers(ctx)
 	if err != nil {
@@ -88,6 +95,12 @@ func checkIssuer(ctx context.Context, tx *postgres.Tx, i *authority.TrustedIssue
 		keys.NextAttemptAt = nil
 	}
 	return keys, nil
+}
+
+// lendsOut reports whether workspaces may have the control plane connect to a private range: what it can reach is the
+// operator's, and anybody who owns a workspace could look around in it.
+func (s *Service) lendsOut(p netip.Prefix) bool {
+	return slices.ContainsFunc(s.issuerNetworks, func(n netip.Prefix) bool { return n.Bits() <= p.Bits() && n.Contains(p.Addr()) })
 }
 
 // checkBindings checks that tokens are bound to workloads: people sign in by themselves.
@@ -156,7 +169,7 @@ func (s *Service) UpdateIssuer(ctx context.Context, c Caller, id authority.Trust
 		}
 		i := n.WithDefaults()
 		i.ID, i.WorkspaceID, i.CreatedAt = id, c.workspace, before.CreatedAt
-		keys, err := checkIssuer(ctx, tx, &i, ch.at)
+		keys, err := s.checkIssuer(ctx, tx, &i, ch.at)
 		if err != nil {
 			return n, err
 		}

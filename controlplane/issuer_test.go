@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"encoding/pem"
 	"errors"
+	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
@@ -18,6 +19,7 @@ import (
 
 	"github.com/caracal-gateway/caracal/authority"
 	"github.com/caracal-gateway/caracal/controlplane"
+	"github.com/caracal-gateway/caracal/controlplane/postgres"
 	"github.com/caracal-gateway/caracal/internal/openid"
 )
 
@@ -454,6 +456,31 @@ func TestKeysAreFetchedWhileTheServiceRuns(t *testing.T) {
 	<-wake
 	if n := k.hits.Load(); n != 1 {
 		t.Errorf("two replicas asked %d times", n)
+	}
+}
+
+// What the control plane can reach is the operator's: whoever owns a workspace cannot have it look around there.
+func TestAnIssuersKeysComeFromNoOtherPrivateNetworkThanTheOperatorLends(t *testing.T) {
+	w := newWorld(t)
+	agent, _ := w.agent(w.owner, "worker", authority.Agent)
+	k := newKeyServer(t, agent.ID)
+	id := must(w.CreateIssuer(t.Context(), w.owner, k.trust))(t).Value.ID
+	for _, private := range []string{"10.0.0.0/8", "127.0.0.0/7", "::1/128"} {
+		elsewhere := k.trust
+		elsewhere.PrivateAddresses = []netip.Prefix{netip.MustParsePrefix("127.0.0.1/32"), netip.MustParsePrefix(private)}
+		_, err := w.UpdateIssuer(t.Context(), w.owner, id, elsewhere)
+		wantRefused(t, private, err, authority.CodeInvalid, "private_addresses[1]")
+	}
+
+	// It holds for issuers that were trusted while more was lent.
+	store := must(postgres.Open(postgres.Config{URL: w.appURL, MaxConns: 2}))(t)
+	t.Cleanup(store.Close)
+	strict := must(controlplane.New(controlplane.Config{
+		Store: store, MasterKey: []byte(strings.Repeat("m", 32)), Log: slog.New(slog.NewTextHandler(t.Output(), nil)), Now: time.Now,
+	}))(t)
+	got := must(strict.RefreshIssuer(t.Context(), w.owner, id))(t).Value.Keys
+	if k.hits.Load() != 0 || len(got.KeyIDs) != 0 || !strings.Contains(got.Failure, "private_addresses") {
+		t.Errorf("the key server was asked %d times: %+v", k.hits.Load(), got)
 	}
 }
 

@@ -3,6 +3,8 @@ package controlplane
 import (
 	"context"
 	"errors"
+	"net/netip"
+	"slices"
 	"strings"
 	"time"
 	"unicode"
@@ -96,6 +98,7 @@ func (s *Service) fetchKeys(ctx context.Context, c Caller, id authority.TrustedI
 	if err != nil || !granted {
 		return 0, err
 	}
+	issuer.PrivateAddresses = slices.DeleteFunc(issuer.PrivateAddresses, func(p netip.Prefix) bool { return !s.lendsOut(p) })
 	found, failure := s.fetcher.Fetch(ctx, issuer)
 	if ctx.Err() != nil {
 		return 0, ctx.Err() // of the caller, not of the issuer

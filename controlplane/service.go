@@ -13,6 +13,8 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/netip"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -42,7 +44,10 @@ type Config struct {
 	Grace time.Duration
 	// Quotas replace some of DefaultQuotas.
 	Quotas map[string]int64
-	Log    *slog.Logger
+	// IssuerNetworks hold whatever private addresses workspaces may have the keys of their issuers fetched from; none
+	// means public addresses only.
+	IssuerNetworks []netip.Prefix
+	Log            *slog.Logger
 	// Now is the control plane's clock.
 	Now func() time.Time
 }
@@ -69,6 +74,8 @@ type Service struct {
 	connected  connections
 	replica    *replica.Replica
 	fetcher    discovery.Fetcher // of the keys of trusted issuers
+	// issuerNetworks are where key servers may be beside the public internet, whatever a workspace lists.
+	issuerNetworks []netip.Prefix
 }
 
 // New makes the service of a deployment. The database may be away; it must have been migrated by the time that the
@@ -85,6 +92,7 @@ func New(c Config) (*Service, error) {
 	}
 	s := &Service{
 		store: c.Store, replica: c.Replica, vault: vault, cursorKey: derived("caracal-cursor"), csrfKey: derived("caracal-csrf"), vetting: make(chan struct{}, maxVetting), grace: cmp.Or(c.Grace, DefaultGrace), log: c.Log, clock: c.Now,
+		issuerNetworks: slices.Clone(c.IssuerNetworks),
 	}
 	s.signIn = c.SignIn
 	s.signIn.Idle = cmp.Or(c.SignIn.Idle, DefaultSessionIdle)

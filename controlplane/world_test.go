@@ -3,6 +3,7 @@ package controlplane_test
 import (
 	"context"
 	"log/slog"
+	"net/netip"
 	"strings"
 	"testing"
 	"time"
@@ -50,7 +51,7 @@ func serviceAt(t *testing.T, appURL string, now func() time.Time) *controlplane.
 	t.Cleanup(store.Close)
 	service, err := controlplane.New(controlplane.Config{
 		Store: store, MasterKey: []byte(strings.Repeat("m", 32)), SetupKey: setupKey,
-		Log: slog.New(slog.NewTextHandler(t.Output(), nil)), Now: now,
+		Log: slog.New(slog.NewTextHandler(t.Output(), nil)), Now: now, IssuerNetworks: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")},
 	})
 	if err != nil {
 		t.Fatal(err)

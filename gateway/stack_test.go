@@ -101,6 +101,7 @@ func (s *stack) serveControlPlane() {
 	var err error
 	s.Service, err = controlplane.New(controlplane.Config{
 		Store: store, MasterKey: bytes.Repeat([]byte{7}, 32), SetupKey: setupKey, Log: log, Now: time.Now,
+		IssuerNetworks: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")},
 	})
 	if err != nil {
 		s.t.Fatal(err)

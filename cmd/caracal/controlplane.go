@@ -107,6 +107,10 @@ func openService(settings *values, people controlplane.SignIn, log *slog.Logger)
 	if err != nil {
 		return nil, nil, err
 	}
+	issuers, err := settings.networks("issuer-networks")
+	if err != nil {
+		return nil, nil, err
+	}
 	redis, err := settings.secret("redis-url-file")
 	if err != nil {
 		return nil, nil, err
@@ -121,7 +125,7 @@ func openService(settings *values, people controlplane.SignIn, log *slog.Logger)
 	}
 	service, err := controlplane.New(controlplane.Config{
 		Store: store, Replica: shared, MasterKey: masterKey, SetupKey: setupKey, SignIn: people,
-		Grace: grace, Quotas: quotas, Log: log, Now: time.Now,
+		Grace: grace, Quotas: quotas, IssuerNetworks: issuers, Log: log, Now: time.Now,
 	})
 	if err != nil {
 		store.Close()

@@ -52,6 +52,7 @@ func controlPlaneSettings() []setting {
 		{"tls-key", "CARACAL_TLS_KEY", "", "PEM file of the certificate's private key"},
 		{"allow-plain", "CARACAL_ALLOW_PLAIN", "false", "listen without TLS on an address that is not loopback, behind a proxy that ends TLS"},
 		{"trusted-proxies", "CARACAL_TRUSTED_PROXIES", "", "networks of the proxies and gateways whose X-Forwarded-For says where a request comes from, with commas between; nobody's without it"},
+		{"issuer-networks", "CARACAL_ISSUER_NETWORKS", "", "private networks that workspaces may have the keys of their trusted issuers fetched from, with commas between; public addresses only without it"},
 		{"master-key-file", "CARACAL_MASTER_KEY_FILE", "", "file with 32 random bytes in base64, which encrypt the private keys in the database"},
 		{"setup-key-file", "CARACAL_SETUP_KEY_FILE", "", "file with the key that may create workspaces; nobody can without it"},
 		{"redis-url-file", "CARACAL_REDIS_URL", "", "Redis through which replicas share their limits; each process counts for itself without it"},

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"net/netip"
 	"strings"
 	"testing"
 	"time"
@@ -48,6 +49,7 @@ func newWorldOn(t *testing.T, databaseURL string) *world {
 	log := w.logger()
 	service, err := controlplane.New(controlplane.Config{
 		Store: store, MasterKey: bytes.Repeat([]byte{7}, 32), SetupKey: setupKey, Log: log, Now: time.Now,
+		IssuerNetworks: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")},
 	})
 	if err != nil {
 		t.Fatal(err)
