@@ -7,10 +7,12 @@ import (
 	"errors"
 	"io"
 	"mime"
+	"net/netip"
 	"reflect"
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 	"unicode/utf8"
 
 	"github.com/caracal-gateway/caracal/authority"
@@ -100,6 +102,11 @@ func (s *shape) value(t reflect.Type, at string, depth int) error {
 	}
 	if token == nil && !takesNull(t) {
 		return authority.Invalid(at, "null does not fit here; leave the field out")
+	}
+	if text, ok := token.(string); ok {
+		if err := readable(t, text, at); err != nil {
+			return err
+		}
 	}
 	t = transparent(t)
 	switch token := token.(type) {
@@ -192,6 +199,25 @@ func memberType(t reflect.Type, name string) (reflect.Type, bool) {
 	default:
 		return nil, true // json.Unmarshal says that an object does not fit
 	}
+}
+
+// readable refuses a text that is no time or no range of addresses in the place of one: encoding/json would not say which
+// field it is about, and in terms of the program's.
+func readable(t reflect.Type, text, at string) error {
+	for t != nil && t.Kind() == reflect.Pointer {
+		t = t.Elem()
+	}
+	switch t {
+	case reflect.TypeFor[time.Time]():
+		if _, err := time.Parse(time.RFC3339, text); err != nil {
+			return authority.Invalid(at, "is not a time such as 2026-01-15T10:30:00Z")
+		}
+	case reflect.TypeFor[netip.Prefix]():
+		if _, err := netip.ParsePrefix(text); err != nil {
+			return authority.Invalid(at, "is not a range of addresses such as 192.0.2.0/24")
+		}
+	}
+	return nil
 }
 
 // transparent is the type that a value of t is made of, nil for types that read their own text and for any.

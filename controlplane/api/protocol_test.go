@@ -74,6 +74,8 @@ func TestBodiesThatAreRefused(t *testing.T) {
 		"an unknown field inside a list":    {"destinations", `{"name":"x","host":"x.example","rules":[{"path":"/","method":"GET"}]}`, "", 400, "invalid_request", "rules[0].method"},
 		"a fraction for a whole number":     {"policies", `{"principal_id":"` + string(m.agent) + `","allowed_resources":["db:*"],"allowed_actions":["read"],"max_validity_seconds":1.5}`, "", 400, "invalid_request", "max_validity_seconds"},
 		"a number beyond all bounds":        {"policies", `{"principal_id":"` + string(m.agent) + `","allowed_resources":["db:*"],"allowed_actions":["read"],"max_validity_seconds":1e400}`, "", 400, "invalid_request", "max_validity_seconds"},
+		"a day for a time":                  {"keys", `{"name":"x","kind":"gateway","expires_at":"2030-01-15"}`, "", 400, "invalid_request", "expires_at"},
+		"an address for a range":            {"workspaces/my-team/issuers", `{"name":"x","kind":"oidc","issuer":"https://x.example","private_addresses":["10.0.0.1"]}`, "", 400, "invalid_request", "private_addresses[0]"},
 		"what nests too deep":               {"rego-versions", `{"modules":{},"data":` + deep + `}`, "", 400, "invalid_request", ""},
 		"a form":                            {"principals", `{"name":"x","principal_type":"agent"}`, "application/x-www-form-urlencoded", 415, "unsupported_media_type", "Content-Type"},
 		"JSON in another character set":     {"principals", `{"name":"x","principal_type":"agent"}`, "application/json; charset=utf-16", 415, "unsupported_media_type", "Content-Type"},
