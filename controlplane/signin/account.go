@@ -29,6 +29,12 @@ func (h *Handler) decided(x *exchange) (controlplane.Caller, error) {
 	return c, err
 }
 
+// root is what somebody opens who types the control plane's address.
+func (h *Handler) root(x *exchange) error {
+	redirect(x, accountPath)
+	return nil
+}
+
 // account shows who is signed in, where, and with which sessions.
 func (h *Handler) account(x *exchange) error {
 	c, err := h.caller(x)

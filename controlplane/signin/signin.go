@@ -91,6 +91,7 @@ func New(c Config) (*Handler, error) {
 		return nil, err
 	}
 	for pattern, page := range map[string]page{
+		"GET /{$}":                        h.root,
 		"GET /login":                      h.login,
 		"GET /login/start":                h.start,
 		"GET /login/callback":             h.callback,
@@ -115,6 +116,9 @@ func New(c Config) (*Handler, error) {
 // Serves reports whether a path is one of these pages.
 func Serves(path string) bool {
 	first, _, _ := strings.Cut(strings.TrimPrefix(path, "/"), "/")
+	if path == "/" {
+		return true
+	}
 	switch first {
 	case "login", "logout", "logout-everywhere", "account":
 		return true

@@ -190,6 +190,7 @@ func TestWithoutAProviderThereAreLinks(t *testing.T) {
 	w := newWorldAt(t, nil)
 	b := w.browser()
 	b.get("/login").shows(200, "make run", "caracal session link", "caracal login")
+	b.get("/").shows(200, "caracal login")
 	b.get("/login/start").shows(409)
 	b.get("/login/callback?code=x&state=y").shows(409)
 	b.get("/login/invitation").shows(409)
