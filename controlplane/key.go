@@ -139,7 +139,7 @@ func holderOf(ctx context.Context, tx *postgres.Tx, n NewKey) (authority.Princip
 		return none, nil
 	}
 	if n.PrincipalID == "" {
-		return none, authority.Invalid("principal_id", "says whom the key acts for")
+		return none, authority.Invalid("principal_id", "is missing: whom the key acts for")
 	}
 	p, err := tx.Principal(ctx, n.PrincipalID)
 	if errors.Is(err, postgres.ErrNotFound) {

@@ -58,7 +58,7 @@ func (s *Service) AddMember(ctx context.Context, c Caller, n NewMember) (Written
 	}
 	return write(ctx, s, c, op, func(ctx context.Context, tx *postgres.Tx, ch *change) (authority.Member, error) {
 		if n.Role == "" {
-			return authority.Member{}, authority.Invalid("role", "says what the member may do")
+			return authority.Member{}, authority.Invalid("role", "is missing: what the member may do")
 		}
 		if err := s.roomForMember(ctx, tx, ch, n.PersonID); err != nil {
 			return authority.Member{}, err

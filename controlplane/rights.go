@@ -256,7 +256,7 @@ func (c Caller) may(op operation) error {
 		return nil
 	}
 	if c.kind == authority.KeyMember && c.principal.ID == "" {
-		return authority.Invalid("workspace_slug", "says which workspace is meant: the caller is a member of several or of none")
+		return authority.Invalid("workspace_slug", "is missing: which workspace is meant, since the caller is a member of several or of none")
 	}
 	if c.principal.ID != "" {
 		if err := c.active(); err != nil {

@@ -167,7 +167,7 @@ func TestAMistakeIsAnsweredWithWhatWasMeant(t *testing.T) {
 	for args, want := range map[string]string{
 		"mandate get":                                "usage: caracal mandate get MANDATE",
 		"key create edge --kind goat":                "is one of member, agent, service, gateway",
-		"key create edge --kind agent":               "says whom the key acts for",
+		"key create edge --kind agent":               "is missing: whom the key acts for",
 		"rego push output.go":                        "output.go: path_not_allowed",
 		"mandate list -o text":                       "--output must be table, json or yaml",
 		"mandate isue":                               "did you mean issue?",

@@ -70,7 +70,7 @@ func (h *Handler) foreignToken(x *exchange, in tokenExchange) (*reply, error) {
 		return nil, authority.Invalid("subject_token", "is the JWT of a trusted issuer")
 	}
 	if in.WorkspaceSlug == "" {
-		return nil, authority.Invalid("workspace_slug", "says which workspace trusts the issuer")
+		return nil, authority.Invalid("workspace_slug", "is missing: which workspace trusts the issuer")
 	}
 	if len(x.r.Header.Values("Authorization")) > 0 {
 		return nil, authority.Invalid("subject_token", "give one credential: here or in the Authorization header")
