@@ -14,6 +14,7 @@ BEYOND_SCHEMAS = re.compile(
             r"an API key has no session",
             r"a segment is \. or \.\.",
             r"has an empty segment",
+            r"has a brace or a bracket",
         ]
     )
 )
