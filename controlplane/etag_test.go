@@ -1,10 +1,13 @@
 package controlplane_test
 
 import (
+	"context"
 	"errors"
 	"sync"
 	"sync/atomic"
 	"testing"
+
+	"github.com/jackc/pgx/v5"
 
 	"github.com/caracal-gateway/caracal/authority"
 	"github.com/caracal-gateway/caracal/controlplane"
@@ -41,6 +44,44 @@ func TestOfTwoEditorsWhoSawTheSameOneIsTold(t *testing.T) {
 	all.Wait()
 	if won.Load() != 1 || lost.Load() != 7 {
 		t.Errorf("%d editors won and %d were told, want 1 and 7", won.Load(), lost.Load())
+	}
+}
+
+// Of two lists of groups that are set at once one is in force, and never what is in either: a group would have a role that
+// the last who decided did not give it.
+func TestOfTwoListsOfGroupsOneIsInForce(t *testing.T) {
+	w := newWorld(t)
+	ctx := t.Context()
+	seen := controlplane.Tag(must(w.GroupRoles(ctx, w.owner))(t))
+	super := must(pgx.Connect(ctx, cluster.Superuser(t, w.ownerURL)))(t)
+	t.Cleanup(func() { _ = super.Close(context.Background()) })
+	hold := must(super.Begin(ctx))(t)
+	if _, err := hold.Exec(ctx, "SELECT FROM workspaces FOR UPDATE"); err != nil {
+		t.Fatal(err)
+	}
+	var (
+		all sync.WaitGroup
+		won atomic.Int32
+	)
+	for _, group := range []string{"one", "other"} {
+		all.Go(func() {
+			list := []authority.GroupRole{{Group: group, Role: authority.RoleAdmin}}
+			if _, err := w.SetGroupRoles(ctx, w.owner.IfMatch(seen), controlplane.GroupRoles{GroupRoles: list}); err == nil {
+				won.Add(1)
+			}
+		})
+	}
+	eventually(t, "both wait for the workspace", func() bool {
+		var waiting int
+		err := hold.QueryRow(ctx, "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'").Scan(&waiting)
+		return err == nil && waiting == 2
+	})
+	if err := hold.Commit(ctx); err != nil {
+		t.Fatal(err)
+	}
+	all.Wait()
+	if list := must(w.GroupRoles(ctx, w.owner))(t).GroupRoles; won.Load() != 1 || len(list) != 1 {
+		t.Errorf("%d editors won, and the groups are %v", won.Load(), list)
 	}
 }
 

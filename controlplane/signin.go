@@ -406,7 +406,7 @@ type GroupRoles struct {
 // SetGroupRoles replaces which groups have which role. It is in force at each person's next sign-in. Only an owner lets a
 // group make owners, or ends that.
 func (s *Service) SetGroupRoles(ctx context.Context, c Caller, set GroupRoles) (Written[GroupRoles], error) {
-	op := allowed("set_group_roles").quietly()
+	op := allowed("set_group_roles")
 	return write(ctx, s, c, op, func(ctx context.Context, tx *postgres.Tx, ch *change) (GroupRoles, error) {
 		if set.GroupRoles == nil {
 			return GroupRoles{}, authority.Invalid("group_roles", "is missing; an empty list ends every role by group")
