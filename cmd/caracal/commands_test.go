@@ -55,6 +55,9 @@ func TestTheCommandsOfAWorkspace(t *testing.T) {
 	owner.must(t, "key", "revoke", key["key_id"].(string))
 	for args, want := range map[string]string{
 		"workspace list":                     "my-team",
+		"workspace get":                      "my-team",
+		"workspace get my-team":              "my-team",
+		"workspace usage":                    "live_mandates",
 		"principal list --type service":      "helper",
 		"policy list --principal " + agentID: "api:external/*",
 		"mandate list --subject " + helperID: child["mandate_id"].(string),
@@ -132,7 +135,7 @@ func TestErrorsSayWhatToTryNext(t *testing.T) {
 		"no policy covers it":      {owner, issue, []string{"no_policy_covers", "code     refused", "caracal policy create", "request  req_"}},
 		"a field is wrong":         {owner, []string{"policy", "create", "--principal", id, "--resource", "api:**", "--action", "read"}, []string{"invalid_request", "field    allowed_resources[0]"}},
 		"the key is wrong":         {stranger, []string{"mandate", "list"}, []string{"unauthenticated", "see that the key of CARACAL_API_KEY"}},
-		"the key may not":          {asAgent, []string{"principal", "list"}, []string{"forbidden", "which role may do this"}},
+		"the key may not":          {asAgent, []string{"principal", "list"}, []string{"forbidden", "says who may do this"}},
 		"there is no such thing":   {owner, []string{"event", "show", "evt_aaaaaaaaaaaaaaaaaaaaaaaaaa"}, []string{"not_found", "see that the id is right"}},
 		"nobody answers":           {nowhere, []string{"mandate", "list"}, []string{"calling the control plane", "which CARACAL_URL says"}},
 		"there is no key":          {environment{}, []string{"mandate", "list"}, []string{"set CARACAL_API_KEY or --api-key-file, or keep a key by `caracal login`"}},

@@ -99,7 +99,7 @@ func afterRefusal(e *client.Error, t target) string {
 	case authority.CodeUnauthenticated:
 		return "see that the key of " + t.origin("api-key-file") + " is right, and is not revoked or expired; `caracal login` keeps another"
 	case authority.CodeForbidden:
-		return "`caracal status` shows who you are; docs/roles.md says which role may do this"
+		return "`caracal status` shows who you are; docs/reference/roles.md says who may do this"
 	case authority.CodeNotFound:
 		return "see that the id is right, and that the workspace is yours: `caracal workspace list`"
 	case authority.CodePrecondition:

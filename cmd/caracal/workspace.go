@@ -28,20 +28,46 @@ func (p *program) workspace() *cobra.Command {
 		}
 		return things(c.output, shown, "slug", "name", "state", "revision", "created_at", "workspace_id")
 	})
-	usage := p.completed(p.calling("usage SLUG", "Show how much of each quota is used", cobra.ExactArgs(1), func(ctx context.Context, c *call) error {
-		all, err := c.WorkspaceUsage(ctx, c.args[0])
+	usage := p.completed(p.calling("usage [SLUG]", "Show how much of each quota is used; in your own workspace unless told", cobra.MaximumNArgs(1), func(ctx context.Context, c *call) error {
+		slug, err := c.meantSlug(ctx)
+		if err != nil {
+			return err
+		}
+		all, err := c.WorkspaceUsage(ctx, slug)
 		if err != nil {
 			return err
 		}
 		return things(c.output, all, "quota", "count", "limit")
 	}), workspaceKind())
 	return noun("workspace", "Workspaces: the tenants", list,
-		showing(p, "get SLUG", "Show one workspace", workspaceKind(), (*client.Client).Workspace), usage,
+		p.workspaceGet(), usage,
 		p.workspaceCreate(), p.workspaceUpdate(),
 		doing(p, "archive SLUG", "Make a workspace read-only: nothing new is issued or configured", workspaceKind(), (*client.Client).ArchiveWorkspace),
 		doing(p, "unarchive SLUG", "Open an archived workspace again", workspaceKind(), (*client.Client).UnarchiveWorkspace),
 		p.workspaceDelete(),
 		doing(p, "restore SLUG", "Undo a deletion, until the workspace is erased", workspaceKind(), (*client.Client).RestoreWorkspace))
+}
+
+func (p *program) workspaceGet() *cobra.Command {
+	return p.completed(p.calling("get [SLUG]", "Show one workspace; your own unless told", cobra.MaximumNArgs(1), func(ctx context.Context, c *call) error {
+		slug, err := c.meantSlug(ctx)
+		if err != nil {
+			return err
+		}
+		found, err := c.Workspace(ctx, slug)
+		if err != nil {
+			return err
+		}
+		return c.thing(found)
+	}), workspaceKind())
+}
+
+// meantSlug is the workspace that the command line names, or else the one that is worked in.
+func (c *call) meantSlug(ctx context.Context) (string, error) {
+	if len(c.args) == 1 {
+		return c.args[0], nil
+	}
+	return c.slug(ctx)
 }
 
 func (p *program) workspaceCreate() *cobra.Command {
