@@ -266,7 +266,7 @@ func (c Caller) may(op operation) error {
 	if op.may&c.right() != 0 {
 		return nil
 	}
-	if c.kind == authority.KeyMember {
+	if c.kind == authority.KeyMember && op.may&everyMember != 0 { // another role would do
 		return authority.Forbidden("the role %s may not do this (%s)", c.principal.Role, op.name)
 	}
 	return authority.Forbidden("a key of the kind %s may not do this (%s)", c.kind, op.name)

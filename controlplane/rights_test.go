@@ -251,6 +251,22 @@ func TestAGatewaysKeySyncsAndListsItsWorkspace(t *testing.T) {
 	wantError(t, drop(w.IssueToken(ctx, gateway)), authority.CodeForbidden, "")
 }
 
+// A refusal blames the role only where another role would do.
+func TestWhatNoRoleMayDoIsRefusedToTheKindOfKey(t *testing.T) {
+	w := newWorld(t)
+	ctx := t.Context()
+	_, viewer := w.member(w.owner, "viewer", authority.RoleViewer)
+	for says, err := range map[string]error{
+		"a key of the kind member may not do this (exchange_token)": drop(w.IssueToken(ctx, w.owner)),
+		"the role viewer may not do this (list_keys)":               drop(w.Keys(ctx, viewer, controlplane.KeyFilter{}, controlplane.Page{})),
+	} {
+		wantError(t, err, authority.CodeForbidden, "")
+		if !strings.Contains(err.Error(), says) {
+			t.Errorf("the refusal says %q, want %q", err, says)
+		}
+	}
+}
+
 func TestACredentialOpensWhatItIsForOrNothing(t *testing.T) {
 	w := newWorld(t)
 	ctx := t.Context()
