@@ -43,8 +43,16 @@ func (h *Handler) mandates(ctx context.Context, c controlplane.Caller, f control
 
 func (h *Handler) validate(x *exchange) (*reply, error) {
 	var in controlplane.Validation
-	if err := x.decode(&in); err != nil {
+	var said struct {
+		PresenterID    *string `json:"presenter_id"`
+		PresenterToken *string `json:"presenter_token"`
+	}
+	if err := x.decode(&in, &said); err != nil {
 		return nil, err
+	}
+	// A service that lost who presented the mandate would be answered as somebody who merely asks.
+	if said.PresenterToken != nil && in.PresenterToken == "" {
+		return nil, authority.Invalid("presenter_token", "is empty; without a presenter leave it out")
 	}
 	if err := x.enterHolding(string(in.MandateID)); err != nil {
 		return nil, err
@@ -52,7 +60,7 @@ func (h *Handler) validate(x *exchange) (*reply, error) {
 	if in.MandateID == "" {
 		return nil, authority.Invalid("mandate_id", "says which mandate is presented")
 	}
-	if in.PresenterID != "" {
+	if said.PresenterID != nil {
 		if _, err := authority.ParseID[authority.PrincipalID](string(in.PresenterID)); err != nil {
 			return nil, authority.Within("presenter_id", err)
 		}

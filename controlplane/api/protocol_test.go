@@ -87,6 +87,8 @@ func TestBodiesThatAreRefused(t *testing.T) {
 		"another mandate than the path's":   {"mandates/" + string(m.issue().ID) + "/revoke", `{"mandate_id":"mdt_aaaaaaaaaaaaaaaaaaaaaaaaaa"}`, "", 400, "invalid_request", "mandate_id"},
 		"another parent than the path's":    {"mandates/" + string(m.issue().ID) + "/delegate", `{"parent_mandate_id":"mdt_aaaaaaaaaaaaaaaaaaaaaaaaaa"}`, "", 400, "invalid_request", "parent_mandate_id"},
 		"a resource that is not literal":    {"mandates/validate", `{"mandate_id":"x","requested_action":"read","requested_resource":"db:*"}`, "", 400, "invalid_request", "requested_resource"},
+		"a presenter that was lost":         {"mandates/validate", `{"mandate_id":"x","presenter_id":"","requested_action":"read","requested_resource":"db:x"}`, "", 400, "invalid_request", "presenter_id"},
+		"a presenter's token that was lost": {"mandates/validate", `{"mandate_id":"x","presenter_token":"","requested_action":"read","requested_resource":"db:x"}`, "", 400, "invalid_request", "presenter_token"},
 		"a presenter that is none":          {"mandates/validate", `{"mandate_id":"x","presenter_id":"x","requested_action":"read","requested_resource":"db:x"}`, "", 400, "invalid_request", "presenter_id"},
 		"no mandate to validate":            {"mandates/validate", `{"requested_action":"read","requested_resource":"db:x"}`, "", 400, "invalid_request", "mandate_id"},
 		"an action that is none":            {"mandates/validate", `{"mandate_id":"x","requested_action":"own","requested_resource":"db:x"}`, "", 400, "invalid_request", "requested_action"},
