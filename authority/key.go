@@ -3,6 +3,7 @@ package authority
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 	"time"
 )
 
@@ -74,6 +75,19 @@ func Admits(networks []netip.Prefix, from netip.Addr) bool {
 		}
 	}
 	return false
+}
+
+// NetworksWithin reports whether every address that some networks admit is admitted by others.
+func NetworksWithin(inner, outer []netip.Prefix) bool {
+	if len(outer) == 0 {
+		return true
+	}
+	for _, network := range inner {
+		if !slices.ContainsFunc(outer, func(o netip.Prefix) bool { return o.Bits() <= network.Bits() && o.Contains(network.Addr()) }) {
+			return false
+		}
+	}
+	return len(inner) > 0
 }
 
 // maxNetworks is how many networks a key may be bound to.

@@ -66,6 +66,9 @@ func (s *Service) CreateKey(ctx context.Context, c Caller, n NewKey) (Written[Cr
 		if err := ch.caller.mayHand(k, holder); err != nil {
 			return CreatedKey{}, err
 		}
+		if err := ch.boundLikeItsMaker(ctx, tx, k); err != nil {
+			return CreatedKey{}, err
+		}
 		created, err := s.addKey(ctx, tx, ch, k)
 		created.Workspaces = append([]string{}, n.Workspaces...)
 		return created, err
@@ -171,6 +174,25 @@ func (c Caller) mayHand(k authority.Key, holder authority.Principal) error {
 	most, own := authority.RoleOwner.Within(k.Role), authority.RoleOwner.Within(c.limit)
 	if len(k.Workspaces) > 0 && own.Within(most) != most {
 		return authority.Forbidden("a key for several workspaces has no wider role than the key that it is made with, which has the role %s", own)
+	}
+	return nil
+}
+
+// boundLikeItsMaker reports as an error that a member's key would be good for longer, or from more places, than the key
+// that it is made with: whoever has a key for an hour does not keep what it opens.
+func (ch *change) boundLikeItsMaker(ctx context.Context, tx *postgres.Tx, k authority.Key) error {
+	if k.Kind != authority.KeyMember || ch.caller.key == "" {
+		return nil
+	}
+	own, err := tx.LookUpKey(ctx, ch.caller.key)
+	if err != nil {
+		return err
+	}
+	if own.ExpiresAt != nil && (k.ExpiresAt == nil || k.ExpiresAt.After(*own.ExpiresAt)) {
+		return authority.Forbidden("the key that this is made with ends at %s: a member's key that it makes ends no later", own.ExpiresAt.Format(time.RFC3339))
+	}
+	if !authority.NetworksWithin(k.AllowedNetworks, own.AllowedNetworks) {
+		return authority.Forbidden("the key that this is made with is bound to networks: a member's key that it makes is bound to them too")
 	}
 	return nil
 }

@@ -95,6 +95,11 @@ func (ch *change) mayRotate(ctx context.Context, tx *postgres.Tx, k authority.Ke
 	if err := ch.mayEnd(ctx, tx, k); err != nil {
 		return err
 	}
+	if k.ID != ch.caller.key {
+		if err := ch.boundLikeItsMaker(ctx, tx, k); err != nil {
+			return err
+		}
+	}
 	return ch.caller.mayHand(k, holder)
 }
 

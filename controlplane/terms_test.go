@@ -171,3 +171,47 @@ func TestTheTableOfRightsIsClosedUnderCaps(t *testing.T) {
 		}
 	}
 }
+
+func TestABoundKeyMakesNoMembersKeyThatIsFreer(t *testing.T) {
+	w := newWorld(t)
+	ctx := t.Context()
+	agent, _ := w.agent(w.owner, "agent", authority.Agent)
+	mine := func(expires *time.Time, networks ...string) controlplane.NewKey {
+		return controlplane.NewKey{Kind: authority.KeyMember, Name: "k", PrincipalID: w.owner.Principal().ID, ExpiresAt: expires, AllowedNetworks: networks}
+	}
+	from := netip.MustParseAddr("192.0.2.1")
+	holding := func(n controlplane.NewKey) (authority.KeyID, controlplane.Caller) {
+		made := must(w.CreateKey(ctx, w.owner, n))(t).Value
+		return made.ID, must(w.Authenticate(ctx, controlplane.Credential{Bearer: made.APIKey, Address: from}))(t)
+	}
+	lasting := must(w.CreateKey(ctx, w.owner, mine(nil)))(t).Value
+	brief, briefly := holding(mine(in(3600)))
+	_, there := holding(mine(nil, "192.0.2.0/24"))
+	for sentence, c := range map[string]struct {
+		caller controlplane.Caller
+		asks   controlplane.NewKey
+		may    bool
+	}{
+		"a lasting key by one that ends":             {briefly, mine(nil), false},
+		"a key that ends later":                      {briefly, mine(in(7200)), false},
+		"a key that ends earlier":                    {briefly, mine(in(60)), true},
+		"a key for anywhere by one for a network":    {there, mine(nil), false},
+		"a key for a wider network":                  {there, mine(nil, "192.0.0.0/16"), false},
+		"a key for its network and another":          {there, mine(nil, "192.0.2.0/24", "198.51.100.0/24"), false},
+		"a key for a part of its network":            {there, mine(nil, "192.0.2.7"), true},
+		"an agent's lasting key by one that ends":    {briefly, controlplane.NewKey{Kind: authority.KeyAgent, Name: "k", PrincipalID: agent.ID}, true},
+		"a gateway's key for anywhere by one in net": {there, controlplane.NewKey{Kind: authority.KeyGateway, Name: "k"}, true},
+	} {
+		err := drop(w.CreateKey(ctx, c.caller, c.asks))
+		if c.may && err != nil {
+			t.Errorf("%s: %v", sentence, err)
+		} else if !c.may {
+			t.Log(sentence)
+			wantError(t, err, authority.CodeForbidden, "")
+		}
+	}
+	wantError(t, drop(w.RotateKey(ctx, briefly, lasting.ID, controlplane.Rotation{})), authority.CodeForbidden, "")
+	if err := drop(w.RotateKey(ctx, briefly, brief, controlplane.Rotation{})); err != nil {
+		t.Errorf("a key rotates itself: %v", err)
+	}
+}
