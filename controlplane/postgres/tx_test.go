@@ -335,6 +335,54 @@ func TestEventsOfAMonthAheadHaveAPartitionAndOldOnesGo(t *testing.T) {
 	}
 }
 
+// Whoever writes while a partition is made waits for it, or the partition waits: neither ends the other.
+func TestAPartitionIsMadeWhileSomebodyWrites(t *testing.T) {
+	ownerURL, appURL := cluster.New(t)
+	s := openStore(t, appURL, 4)
+	w := fill(t, s, "mine")
+	admin := connect(t, cluster.Superuser(t, ownerURL))
+	ahead := now().AddDate(0, 2, 0)
+	made := make(chan error, 1)
+	attempts := 0
+	err := s.Write(t.Context(), w.id, func(ctx context.Context, tx *Tx) error {
+		attempts++
+		if _, err := tx.AdvanceRevision(ctx, now()); err != nil {
+			return err
+		}
+		if attempts == 1 {
+			go func() { made <- s.EnsureEventPartitions(context.Background(), ahead) }()
+			awaitWaiting(t, admin)
+		}
+		return tx.AppendEvents(ctx, []authority.Event{{ID: authority.NewID[authority.EventID](), WorkspaceID: w.id, Type: authority.EventDenied, Time: now()}})
+	})
+	if err != nil || attempts != 1 {
+		t.Errorf("the write, at its attempt %d: %v", attempts, err)
+	}
+	if err := <-made; err != nil {
+		t.Errorf("the partition: %v", err)
+	}
+}
+
+// awaitWaiting returns once a session of the database waits for a lock on a table.
+func awaitWaiting(t *testing.T, admin *pgx.Conn) {
+	t.Helper()
+	for deadline := time.Now().Add(20 * time.Second); ; {
+		var waits bool
+		err := admin.QueryRow(t.Context(), `SELECT EXISTS (SELECT FROM pg_locks WHERE locktype = 'relation' AND NOT granted
+			AND database = (SELECT oid FROM pg_database WHERE datname = current_database()))`).Scan(&waits)
+		if err != nil || waits {
+			if err != nil {
+				t.Error(err)
+			}
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Error("nobody waits for a lock")
+			return
+		}
+	}
+}
+
 func TestADeadlockIsRunAgain(t *testing.T) {
 	_, appURL := cluster.New(t)
 	s := openStore(t, appURL, 4)
