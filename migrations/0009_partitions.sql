@@ -6,7 +6,8 @@
 -- it directly. The window bounds what a caller can make.
 --
 -- Whoever writes takes its workspace first and the events after it. A partition refers to workspaces and belongs to
--- events: it takes both in the same order, so that none of the two waits for the other.
+-- events: it takes both in the same order, so that none of the two waits for the other. The lock lets one at a time make
+-- partitions, who then sees what those before have made.
 -- +goose StatementBegin
 CREATE OR REPLACE FUNCTION ensure_event_partition(moment timestamptz) RETURNS void
     LANGUAGE plpgsql SECURITY DEFINER
@@ -23,11 +24,10 @@ BEGIN
     IF moment NOT BETWEEN now() - interval '2 years' AND now() + interval '3 months' THEN
         RAISE EXCEPTION 'no events of %', moment USING ERRCODE = 'invalid_parameter_value';
     END IF;
-    PERFORM pg_advisory_xact_lock(hashtext('caracal.event_partitions'));
+    LOCK TABLE public.workspaces IN SHARE ROW EXCLUSIVE MODE;
     IF to_regclass('public.' || partition) IS NOT NULL THEN
         RETURN;
     END IF;
-    LOCK TABLE public.workspaces IN SHARE ROW EXCLUSIVE MODE;
     EXECUTE format('CREATE TABLE public.%I PARTITION OF public.events FOR VALUES FROM (%L) TO (%L)',
         partition, first_day, first_day + interval '1 month');
     PERFORM public.isolate_workspaces(('public.' || partition)::regclass, 'workspace_id');

@@ -363,6 +363,22 @@ func TestAPartitionIsMadeWhileSomebodyWrites(t *testing.T) {
 	}
 }
 
+func TestAPartitionIsMadeOnceByManyAtOnce(t *testing.T) {
+	_, appURL := cluster.New(t)
+	s := openStore(t, appURL, 8)
+	for months := range 3 {
+		var all sync.WaitGroup
+		for range 8 {
+			all.Go(func() {
+				if err := s.EnsureEventPartitions(t.Context(), now().AddDate(0, -4*months-3, 0)); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+		all.Wait()
+	}
+}
+
 // awaitWaiting returns once a session of the database waits for a lock on a table.
 func awaitWaiting(t *testing.T, admin *pgx.Conn) {
 	t.Helper()
