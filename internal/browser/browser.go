@@ -47,12 +47,15 @@ func New(t testing.TB, scheme string) *Page {
 	ctx, closed := chromedp.NewContext(allocator)
 	ctx, cancel := context.WithTimeout(ctx, pageTime)
 	t.Cleanup(func() {
-		// A browser that ends in order leaves nobody who still writes to its profile; one that cannot is killed.
-		_ = chromedp.Cancel(ctx)
 		cancel()
 		closed()
 		end()
 	})
+	if err := chromedp.Run(ctx); err != nil {
+		t.Fatalf("starting the browser %s: %v", path, err)
+	}
+	// A browser that ends in order leaves nobody who still writes to its profile; one that cannot is killed after that.
+	t.Cleanup(func() { _ = chromedp.Cancel(ctx) })
 	p := &Page{t: t, ctx: ctx}
 	chromedp.ListenTarget(ctx, p.listen)
 	preferred := &emulation.MediaFeature{Name: "prefers-color-scheme", Value: scheme} //nolint:misspell // the name is CSS's

@@ -64,7 +64,12 @@ func install(ctx context.Context, dir string) (string, error) {
 	if _, err := run(ctx, packages, "npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--fetch-retries=1"); err != nil {
 		return "", fmt.Errorf("installing a browser (`apt-get install chromium` does, too): %w", err)
 	}
-	printed, err := run(ctx, packages, "env", "TMPDIR="+fresh, "node", "path.mjs")
+	// The browser is unpacked under the name that the packages' own directory has.
+	unpacked := filepath.Join(fresh, "unpacked")
+	if err := os.Mkdir(unpacked, 0o755); err != nil {
+		return "", err
+	}
+	printed, err := run(ctx, packages, "env", "TMPDIR="+unpacked, "node", "path.mjs")
 	if err != nil {
 		return "", fmt.Errorf("unpacking the browser: %w", err)
 	}
