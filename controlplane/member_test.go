@@ -401,6 +401,6 @@ func TestTheLastWayInOfAnOwnerStaysEvenIfItExpires(t *testing.T) {
 	}
 	wantError(t, drop(w.RevokeKey(ctx, w.owner, w.owner.Key())), authority.CodeConflict, "")
 	owner := must(w.Member(ctx, w.owner, w.owner.Principal().ID))(t)
-	w.memberKey(w.owner, owner, controlplane.NewKey{ExpiresAt: in(7200)})
+	w.memberKey(w.owner, owner, controlplane.NewKey{ExpiresAt: in(1800)})
 	must(w.RevokeKey(ctx, w.owner, w.owner.Key()))(t)
 }

@@ -20,9 +20,9 @@ type madeUpCaller struct {
 	lasting   time.Duration
 }
 
-// madeUpCallers are the owner, who can do most, and one caller each of a few kinds; of all roles and kinds in a deep test.
+// madeUpCallers are the owner, who can do most, and one caller each of a few kinds; of all roles and kinds when CARACAL_SCHEMATHESIS is deep.
 func (m *team) madeUpCallers() []madeUpCaller {
-	deep := os.Getenv("CARACAL_DEEP") != ""
+	deep := os.Getenv("CARACAL_SCHEMATHESIS") == "deep"
 	all := []madeUpCaller{{"nobody", "nobody", 5 * time.Second}}
 	for _, a := range m.askers() {
 		switch {
