@@ -32,6 +32,8 @@ else
 fi
 
 if [ "${1:-}" = test ]; then
+  version=$(python3 -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null)
+  if [ -n "$version" ] && older "$version" 3.11; then say "the tests need Python 3.11 or newer; $(command -v python3) is $version"; fi
   version=$(node --version 2>/dev/null | sed 's/^v//')
   if [ -z "$version" ]; then say "Node.js is missing, which the tests need: install Node.js 20 or newer (https://nodejs.org)"
   elif older "$version" 20; then say "the tests need Node.js 20 or newer; $(command -v node) is $version"

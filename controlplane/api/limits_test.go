@@ -3,9 +3,12 @@ package api_test
 import (
 	"bytes"
 	"context"
+	"fmt"
 	"log/slog"
 	"net/http/httptest"
+	"net/netip"
 	"strconv"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -138,6 +141,42 @@ func TestReplicasLimitTogetherAndWithoutRedisEachForItself(t *testing.T) {
 	}
 	redis.Start(t)
 	one.awaitLimits(t, "shared")
+}
+
+// Bad credentials are counted by the key that they claim to be, wherever they come from, and by a subscriber's network.
+func TestBadCredentialsAreCountedByWhomTheyClaimToBeAndByWhereTheyComeFrom(t *testing.T) {
+	w := newWorld(t)
+	m := w.newTeam(t, "my-team")
+	handler, err := api.New(api.Config{Service: w.service, Log: w.logger(), TrustedProxies: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	server := httptest.NewServer(handler)
+	t.Cleanup(server.Close)
+	behind := &world{url: server.URL, service: w.service, store: w.store, log: w.log}
+	secret := m.agentKey[strings.LastIndexByte(m.agentKey, '_')+1:]
+	claimed := strings.TrimSuffix(m.agentKey, secret) + strings.Repeat("a", len(secret))
+	for sentence, try := range map[string]struct {
+		credential, from string // %d is the number of the attempt
+		limited          bool
+	}{
+		"one key from many addresses":       {claimed, "198.51.100.%d", true},
+		"no key from one IPv6 subscriber":   {"nonsense", "2001:db8:0:1::%d", true},
+		"no key from many IPv4 addresses":   {"nonsense", "203.0.113.%d", false},
+		"no key from many IPv6 subscribers": {"nonsense", "2001:db8:1:%d::1", false},
+	} {
+		t.Run(sentence, func(t *testing.T) {
+			limited := false
+			for n := range 30 {
+				a := behind.call(t, try.credential, "GET", "/api/v1/mandates", nil, "X-Forwarded-For: "+fmt.Sprintf(try.from, n+1))
+				limited = limited || a.status == 429
+			}
+			if limited != try.limited {
+				t.Errorf("limited: %v, want %v", limited, try.limited)
+			}
+		})
+	}
+	m.call(t, m.agentKey, "GET", "/api/v1/mandates", nil).ok(200)
 }
 
 func TestAWorkspaceHasALimitOfItsOwn(t *testing.T) {
