@@ -1,6 +1,9 @@
 package authority
 
-import "time"
+import (
+	"cmp"
+	"time"
+)
 
 // Workspace is the tenant: everything else belongs to exactly one.
 type Workspace struct {
@@ -50,16 +53,33 @@ type Settings struct {
 	MaxStreamSeconds int64 `json:"max_stream_seconds"`
 	// EventRetentionDays is how long events are kept.
 	EventRetentionDays int `json:"event_retention_days"`
+	// LeaseSeconds is the term of its gateways' leases: for how long one may decide without hearing from the control
+	// plane, and for how long a revocation may have to wait for one that cannot be reached. 0 means 60, as in workspaces
+	// that never chose.
+	LeaseSeconds int64 `json:"lease_seconds"`
+	// ShortRequestSeconds is the longest maximum duration of a destination whose requests end by themselves soon enough
+	// not to be watched. 0 watches every request.
+	ShortRequestSeconds int64 `json:"short_request_seconds"`
 }
 
 const (
 	maxDescription   = 1000
 	maxRetentionDays = 3650
+	minLeaseSeconds  = 5
+	maxLeaseSeconds  = 24 * 60 * 60
+	// DefaultLeaseSeconds is the term of leases in a workspace that never chose one.
+	DefaultLeaseSeconds = 60
+	maxShortSeconds     = 60
 )
 
 // DefaultSettings are those of a new workspace.
 func DefaultSettings() Settings {
-	return Settings{MaxStreamSeconds: 60 * 60, EventRetentionDays: 90}
+	return Settings{MaxStreamSeconds: 60 * 60, EventRetentionDays: 90, LeaseSeconds: DefaultLeaseSeconds, ShortRequestSeconds: 2}
+}
+
+// LeaseTerm is the term of the workspace's leases.
+func (s Settings) LeaseTerm() time.Duration {
+	return time.Duration(cmp.Or(s.LeaseSeconds, DefaultLeaseSeconds)) * time.Second
 }
 
 // Validate reports the first thing that is wrong with what a caller says about a workspace, as an invalid_request whose
@@ -77,13 +97,20 @@ func (w Workspace) Validate() error {
 	return Within("settings", w.Settings.Validate())
 }
 
-// Validate reports a setting that is out of bounds: streams of 1 second to 24 hours, retention of 1 to 3650 days.
+// Validate reports a setting that is out of bounds: streams of 1 second to 24 hours, retention of 1 to 3650 days, leases of
+// 5 seconds to 24 hours, short requests of up to a minute.
 func (s Settings) Validate() error {
 	if s.MaxStreamSeconds < 1 || s.MaxStreamSeconds > maxDurationSeconds {
 		return Invalid("max_stream_seconds", "is 1 to %d", maxDurationSeconds)
 	}
 	if s.EventRetentionDays < 1 || s.EventRetentionDays > maxRetentionDays {
 		return Invalid("event_retention_days", "is 1 to %d", maxRetentionDays)
+	}
+	if s.LeaseSeconds != 0 && (s.LeaseSeconds < minLeaseSeconds || s.LeaseSeconds > maxLeaseSeconds) {
+		return Invalid("lease_seconds", "is %d to %d", minLeaseSeconds, maxLeaseSeconds)
+	}
+	if s.ShortRequestSeconds < 0 || s.ShortRequestSeconds > maxShortSeconds {
+		return Invalid("short_request_seconds", "is 0 to %d", maxShortSeconds)
 	}
 	return nil
 }

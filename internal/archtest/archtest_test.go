@@ -19,6 +19,7 @@ const module = "github.com/caracal-gateway/caracal"
 // one is placed before it is used. ARCHITECTURE.md shows the same table with the reasons.
 var layers = map[string][]string{
 	"authority":             {},
+	"lease":                 {},
 	"token":                 {"authority"},
 	"bundle":                {"authority", "envoy", "token"},
 	"rego":                  {"authority"},
@@ -28,15 +29,15 @@ var layers = map[string][]string{
 	"client/contexts":       {},
 	"provision":             {},
 	"migrations":            {},
-	"extauthz":              {"authority", "token", "bundle", "rego", "envoy"},
-	"gateway":               {"authority", "token", "bundle", "rego", "envoy", "extauthz", "child", "internal/syncpb"},
-	"controlplane":          {"authority", "token", "bundle", "rego", "envoy", "discovery", "controlplane/postgres", "controlplane/replica"},
-	"controlplane/postgres": {"authority", "token", "controlplane/postgres/internal/query", "migrations"},
+	"extauthz":              {"authority", "lease", "token", "bundle", "rego", "envoy"},
+	"gateway":               {"authority", "lease", "token", "bundle", "rego", "envoy", "extauthz", "child", "internal/syncpb"},
+	"controlplane":          {"authority", "lease", "token", "bundle", "rego", "envoy", "discovery", "controlplane/postgres", "controlplane/replica"},
+	"controlplane/postgres": {"authority", "lease", "token", "controlplane/postgres/internal/query", "migrations"},
 	"controlplane/api":      {"authority", "controlplane", "controlplane/replica"},
 	"controlplane/serve":    {},
 	"controlplane/replica":  {"authority"},
 	"controlplane/signin":   {"authority", "controlplane", "controlplane/replica"},
-	"controlplane/sync":     {"authority", "token", "bundle", "controlplane", "internal/syncpb"},
+	"controlplane/sync":     {"authority", "lease", "token", "bundle", "controlplane", "internal/syncpb"},
 	"discovery":             {"authority", "token", "envoy"},
 	"dev":                   {"authority", "child", "client", "provision", "token", "internal/echo"},
 
@@ -52,7 +53,7 @@ var layers = map[string][]string{
 	"internal/browser":                     {"provision"},
 	"internal/schemathesis":                {"provision"},
 	"internal/syncpb":                      {},
-	"internal/world":                       {"authority", "token", "bundle"},
+	"internal/world":                       {"authority", "token", "bundle", "lease"},
 }
 
 // everyone may import anything of ours: the program that wires it together, and its tests.

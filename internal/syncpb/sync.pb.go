@@ -6,14 +6,17 @@
 
 // The stream between a gateway process and the control plane, on the control plane's one port.
 //
-// A gateway enrols a key pair of its own under its gateway key, then keeps one stream open. The control plane sends
-// sealed bundles; the gateway acknowledges each revision once its decisions enforce it.
+// A gateway enrols a key pair of its own under its gateway key, then keeps one stream open. The control plane sends a
+// sealed snapshot, then sealed deltas as they commit; the gateway acknowledges each revision once its decisions enforce it
+// and every stream that the revision ends has been cut. On the same stream it renews its lease, without which it denies
+// everything.
 
 package syncpb
 
 import (
 	protoreflect "google.golang.org/protobuf/reflect/protoreflect"
 	protoimpl "google.golang.org/protobuf/runtime/protoimpl"
+	durationpb "google.golang.org/protobuf/types/known/durationpb"
 	timestamppb "google.golang.org/protobuf/types/known/timestamppb"
 	reflect "reflect"
 	sync "sync"
@@ -204,6 +207,9 @@ type GatewayMessage struct {
 	//	*GatewayMessage_Refused
 	//	*GatewayMessage_Sync
 	//	*GatewayMessage_Envoy
+	//	*GatewayMessage_Renewal
+	//	*GatewayMessage_Surrender
+	//	*GatewayMessage_Beyond
 	Message       isGatewayMessage_Message `protobuf_oneof:"message"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -291,6 +297,33 @@ func (x *GatewayMessage) GetEnvoy() *EnvoyStatus {
 	return nil
 }
 
+func (x *GatewayMessage) GetRenewal() *Renewal {
+	if x != nil {
+		if x, ok := x.Message.(*GatewayMessage_Renewal); ok {
+			return x.Renewal
+		}
+	}
+	return nil
+}
+
+func (x *GatewayMessage) GetSurrender() *Surrender {
+	if x != nil {
+		if x, ok := x.Message.(*GatewayMessage_Surrender); ok {
+			return x.Surrender
+		}
+	}
+	return nil
+}
+
+func (x *GatewayMessage) GetBeyond() *BeyondReport {
+	if x != nil {
+		if x, ok := x.Message.(*GatewayMessage_Beyond); ok {
+			return x.Beyond
+		}
+	}
+	return nil
+}
+
 type isGatewayMessage_Message interface {
 	isGatewayMessage_Message()
 }
@@ -312,7 +345,19 @@ type GatewayMessage_Sync struct {
 }
 
 type GatewayMessage_Envoy struct {
-	Envoy *EnvoyStatus `protobuf:"bytes,5,opt,name=envoy,proto3,oneof"` // Numbers 6 and 7 are for the renewal and the surrender of leases.
+	Envoy *EnvoyStatus `protobuf:"bytes,5,opt,name=envoy,proto3,oneof"`
+}
+
+type GatewayMessage_Renewal struct {
+	Renewal *Renewal `protobuf:"bytes,6,opt,name=renewal,proto3,oneof"`
+}
+
+type GatewayMessage_Surrender struct {
+	Surrender *Surrender `protobuf:"bytes,7,opt,name=surrender,proto3,oneof"`
+}
+
+type GatewayMessage_Beyond struct {
+	Beyond *BeyondReport `protobuf:"bytes,8,opt,name=beyond,proto3,oneof"`
 }
 
 func (*GatewayMessage_Hello) isGatewayMessage_Message() {}
@@ -325,14 +370,23 @@ func (*GatewayMessage_Sync) isGatewayMessage_Message() {}
 
 func (*GatewayMessage_Envoy) isGatewayMessage_Message() {}
 
+func (*GatewayMessage_Renewal) isGatewayMessage_Message() {}
+
+func (*GatewayMessage_Surrender) isGatewayMessage_Message() {}
+
+func (*GatewayMessage_Beyond) isGatewayMessage_Message() {}
+
 // Hello is the first message up, the answer to the challenge.
 type Hello struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	GatewayId     string                 `protobuf:"bytes,1,opt,name=gateway_id,json=gatewayId,proto3" json:"gateway_id,omitempty"`
-	Proof         []byte                 `protobuf:"bytes,2,opt,name=proof,proto3" json:"proof,omitempty"`        // signature by the process's key over "caracal-stream\0" and the challenge's nonce
-	Timeline      string                 `protobuf:"bytes,3,opt,name=timeline,proto3" json:"timeline,omitempty"`  // of the bundle that is enforced; empty when there is none
-	Revision      uint64                 `protobuf:"varint,4,opt,name=revision,proto3" json:"revision,omitempty"` // of the bundle that is enforced; 0 when there is none
-	Epoch         uint64                 `protobuf:"varint,5,opt,name=epoch,proto3" json:"epoch,omitempty"`       // of this process's decision events
+	Proof         []byte                 `protobuf:"bytes,2,opt,name=proof,proto3" json:"proof,omitempty"`             // signature by the process's key over "caracal-stream\0" and the challenge's nonce
+	Timeline      string                 `protobuf:"bytes,3,opt,name=timeline,proto3" json:"timeline,omitempty"`       // of the bundle that is enforced; empty when there is none
+	Revision      uint64                 `protobuf:"varint,4,opt,name=revision,proto3" json:"revision,omitempty"`      // of the bundle that is enforced; 0 when there is none
+	Epoch         uint64                 `protobuf:"varint,5,opt,name=epoch,proto3" json:"epoch,omitempty"`            // of this process's decision events
+	Digest        []byte                 `protobuf:"bytes,6,opt,name=digest,proto3" json:"digest,omitempty"`           // of the state that is enforced, as Acknowledged has it; empty when there is none
+	Version       string                 `protobuf:"bytes,7,opt,name=version,proto3" json:"version,omitempty"`         // of the gateway's program
+	Formats       []uint32               `protobuf:"varint,8,rep,packed,name=formats,proto3" json:"formats,omitempty"` // of bundles that this gateway reads
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -402,11 +456,33 @@ func (x *Hello) GetEpoch() uint64 {
 	return 0
 }
 
+func (x *Hello) GetDigest() []byte {
+	if x != nil {
+		return x.Digest
+	}
+	return nil
+}
+
+func (x *Hello) GetVersion() string {
+	if x != nil {
+		return x.Version
+	}
+	return ""
+}
+
+func (x *Hello) GetFormats() []uint32 {
+	if x != nil {
+		return x.Formats
+	}
+	return nil
+}
+
 // Acknowledged says that decisions enforce a revision.
 type Acknowledged struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Revision      uint64                 `protobuf:"varint,1,opt,name=revision,proto3" json:"revision,omitempty"`
-	Digest        []byte                 `protobuf:"bytes,2,opt,name=digest,proto3" json:"digest,omitempty"` // SHA-256 of the payload that is enforced, as the bundle's manifest has it
+	Digest        []byte                 `protobuf:"bytes,2,opt,name=digest,proto3" json:"digest,omitempty"`                            // of the state that is enforced; a control plane that knows another one sends a snapshot
+	StreamsCut    uint64                 `protobuf:"varint,3,opt,name=streams_cut,json=streamsCut,proto3" json:"streams_cut,omitempty"` // live streams that were ended since the acknowledgement before
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -455,6 +531,273 @@ func (x *Acknowledged) GetDigest() []byte {
 	return nil
 }
 
+func (x *Acknowledged) GetStreamsCut() uint64 {
+	if x != nil {
+		return x.StreamsCut
+	}
+	return 0
+}
+
+// Renewal asks for the lease to be granted anew. It is answered when the gateway enforces what it has to.
+type Renewal struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Id            uint64                 `protobuf:"varint,1,opt,name=id,proto3" json:"id,omitempty"`             // counts from 1 on each stream
+	Revision      uint64                 `protobuf:"varint,2,opt,name=revision,proto3" json:"revision,omitempty"` // that decisions enforce
+	Report        *Report                `protobuf:"bytes,3,opt,name=report,proto3" json:"report,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Renewal) Reset() {
+	*x = Renewal{}
+	mi := &file_bundle_sync_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Renewal) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Renewal) ProtoMessage() {}
+
+func (x *Renewal) ProtoReflect() protoreflect.Message {
+	mi := &file_bundle_sync_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Renewal.ProtoReflect.Descriptor instead.
+func (*Renewal) Descriptor() ([]byte, []int) {
+	return file_bundle_sync_proto_rawDescGZIP(), []int{5}
+}
+
+func (x *Renewal) GetId() uint64 {
+	if x != nil {
+		return x.Id
+	}
+	return 0
+}
+
+func (x *Renewal) GetRevision() uint64 {
+	if x != nil {
+		return x.Revision
+	}
+	return 0
+}
+
+func (x *Renewal) GetReport() *Report {
+	if x != nil {
+		return x.Report
+	}
+	return nil
+}
+
+// Report tells operators how the gateway is. No decision rests on it.
+type Report struct {
+	state              protoimpl.MessageState `protogen:"open.v1"`
+	Address            string                 `protobuf:"bytes,1,opt,name=address,proto3" json:"address,omitempty"`                                                     // of the gateway port
+	DecisionsPerSecond float64                `protobuf:"fixed64,2,opt,name=decisions_per_second,json=decisionsPerSecond,proto3" json:"decisions_per_second,omitempty"` // since the report before
+	LiveWatches        uint64                 `protobuf:"varint,3,opt,name=live_watches,json=liveWatches,proto3" json:"live_watches,omitempty"`                         // live streams that end with their authority
+	EnvoyCurrent       bool                   `protobuf:"varint,4,opt,name=envoy_current,json=envoyCurrent,proto3" json:"envoy_current,omitempty"`                      // Envoy has accepted the configuration of the enforced revision
+	QueuedEvents       uint64                 `protobuf:"varint,5,opt,name=queued_events,json=queuedEvents,proto3" json:"queued_events,omitempty"`                      // decision events that are not shipped yet
+	unknownFields      protoimpl.UnknownFields
+	sizeCache          protoimpl.SizeCache
+}
+
+func (x *Report) Reset() {
+	*x = Report{}
+	mi := &file_bundle_sync_proto_msgTypes[6]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Report) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Report) ProtoMessage() {}
+
+func (x *Report) ProtoReflect() protoreflect.Message {
+	mi := &file_bundle_sync_proto_msgTypes[6]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Report.ProtoReflect.Descriptor instead.
+func (*Report) Descriptor() ([]byte, []int) {
+	return file_bundle_sync_proto_rawDescGZIP(), []int{6}
+}
+
+func (x *Report) GetAddress() string {
+	if x != nil {
+		return x.Address
+	}
+	return ""
+}
+
+func (x *Report) GetDecisionsPerSecond() float64 {
+	if x != nil {
+		return x.DecisionsPerSecond
+	}
+	return 0
+}
+
+func (x *Report) GetLiveWatches() uint64 {
+	if x != nil {
+		return x.LiveWatches
+	}
+	return 0
+}
+
+func (x *Report) GetEnvoyCurrent() bool {
+	if x != nil {
+		return x.EnvoyCurrent
+	}
+	return false
+}
+
+func (x *Report) GetQueuedEvents() uint64 {
+	if x != nil {
+		return x.QueuedEvents
+	}
+	return 0
+}
+
+// Surrender gives the lease up: the gateway has ended and decides nothing more. It is the last message of a stream.
+type Surrender struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Lease         uint64                 `protobuf:"varint,1,opt,name=lease,proto3" json:"lease,omitempty"` // its number
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Surrender) Reset() {
+	*x = Surrender{}
+	mi := &file_bundle_sync_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Surrender) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Surrender) ProtoMessage() {}
+
+func (x *Surrender) ProtoReflect() protoreflect.Message {
+	mi := &file_bundle_sync_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Surrender.ProtoReflect.Descriptor instead.
+func (*Surrender) Descriptor() ([]byte, []int) {
+	return file_bundle_sync_proto_rawDescGZIP(), []int{7}
+}
+
+func (x *Surrender) GetLease() uint64 {
+	if x != nil {
+		return x.Lease
+	}
+	return 0
+}
+
+// BeyondReport is a part of the answer to a Beyond. The last part says so.
+type BeyondReport struct {
+	state               protoimpl.MessageState `protogen:"open.v1"`
+	Revision            uint64                 `protobuf:"varint,1,opt,name=revision,proto3" json:"revision,omitempty"` // that decisions enforce
+	Timeline            string                 `protobuf:"bytes,2,opt,name=timeline,proto3" json:"timeline,omitempty"`
+	RevokedMandates     []string               `protobuf:"bytes,3,rep,name=revoked_mandates,json=revokedMandates,proto3" json:"revoked_mandates,omitempty"`             // at most 1000 in a part
+	SuspendedPrincipals []string               `protobuf:"bytes,4,rep,name=suspended_principals,json=suspendedPrincipals,proto3" json:"suspended_principals,omitempty"` // at most 1000 in a part
+	Last                bool                   `protobuf:"varint,5,opt,name=last,proto3" json:"last,omitempty"`
+	unknownFields       protoimpl.UnknownFields
+	sizeCache           protoimpl.SizeCache
+}
+
+func (x *BeyondReport) Reset() {
+	*x = BeyondReport{}
+	mi := &file_bundle_sync_proto_msgTypes[8]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *BeyondReport) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*BeyondReport) ProtoMessage() {}
+
+func (x *BeyondReport) ProtoReflect() protoreflect.Message {
+	mi := &file_bundle_sync_proto_msgTypes[8]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use BeyondReport.ProtoReflect.Descriptor instead.
+func (*BeyondReport) Descriptor() ([]byte, []int) {
+	return file_bundle_sync_proto_rawDescGZIP(), []int{8}
+}
+
+func (x *BeyondReport) GetRevision() uint64 {
+	if x != nil {
+		return x.Revision
+	}
+	return 0
+}
+
+func (x *BeyondReport) GetTimeline() string {
+	if x != nil {
+		return x.Timeline
+	}
+	return ""
+}
+
+func (x *BeyondReport) GetRevokedMandates() []string {
+	if x != nil {
+		return x.RevokedMandates
+	}
+	return nil
+}
+
+func (x *BeyondReport) GetSuspendedPrincipals() []string {
+	if x != nil {
+		return x.SuspendedPrincipals
+	}
+	return nil
+}
+
+func (x *BeyondReport) GetLast() bool {
+	if x != nil {
+		return x.Last
+	}
+	return false
+}
+
 // Refused says that a bundle was not applied; the last good one stays.
 type Refused struct {
 	state    protoimpl.MessageState `protogen:"open.v1"`
@@ -468,7 +811,7 @@ type Refused struct {
 
 func (x *Refused) Reset() {
 	*x = Refused{}
-	mi := &file_bundle_sync_proto_msgTypes[5]
+	mi := &file_bundle_sync_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -480,7 +823,7 @@ func (x *Refused) String() string {
 func (*Refused) ProtoMessage() {}
 
 func (x *Refused) ProtoReflect() protoreflect.Message {
-	mi := &file_bundle_sync_proto_msgTypes[5]
+	mi := &file_bundle_sync_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -493,7 +836,7 @@ func (x *Refused) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Refused.ProtoReflect.Descriptor instead.
 func (*Refused) Descriptor() ([]byte, []int) {
-	return file_bundle_sync_proto_rawDescGZIP(), []int{5}
+	return file_bundle_sync_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *Refused) GetRevision() uint64 {
@@ -527,7 +870,7 @@ type SyncRequest struct {
 
 func (x *SyncRequest) Reset() {
 	*x = SyncRequest{}
-	mi := &file_bundle_sync_proto_msgTypes[6]
+	mi := &file_bundle_sync_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -539,7 +882,7 @@ func (x *SyncRequest) String() string {
 func (*SyncRequest) ProtoMessage() {}
 
 func (x *SyncRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_bundle_sync_proto_msgTypes[6]
+	mi := &file_bundle_sync_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -552,7 +895,7 @@ func (x *SyncRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SyncRequest.ProtoReflect.Descriptor instead.
 func (*SyncRequest) Descriptor() ([]byte, []int) {
-	return file_bundle_sync_proto_rawDescGZIP(), []int{6}
+	return file_bundle_sync_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *SyncRequest) GetId() uint64 {
@@ -574,7 +917,7 @@ type EnvoyStatus struct {
 
 func (x *EnvoyStatus) Reset() {
 	*x = EnvoyStatus{}
-	mi := &file_bundle_sync_proto_msgTypes[7]
+	mi := &file_bundle_sync_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -586,7 +929,7 @@ func (x *EnvoyStatus) String() string {
 func (*EnvoyStatus) ProtoMessage() {}
 
 func (x *EnvoyStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_bundle_sync_proto_msgTypes[7]
+	mi := &file_bundle_sync_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -599,7 +942,7 @@ func (x *EnvoyStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EnvoyStatus.ProtoReflect.Descriptor instead.
 func (*EnvoyStatus) Descriptor() ([]byte, []int) {
-	return file_bundle_sync_proto_rawDescGZIP(), []int{7}
+	return file_bundle_sync_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *EnvoyStatus) GetAccepted() bool {
@@ -631,6 +974,10 @@ type ControlMessage struct {
 	//	*ControlMessage_Challenge
 	//	*ControlMessage_Bundle
 	//	*ControlMessage_Current
+	//	*ControlMessage_Delta
+	//	*ControlMessage_Grant
+	//	*ControlMessage_Withheld
+	//	*ControlMessage_Beyond
 	Message       isControlMessage_Message `protobuf_oneof:"message"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -638,7 +985,7 @@ type ControlMessage struct {
 
 func (x *ControlMessage) Reset() {
 	*x = ControlMessage{}
-	mi := &file_bundle_sync_proto_msgTypes[8]
+	mi := &file_bundle_sync_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -650,7 +997,7 @@ func (x *ControlMessage) String() string {
 func (*ControlMessage) ProtoMessage() {}
 
 func (x *ControlMessage) ProtoReflect() protoreflect.Message {
-	mi := &file_bundle_sync_proto_msgTypes[8]
+	mi := &file_bundle_sync_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -663,7 +1010,7 @@ func (x *ControlMessage) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ControlMessage.ProtoReflect.Descriptor instead.
 func (*ControlMessage) Descriptor() ([]byte, []int) {
-	return file_bundle_sync_proto_rawDescGZIP(), []int{8}
+	return file_bundle_sync_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *ControlMessage) GetTime() *timestamppb.Timestamp {
@@ -707,6 +1054,42 @@ func (x *ControlMessage) GetCurrent() *Current {
 	return nil
 }
 
+func (x *ControlMessage) GetDelta() *Delta {
+	if x != nil {
+		if x, ok := x.Message.(*ControlMessage_Delta); ok {
+			return x.Delta
+		}
+	}
+	return nil
+}
+
+func (x *ControlMessage) GetGrant() *Grant {
+	if x != nil {
+		if x, ok := x.Message.(*ControlMessage_Grant); ok {
+			return x.Grant
+		}
+	}
+	return nil
+}
+
+func (x *ControlMessage) GetWithheld() *Withheld {
+	if x != nil {
+		if x, ok := x.Message.(*ControlMessage_Withheld); ok {
+			return x.Withheld
+		}
+	}
+	return nil
+}
+
+func (x *ControlMessage) GetBeyond() *Beyond {
+	if x != nil {
+		if x, ok := x.Message.(*ControlMessage_Beyond); ok {
+			return x.Beyond
+		}
+	}
+	return nil
+}
+
 type isControlMessage_Message interface {
 	isControlMessage_Message()
 }
@@ -720,7 +1103,23 @@ type ControlMessage_Bundle struct {
 }
 
 type ControlMessage_Current struct {
-	Current *Current `protobuf:"bytes,4,opt,name=current,proto3,oneof"` // Numbers 5 and 6 are for deltas and the granting of leases.
+	Current *Current `protobuf:"bytes,4,opt,name=current,proto3,oneof"`
+}
+
+type ControlMessage_Delta struct {
+	Delta *Delta `protobuf:"bytes,5,opt,name=delta,proto3,oneof"`
+}
+
+type ControlMessage_Grant struct {
+	Grant *Grant `protobuf:"bytes,6,opt,name=grant,proto3,oneof"`
+}
+
+type ControlMessage_Withheld struct {
+	Withheld *Withheld `protobuf:"bytes,7,opt,name=withheld,proto3,oneof"`
+}
+
+type ControlMessage_Beyond struct {
+	Beyond *Beyond `protobuf:"bytes,8,opt,name=beyond,proto3,oneof"`
 }
 
 func (*ControlMessage_Challenge) isControlMessage_Message() {}
@@ -728,6 +1127,14 @@ func (*ControlMessage_Challenge) isControlMessage_Message() {}
 func (*ControlMessage_Bundle) isControlMessage_Message() {}
 
 func (*ControlMessage_Current) isControlMessage_Message() {}
+
+func (*ControlMessage_Delta) isControlMessage_Message() {}
+
+func (*ControlMessage_Grant) isControlMessage_Message() {}
+
+func (*ControlMessage_Withheld) isControlMessage_Message() {}
+
+func (*ControlMessage_Beyond) isControlMessage_Message() {}
 
 // Challenge is the first message down.
 type Challenge struct {
@@ -739,7 +1146,7 @@ type Challenge struct {
 
 func (x *Challenge) Reset() {
 	*x = Challenge{}
-	mi := &file_bundle_sync_proto_msgTypes[9]
+	mi := &file_bundle_sync_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -751,7 +1158,7 @@ func (x *Challenge) String() string {
 func (*Challenge) ProtoMessage() {}
 
 func (x *Challenge) ProtoReflect() protoreflect.Message {
-	mi := &file_bundle_sync_proto_msgTypes[9]
+	mi := &file_bundle_sync_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -764,7 +1171,7 @@ func (x *Challenge) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Challenge.ProtoReflect.Descriptor instead.
 func (*Challenge) Descriptor() ([]byte, []int) {
-	return file_bundle_sync_proto_rawDescGZIP(), []int{9}
+	return file_bundle_sync_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *Challenge) GetNonce() []byte {
@@ -774,18 +1181,21 @@ func (x *Challenge) GetNonce() []byte {
 	return nil
 }
 
-// Bundle is one sealed snapshot of the workspace.
+// Bundle is a piece of one sealed snapshot of the workspace. The pieces of a snapshot follow each other, and nothing else
+// that carries state comes between them.
 type Bundle struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Revision      uint64                 `protobuf:"varint,1,opt,name=revision,proto3" json:"revision,omitempty"`
-	Sealed        []byte                 `protobuf:"bytes,2,opt,name=sealed,proto3" json:"sealed,omitempty"`
+	Sealed        []byte                 `protobuf:"bytes,2,opt,name=sealed,proto3" json:"sealed,omitempty"`  // at most 1 MiB
+	Offset        uint64                 `protobuf:"varint,3,opt,name=offset,proto3" json:"offset,omitempty"` // of this piece, in bytes
+	Size          uint64                 `protobuf:"varint,4,opt,name=size,proto3" json:"size,omitempty"`     // of the whole
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Bundle) Reset() {
 	*x = Bundle{}
-	mi := &file_bundle_sync_proto_msgTypes[10]
+	mi := &file_bundle_sync_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -797,7 +1207,7 @@ func (x *Bundle) String() string {
 func (*Bundle) ProtoMessage() {}
 
 func (x *Bundle) ProtoReflect() protoreflect.Message {
-	mi := &file_bundle_sync_proto_msgTypes[10]
+	mi := &file_bundle_sync_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -810,7 +1220,7 @@ func (x *Bundle) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Bundle.ProtoReflect.Descriptor instead.
 func (*Bundle) Descriptor() ([]byte, []int) {
-	return file_bundle_sync_proto_rawDescGZIP(), []int{10}
+	return file_bundle_sync_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *Bundle) GetRevision() uint64 {
@@ -827,6 +1237,249 @@ func (x *Bundle) GetSealed() []byte {
 	return nil
 }
 
+func (x *Bundle) GetOffset() uint64 {
+	if x != nil {
+		return x.Offset
+	}
+	return 0
+}
+
+func (x *Bundle) GetSize() uint64 {
+	if x != nil {
+		return x.Size
+	}
+	return 0
+}
+
+// Delta is one sealed change of the state, from one revision to another.
+type Delta struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	From          uint64                 `protobuf:"varint,1,opt,name=from,proto3" json:"from,omitempty"` // applies to this revision only
+	Revision      uint64                 `protobuf:"varint,2,opt,name=revision,proto3" json:"revision,omitempty"`
+	Sealed        []byte                 `protobuf:"bytes,3,opt,name=sealed,proto3" json:"sealed,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Delta) Reset() {
+	*x = Delta{}
+	mi := &file_bundle_sync_proto_msgTypes[15]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Delta) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Delta) ProtoMessage() {}
+
+func (x *Delta) ProtoReflect() protoreflect.Message {
+	mi := &file_bundle_sync_proto_msgTypes[15]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Delta.ProtoReflect.Descriptor instead.
+func (*Delta) Descriptor() ([]byte, []int) {
+	return file_bundle_sync_proto_rawDescGZIP(), []int{15}
+}
+
+func (x *Delta) GetFrom() uint64 {
+	if x != nil {
+		return x.From
+	}
+	return 0
+}
+
+func (x *Delta) GetRevision() uint64 {
+	if x != nil {
+		return x.Revision
+	}
+	return 0
+}
+
+func (x *Delta) GetSealed() []byte {
+	if x != nil {
+		return x.Sealed
+	}
+	return nil
+}
+
+// Grant answers a Renewal. The lease counts from when the renewal was sent.
+type Grant struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Renewal       uint64                 `protobuf:"varint,1,opt,name=renewal,proto3" json:"renewal,omitempty"` // the id of the newest renewal that this answers
+	Lease         uint64                 `protobuf:"varint,2,opt,name=lease,proto3" json:"lease,omitempty"`     // its number
+	Term          *durationpb.Duration   `protobuf:"bytes,3,opt,name=term,proto3" json:"term,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Grant) Reset() {
+	*x = Grant{}
+	mi := &file_bundle_sync_proto_msgTypes[16]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Grant) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Grant) ProtoMessage() {}
+
+func (x *Grant) ProtoReflect() protoreflect.Message {
+	mi := &file_bundle_sync_proto_msgTypes[16]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Grant.ProtoReflect.Descriptor instead.
+func (*Grant) Descriptor() ([]byte, []int) {
+	return file_bundle_sync_proto_rawDescGZIP(), []int{16}
+}
+
+func (x *Grant) GetRenewal() uint64 {
+	if x != nil {
+		return x.Renewal
+	}
+	return 0
+}
+
+func (x *Grant) GetLease() uint64 {
+	if x != nil {
+		return x.Lease
+	}
+	return 0
+}
+
+func (x *Grant) GetTerm() *durationpb.Duration {
+	if x != nil {
+		return x.Term
+	}
+	return nil
+}
+
+// Withheld answers a Renewal that is not granted.
+type Withheld struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Renewal       uint64                 `protobuf:"varint,1,opt,name=renewal,proto3" json:"renewal,omitempty"`
+	Revision      uint64                 `protobuf:"varint,2,opt,name=revision,proto3" json:"revision,omitempty"` // which the gateway has to enforce first; 0 where that is not the cause
+	Message       string                 `protobuf:"bytes,3,opt,name=message,proto3" json:"message,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Withheld) Reset() {
+	*x = Withheld{}
+	mi := &file_bundle_sync_proto_msgTypes[17]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Withheld) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Withheld) ProtoMessage() {}
+
+func (x *Withheld) ProtoReflect() protoreflect.Message {
+	mi := &file_bundle_sync_proto_msgTypes[17]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Withheld.ProtoReflect.Descriptor instead.
+func (*Withheld) Descriptor() ([]byte, []int) {
+	return file_bundle_sync_proto_rawDescGZIP(), []int{17}
+}
+
+func (x *Withheld) GetRenewal() uint64 {
+	if x != nil {
+		return x.Renewal
+	}
+	return 0
+}
+
+func (x *Withheld) GetRevision() uint64 {
+	if x != nil {
+		return x.Revision
+	}
+	return 0
+}
+
+func (x *Withheld) GetMessage() string {
+	if x != nil {
+		return x.Message
+	}
+	return ""
+}
+
+// Beyond tells a gateway that the control plane's database is behind what the gateway enforces, as after a restore from a
+// backup, and asks what the gateway knows to be revoked.
+type Beyond struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Revision      uint64                 `protobuf:"varint,1,opt,name=revision,proto3" json:"revision,omitempty"` // that the database is at
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Beyond) Reset() {
+	*x = Beyond{}
+	mi := &file_bundle_sync_proto_msgTypes[18]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Beyond) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Beyond) ProtoMessage() {}
+
+func (x *Beyond) ProtoReflect() protoreflect.Message {
+	mi := &file_bundle_sync_proto_msgTypes[18]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Beyond.ProtoReflect.Descriptor instead.
+func (*Beyond) Descriptor() ([]byte, []int) {
+	return file_bundle_sync_proto_rawDescGZIP(), []int{18}
+}
+
+func (x *Beyond) GetRevision() uint64 {
+	if x != nil {
+		return x.Revision
+	}
+	return 0
+}
+
 // Current answers a SyncRequest, after any bundle that it made necessary.
 type Current struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -838,7 +1491,7 @@ type Current struct {
 
 func (x *Current) Reset() {
 	*x = Current{}
-	mi := &file_bundle_sync_proto_msgTypes[11]
+	mi := &file_bundle_sync_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -850,7 +1503,7 @@ func (x *Current) String() string {
 func (*Current) ProtoMessage() {}
 
 func (x *Current) ProtoReflect() protoreflect.Message {
-	mi := &file_bundle_sync_proto_msgTypes[11]
+	mi := &file_bundle_sync_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -863,7 +1516,7 @@ func (x *Current) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Current.ProtoReflect.Descriptor instead.
 func (*Current) Descriptor() ([]byte, []int) {
-	return file_bundle_sync_proto_rawDescGZIP(), []int{11}
+	return file_bundle_sync_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *Current) GetId() uint64 {
@@ -898,7 +1551,7 @@ type RecordRequest struct {
 
 func (x *RecordRequest) Reset() {
 	*x = RecordRequest{}
-	mi := &file_bundle_sync_proto_msgTypes[12]
+	mi := &file_bundle_sync_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -910,7 +1563,7 @@ func (x *RecordRequest) String() string {
 func (*RecordRequest) ProtoMessage() {}
 
 func (x *RecordRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_bundle_sync_proto_msgTypes[12]
+	mi := &file_bundle_sync_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -923,7 +1576,7 @@ func (x *RecordRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RecordRequest.ProtoReflect.Descriptor instead.
 func (*RecordRequest) Descriptor() ([]byte, []int) {
-	return file_bundle_sync_proto_rawDescGZIP(), []int{12}
+	return file_bundle_sync_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *RecordRequest) GetGatewayId() string {
@@ -984,7 +1637,7 @@ type RecordResponse struct {
 
 func (x *RecordResponse) Reset() {
 	*x = RecordResponse{}
-	mi := &file_bundle_sync_proto_msgTypes[13]
+	mi := &file_bundle_sync_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -996,7 +1649,7 @@ func (x *RecordResponse) String() string {
 func (*RecordResponse) ProtoMessage() {}
 
 func (x *RecordResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_bundle_sync_proto_msgTypes[13]
+	mi := &file_bundle_sync_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1009,7 +1662,7 @@ func (x *RecordResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RecordResponse.ProtoReflect.Descriptor instead.
 func (*RecordResponse) Descriptor() ([]byte, []int) {
-	return file_bundle_sync_proto_rawDescGZIP(), []int{13}
+	return file_bundle_sync_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *RecordResponse) GetLast() uint64 {
@@ -1023,7 +1676,7 @@ var File_bundle_sync_proto protoreflect.FileDescriptor
 
 const file_bundle_sync_proto_rawDesc = "" +
 	"\n" +
-	"\x11bundle/sync.proto\x12\x0fcaracal.sync.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xb1\x01\n" +
+	"\x11bundle/sync.proto\x12\x0fcaracal.sync.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xb1\x01\n" +
 	"\fEnrolRequest\x12\x1c\n" +
 	"\tworkspace\x18\x01 \x01(\tR\tworkspace\x12\x1d\n" +
 	"\n" +
@@ -1039,24 +1692,50 @@ const file_bundle_sync_proto_rawDesc = "" +
 	"\rdeployment_id\x18\x03 \x01(\tR\fdeploymentId\x12\x1a\n" +
 	"\btimeline\x18\x04 \x01(\tR\btimeline\x12\x17\n" +
 	"\akey_set\x18\x05 \x01(\tR\x06keySet\x12.\n" +
-	"\x04time\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\x04time\"\xbc\x02\n" +
+	"\x04time\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\x04time\"\xdb\x03\n" +
 	"\x0eGatewayMessage\x12.\n" +
 	"\x05hello\x18\x01 \x01(\v2\x16.caracal.sync.v1.HelloH\x00R\x05hello\x12C\n" +
 	"\facknowledged\x18\x02 \x01(\v2\x1d.caracal.sync.v1.AcknowledgedH\x00R\facknowledged\x124\n" +
 	"\arefused\x18\x03 \x01(\v2\x18.caracal.sync.v1.RefusedH\x00R\arefused\x122\n" +
 	"\x04sync\x18\x04 \x01(\v2\x1c.caracal.sync.v1.SyncRequestH\x00R\x04sync\x124\n" +
-	"\x05envoy\x18\x05 \x01(\v2\x1c.caracal.sync.v1.EnvoyStatusH\x00R\x05envoyB\t\n" +
-	"\amessageJ\x04\b\x06\x10\aJ\x04\b\a\x10\b\"\x8a\x01\n" +
+	"\x05envoy\x18\x05 \x01(\v2\x1c.caracal.sync.v1.EnvoyStatusH\x00R\x05envoy\x124\n" +
+	"\arenewal\x18\x06 \x01(\v2\x18.caracal.sync.v1.RenewalH\x00R\arenewal\x12:\n" +
+	"\tsurrender\x18\a \x01(\v2\x1a.caracal.sync.v1.SurrenderH\x00R\tsurrender\x127\n" +
+	"\x06beyond\x18\b \x01(\v2\x1d.caracal.sync.v1.BeyondReportH\x00R\x06beyondB\t\n" +
+	"\amessage\"\xd6\x01\n" +
 	"\x05Hello\x12\x1d\n" +
 	"\n" +
 	"gateway_id\x18\x01 \x01(\tR\tgatewayId\x12\x14\n" +
 	"\x05proof\x18\x02 \x01(\fR\x05proof\x12\x1a\n" +
 	"\btimeline\x18\x03 \x01(\tR\btimeline\x12\x1a\n" +
 	"\brevision\x18\x04 \x01(\x04R\brevision\x12\x14\n" +
-	"\x05epoch\x18\x05 \x01(\x04R\x05epoch\"B\n" +
+	"\x05epoch\x18\x05 \x01(\x04R\x05epoch\x12\x16\n" +
+	"\x06digest\x18\x06 \x01(\fR\x06digest\x12\x18\n" +
+	"\aversion\x18\a \x01(\tR\aversion\x12\x18\n" +
+	"\aformats\x18\b \x03(\rR\aformats\"c\n" +
 	"\fAcknowledged\x12\x1a\n" +
 	"\brevision\x18\x01 \x01(\x04R\brevision\x12\x16\n" +
-	"\x06digest\x18\x02 \x01(\fR\x06digest\"S\n" +
+	"\x06digest\x18\x02 \x01(\fR\x06digest\x12\x1f\n" +
+	"\vstreams_cut\x18\x03 \x01(\x04R\n" +
+	"streamsCut\"f\n" +
+	"\aRenewal\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\x04R\x02id\x12\x1a\n" +
+	"\brevision\x18\x02 \x01(\x04R\brevision\x12/\n" +
+	"\x06report\x18\x03 \x01(\v2\x17.caracal.sync.v1.ReportR\x06report\"\xc1\x01\n" +
+	"\x06Report\x12\x18\n" +
+	"\aaddress\x18\x01 \x01(\tR\aaddress\x120\n" +
+	"\x14decisions_per_second\x18\x02 \x01(\x01R\x12decisionsPerSecond\x12!\n" +
+	"\flive_watches\x18\x03 \x01(\x04R\vliveWatches\x12#\n" +
+	"\renvoy_current\x18\x04 \x01(\bR\fenvoyCurrent\x12#\n" +
+	"\rqueued_events\x18\x05 \x01(\x04R\fqueuedEvents\"!\n" +
+	"\tSurrender\x12\x14\n" +
+	"\x05lease\x18\x01 \x01(\x04R\x05lease\"\xb8\x01\n" +
+	"\fBeyondReport\x12\x1a\n" +
+	"\brevision\x18\x01 \x01(\x04R\brevision\x12\x1a\n" +
+	"\btimeline\x18\x02 \x01(\tR\btimeline\x12)\n" +
+	"\x10revoked_mandates\x18\x03 \x03(\tR\x0frevokedMandates\x121\n" +
+	"\x14suspended_principals\x18\x04 \x03(\tR\x13suspendedPrincipals\x12\x12\n" +
+	"\x04last\x18\x05 \x01(\bR\x04last\"S\n" +
 	"\aRefused\x12\x1a\n" +
 	"\brevision\x18\x01 \x01(\x04R\brevision\x12\x12\n" +
 	"\x04code\x18\x02 \x01(\tR\x04code\x12\x18\n" +
@@ -1066,18 +1745,38 @@ const file_bundle_sync_proto_rawDesc = "" +
 	"\vEnvoyStatus\x12\x1a\n" +
 	"\baccepted\x18\x01 \x01(\bR\baccepted\x12\x1a\n" +
 	"\brevision\x18\x02 \x01(\x04R\brevision\x12\x18\n" +
-	"\amessage\x18\x03 \x01(\tR\amessage\"\xfc\x01\n" +
+	"\amessage\x18\x03 \x01(\tR\amessage\"\xbc\x03\n" +
 	"\x0eControlMessage\x12.\n" +
 	"\x04time\x18\x01 \x01(\v2\x1a.google.protobuf.TimestampR\x04time\x12:\n" +
 	"\tchallenge\x18\x02 \x01(\v2\x1a.caracal.sync.v1.ChallengeH\x00R\tchallenge\x121\n" +
 	"\x06bundle\x18\x03 \x01(\v2\x17.caracal.sync.v1.BundleH\x00R\x06bundle\x124\n" +
-	"\acurrent\x18\x04 \x01(\v2\x18.caracal.sync.v1.CurrentH\x00R\acurrentB\t\n" +
-	"\amessageJ\x04\b\x05\x10\x06J\x04\b\x06\x10\a\"!\n" +
+	"\acurrent\x18\x04 \x01(\v2\x18.caracal.sync.v1.CurrentH\x00R\acurrent\x12.\n" +
+	"\x05delta\x18\x05 \x01(\v2\x16.caracal.sync.v1.DeltaH\x00R\x05delta\x12.\n" +
+	"\x05grant\x18\x06 \x01(\v2\x16.caracal.sync.v1.GrantH\x00R\x05grant\x127\n" +
+	"\bwithheld\x18\a \x01(\v2\x19.caracal.sync.v1.WithheldH\x00R\bwithheld\x121\n" +
+	"\x06beyond\x18\b \x01(\v2\x17.caracal.sync.v1.BeyondH\x00R\x06beyondB\t\n" +
+	"\amessage\"!\n" +
 	"\tChallenge\x12\x14\n" +
-	"\x05nonce\x18\x01 \x01(\fR\x05nonce\"<\n" +
+	"\x05nonce\x18\x01 \x01(\fR\x05nonce\"h\n" +
 	"\x06Bundle\x12\x1a\n" +
 	"\brevision\x18\x01 \x01(\x04R\brevision\x12\x16\n" +
-	"\x06sealed\x18\x02 \x01(\fR\x06sealed\"5\n" +
+	"\x06sealed\x18\x02 \x01(\fR\x06sealed\x12\x16\n" +
+	"\x06offset\x18\x03 \x01(\x04R\x06offset\x12\x12\n" +
+	"\x04size\x18\x04 \x01(\x04R\x04size\"O\n" +
+	"\x05Delta\x12\x12\n" +
+	"\x04from\x18\x01 \x01(\x04R\x04from\x12\x1a\n" +
+	"\brevision\x18\x02 \x01(\x04R\brevision\x12\x16\n" +
+	"\x06sealed\x18\x03 \x01(\fR\x06sealed\"f\n" +
+	"\x05Grant\x12\x18\n" +
+	"\arenewal\x18\x01 \x01(\x04R\arenewal\x12\x14\n" +
+	"\x05lease\x18\x02 \x01(\x04R\x05lease\x12-\n" +
+	"\x04term\x18\x03 \x01(\v2\x19.google.protobuf.DurationR\x04term\"Z\n" +
+	"\bWithheld\x12\x18\n" +
+	"\arenewal\x18\x01 \x01(\x04R\arenewal\x12\x1a\n" +
+	"\brevision\x18\x02 \x01(\x04R\brevision\x12\x18\n" +
+	"\amessage\x18\x03 \x01(\tR\amessage\"$\n" +
+	"\x06Beyond\x12\x1a\n" +
+	"\brevision\x18\x01 \x01(\x04R\brevision\"5\n" +
 	"\aCurrent\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\x04R\x02id\x12\x1a\n" +
 	"\brevision\x18\x02 \x01(\x04R\brevision\"\xb8\x01\n" +
@@ -1109,46 +1808,64 @@ func file_bundle_sync_proto_rawDescGZIP() []byte {
 	return file_bundle_sync_proto_rawDescData
 }
 
-var file_bundle_sync_proto_msgTypes = make([]protoimpl.MessageInfo, 14)
+var file_bundle_sync_proto_msgTypes = make([]protoimpl.MessageInfo, 22)
 var file_bundle_sync_proto_goTypes = []any{
 	(*EnrolRequest)(nil),          // 0: caracal.sync.v1.EnrolRequest
 	(*EnrolResponse)(nil),         // 1: caracal.sync.v1.EnrolResponse
 	(*GatewayMessage)(nil),        // 2: caracal.sync.v1.GatewayMessage
 	(*Hello)(nil),                 // 3: caracal.sync.v1.Hello
 	(*Acknowledged)(nil),          // 4: caracal.sync.v1.Acknowledged
-	(*Refused)(nil),               // 5: caracal.sync.v1.Refused
-	(*SyncRequest)(nil),           // 6: caracal.sync.v1.SyncRequest
-	(*EnvoyStatus)(nil),           // 7: caracal.sync.v1.EnvoyStatus
-	(*ControlMessage)(nil),        // 8: caracal.sync.v1.ControlMessage
-	(*Challenge)(nil),             // 9: caracal.sync.v1.Challenge
-	(*Bundle)(nil),                // 10: caracal.sync.v1.Bundle
-	(*Current)(nil),               // 11: caracal.sync.v1.Current
-	(*RecordRequest)(nil),         // 12: caracal.sync.v1.RecordRequest
-	(*RecordResponse)(nil),        // 13: caracal.sync.v1.RecordResponse
-	(*timestamppb.Timestamp)(nil), // 14: google.protobuf.Timestamp
+	(*Renewal)(nil),               // 5: caracal.sync.v1.Renewal
+	(*Report)(nil),                // 6: caracal.sync.v1.Report
+	(*Surrender)(nil),             // 7: caracal.sync.v1.Surrender
+	(*BeyondReport)(nil),          // 8: caracal.sync.v1.BeyondReport
+	(*Refused)(nil),               // 9: caracal.sync.v1.Refused
+	(*SyncRequest)(nil),           // 10: caracal.sync.v1.SyncRequest
+	(*EnvoyStatus)(nil),           // 11: caracal.sync.v1.EnvoyStatus
+	(*ControlMessage)(nil),        // 12: caracal.sync.v1.ControlMessage
+	(*Challenge)(nil),             // 13: caracal.sync.v1.Challenge
+	(*Bundle)(nil),                // 14: caracal.sync.v1.Bundle
+	(*Delta)(nil),                 // 15: caracal.sync.v1.Delta
+	(*Grant)(nil),                 // 16: caracal.sync.v1.Grant
+	(*Withheld)(nil),              // 17: caracal.sync.v1.Withheld
+	(*Beyond)(nil),                // 18: caracal.sync.v1.Beyond
+	(*Current)(nil),               // 19: caracal.sync.v1.Current
+	(*RecordRequest)(nil),         // 20: caracal.sync.v1.RecordRequest
+	(*RecordResponse)(nil),        // 21: caracal.sync.v1.RecordResponse
+	(*timestamppb.Timestamp)(nil), // 22: google.protobuf.Timestamp
+	(*durationpb.Duration)(nil),   // 23: google.protobuf.Duration
 }
 var file_bundle_sync_proto_depIdxs = []int32{
-	14, // 0: caracal.sync.v1.EnrolResponse.time:type_name -> google.protobuf.Timestamp
+	22, // 0: caracal.sync.v1.EnrolResponse.time:type_name -> google.protobuf.Timestamp
 	3,  // 1: caracal.sync.v1.GatewayMessage.hello:type_name -> caracal.sync.v1.Hello
 	4,  // 2: caracal.sync.v1.GatewayMessage.acknowledged:type_name -> caracal.sync.v1.Acknowledged
-	5,  // 3: caracal.sync.v1.GatewayMessage.refused:type_name -> caracal.sync.v1.Refused
-	6,  // 4: caracal.sync.v1.GatewayMessage.sync:type_name -> caracal.sync.v1.SyncRequest
-	7,  // 5: caracal.sync.v1.GatewayMessage.envoy:type_name -> caracal.sync.v1.EnvoyStatus
-	14, // 6: caracal.sync.v1.ControlMessage.time:type_name -> google.protobuf.Timestamp
-	9,  // 7: caracal.sync.v1.ControlMessage.challenge:type_name -> caracal.sync.v1.Challenge
-	10, // 8: caracal.sync.v1.ControlMessage.bundle:type_name -> caracal.sync.v1.Bundle
-	11, // 9: caracal.sync.v1.ControlMessage.current:type_name -> caracal.sync.v1.Current
-	0,  // 10: caracal.sync.v1.Sync.Enrol:input_type -> caracal.sync.v1.EnrolRequest
-	2,  // 11: caracal.sync.v1.Sync.Stream:input_type -> caracal.sync.v1.GatewayMessage
-	12, // 12: caracal.sync.v1.Sync.Record:input_type -> caracal.sync.v1.RecordRequest
-	1,  // 13: caracal.sync.v1.Sync.Enrol:output_type -> caracal.sync.v1.EnrolResponse
-	8,  // 14: caracal.sync.v1.Sync.Stream:output_type -> caracal.sync.v1.ControlMessage
-	13, // 15: caracal.sync.v1.Sync.Record:output_type -> caracal.sync.v1.RecordResponse
-	13, // [13:16] is the sub-list for method output_type
-	10, // [10:13] is the sub-list for method input_type
-	10, // [10:10] is the sub-list for extension type_name
-	10, // [10:10] is the sub-list for extension extendee
-	0,  // [0:10] is the sub-list for field type_name
+	9,  // 3: caracal.sync.v1.GatewayMessage.refused:type_name -> caracal.sync.v1.Refused
+	10, // 4: caracal.sync.v1.GatewayMessage.sync:type_name -> caracal.sync.v1.SyncRequest
+	11, // 5: caracal.sync.v1.GatewayMessage.envoy:type_name -> caracal.sync.v1.EnvoyStatus
+	5,  // 6: caracal.sync.v1.GatewayMessage.renewal:type_name -> caracal.sync.v1.Renewal
+	7,  // 7: caracal.sync.v1.GatewayMessage.surrender:type_name -> caracal.sync.v1.Surrender
+	8,  // 8: caracal.sync.v1.GatewayMessage.beyond:type_name -> caracal.sync.v1.BeyondReport
+	6,  // 9: caracal.sync.v1.Renewal.report:type_name -> caracal.sync.v1.Report
+	22, // 10: caracal.sync.v1.ControlMessage.time:type_name -> google.protobuf.Timestamp
+	13, // 11: caracal.sync.v1.ControlMessage.challenge:type_name -> caracal.sync.v1.Challenge
+	14, // 12: caracal.sync.v1.ControlMessage.bundle:type_name -> caracal.sync.v1.Bundle
+	19, // 13: caracal.sync.v1.ControlMessage.current:type_name -> caracal.sync.v1.Current
+	15, // 14: caracal.sync.v1.ControlMessage.delta:type_name -> caracal.sync.v1.Delta
+	16, // 15: caracal.sync.v1.ControlMessage.grant:type_name -> caracal.sync.v1.Grant
+	17, // 16: caracal.sync.v1.ControlMessage.withheld:type_name -> caracal.sync.v1.Withheld
+	18, // 17: caracal.sync.v1.ControlMessage.beyond:type_name -> caracal.sync.v1.Beyond
+	23, // 18: caracal.sync.v1.Grant.term:type_name -> google.protobuf.Duration
+	0,  // 19: caracal.sync.v1.Sync.Enrol:input_type -> caracal.sync.v1.EnrolRequest
+	2,  // 20: caracal.sync.v1.Sync.Stream:input_type -> caracal.sync.v1.GatewayMessage
+	20, // 21: caracal.sync.v1.Sync.Record:input_type -> caracal.sync.v1.RecordRequest
+	1,  // 22: caracal.sync.v1.Sync.Enrol:output_type -> caracal.sync.v1.EnrolResponse
+	12, // 23: caracal.sync.v1.Sync.Stream:output_type -> caracal.sync.v1.ControlMessage
+	21, // 24: caracal.sync.v1.Sync.Record:output_type -> caracal.sync.v1.RecordResponse
+	22, // [22:25] is the sub-list for method output_type
+	19, // [19:22] is the sub-list for method input_type
+	19, // [19:19] is the sub-list for extension type_name
+	19, // [19:19] is the sub-list for extension extendee
+	0,  // [0:19] is the sub-list for field type_name
 }
 
 func init() { file_bundle_sync_proto_init() }
@@ -1162,11 +1879,18 @@ func file_bundle_sync_proto_init() {
 		(*GatewayMessage_Refused)(nil),
 		(*GatewayMessage_Sync)(nil),
 		(*GatewayMessage_Envoy)(nil),
+		(*GatewayMessage_Renewal)(nil),
+		(*GatewayMessage_Surrender)(nil),
+		(*GatewayMessage_Beyond)(nil),
 	}
-	file_bundle_sync_proto_msgTypes[8].OneofWrappers = []any{
+	file_bundle_sync_proto_msgTypes[12].OneofWrappers = []any{
 		(*ControlMessage_Challenge)(nil),
 		(*ControlMessage_Bundle)(nil),
 		(*ControlMessage_Current)(nil),
+		(*ControlMessage_Delta)(nil),
+		(*ControlMessage_Grant)(nil),
+		(*ControlMessage_Withheld)(nil),
+		(*ControlMessage_Beyond)(nil),
 	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
@@ -1174,7 +1898,7 @@ func file_bundle_sync_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_bundle_sync_proto_rawDesc), len(file_bundle_sync_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   14,
+			NumMessages:   22,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -6,8 +6,10 @@
 
 // The stream between a gateway process and the control plane, on the control plane's one port.
 //
-// A gateway enrols a key pair of its own under its gateway key, then keeps one stream open. The control plane sends
-// sealed bundles; the gateway acknowledges each revision once its decisions enforce it.
+// A gateway enrols a key pair of its own under its gateway key, then keeps one stream open. The control plane sends a
+// sealed snapshot, then sealed deltas as they commit; the gateway acknowledges each revision once its decisions enforce it
+// and every stream that the revision ends has been cut. On the same stream it renews its lease, without which it denies
+// everything.
 
 package syncpb
 
