@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/rand"
 	"errors"
-	"io"
 	"time"
 
 	"google.golang.org/grpc/codes"
@@ -128,109 +127,4 @@ func (c *connection) serve(enforced uint64) error {
 	default:
 		return err
 	}
-}
-
-// push sends the workspace's bundle unless the gateway enforces its revision already, then after each change, and
-// answers sync requests. It takes the newest state each time, so that changes in quick succession travel together.
-func (c *connection) push(ctx context.Context, enforced uint64) error {
-	wake, cancel := c.server.service.Subscribe(c.caller)
-	defer cancel()
-	sent, err := c.send(ctx, enforced)
-	if err != nil {
-		return err
-	}
-	for {
-		var request uint64
-		select {
-		case <-ctx.Done():
-			return ctx.Err()
-		case <-wake:
-		case request = <-c.asked:
-		}
-		if sent, err = c.send(ctx, sent); err != nil {
-			return err
-		}
-		if request != 0 {
-			current := &syncpb.ControlMessage{Time: timestamppb.New(c.server.now()), Message: &syncpb.ControlMessage_Current{Current: &syncpb.Current{Id: request, Revision: sent}}}
-			if err := c.stream.Send(current); err != nil {
-				return err
-			}
-		}
-	}
-}
-
-// send sends the bundle if the workspace is beyond the revision that was sent last, and answers the revision that the
-// gateway has been sent by now. The gateway key is authenticated again first: its revocation is a change too.
-func (c *connection) send(ctx context.Context, sent uint64) (uint64, error) {
-	if _, _, err := c.server.authenticate(c.stream.Context()); err != nil {
-		return sent, err
-	}
-	revision, err := c.server.service.Revision(ctx, c.caller)
-	if err != nil {
-		return sent, c.server.answer("read revision", err)
-	}
-	if revision == sent {
-		return sent, nil
-	}
-	b, err := c.server.service.Snapshot(ctx, c.caller)
-	if err != nil {
-		return sent, c.server.answer("seal bundle", err)
-	}
-	message := &syncpb.ControlMessage{Time: timestamppb.New(c.server.now()), Message: &syncpb.ControlMessage_Bundle{Bundle: &syncpb.Bundle{Revision: b.Revision, Sealed: b.Sealed}}}
-	if err := c.stream.Send(message); err != nil {
-		return sent, err
-	}
-	return b.Revision, nil
-}
-
-// listen takes what the gateway says until it leaves.
-func (c *connection) listen(ctx context.Context) error {
-	for {
-		m, err := c.stream.Recv()
-		if errors.Is(err, io.EOF) {
-			return errLeft
-		}
-		if err != nil {
-			return err
-		}
-		if err := c.take(ctx, m); err != nil {
-			return err
-		}
-	}
-}
-
-func (c *connection) take(ctx context.Context, m *syncpb.GatewayMessage) error {
-	service, log := c.server.service, c.server.log
-	switch m := m.GetMessage().(type) {
-	case *syncpb.GatewayMessage_Acknowledged:
-		if err := service.Acknowledge(ctx, c.caller, c.gateway, m.Acknowledged.GetRevision()); err != nil {
-			return c.server.answer("acknowledge", err)
-		}
-	case *syncpb.GatewayMessage_Refused:
-		log.Error("gateway refused a bundle; it enforces its last good one", "gateway", c.gateway, "workspace", c.caller.Slug(),
-			"revision", m.Refused.GetRevision(), "code", short(m.Refused.GetCode()), "message", short(m.Refused.GetMessage()))
-	case *syncpb.GatewayMessage_Sync:
-		select {
-		case <-c.asked: // an unanswered older request is answered by the newer one
-		default:
-		}
-		c.asked <- m.Sync.GetId()
-	case *syncpb.GatewayMessage_Envoy:
-		if err := service.ReportEnvoy(ctx, c.caller, c.gateway, m.Envoy.GetMessage()); err != nil {
-			return c.server.answer("report Envoy", err)
-		}
-	default:
-		return status.Errorf(codes.InvalidArgument, "unexpected message %T", m)
-	}
-	return nil
-}
-
-// maxLogged bounds what of a gateway's own words goes into the log, in bytes.
-const maxLogged = 1000
-
-func short(text string) string {
-	if len(text) > maxLogged {
-		return text[:maxLogged] + "…"
-	}
-	return text
 }
