@@ -8,55 +8,89 @@ import (
 	"github.com/caracal-gateway/caracal/internal/syncpb"
 )
 
-// push sends the workspace's bundle unless the gateway enforces its revision already, then after each change, and
-// answers sync requests. It takes the newest state each time, so that changes in quick succession travel together.
-func (c *connection) push(ctx context.Context, enforced uint64) error {
-	wake, cancel := c.server.service.Subscribe(c.caller)
-	defer cancel()
-	sent, err := c.send(ctx, enforced)
-	if err != nil {
+// reply answers something that the gateway said. It is sent once the gateway has been sent the state of a revision, which
+// it then finds said of.
+type reply struct {
+	message *syncpb.ControlMessage
+	after   uint64 // 0: at once
+}
+
+// say hands a reply to the stream's sender, and waits while it is busy.
+func (c *connection) say(ctx context.Context, r reply) error {
+	select {
+	case c.replies <- r:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// push sends what the feed has, then what it comes to have, and answers what the gateway asks. Changes in quick
+// succession travel together.
+func (c *connection) push(ctx context.Context) error {
+	feed := c.feed
+	var waiting []reply // for the state of their revision, in their order
+	if err := c.send(ctx); err != nil {
 		return err
 	}
 	for {
+		replies := c.replies
+		if len(waiting) > 0 {
+			replies = nil
+		}
 		var request uint64
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
-		case <-wake:
+		case <-feed.Wake():
 		case request = <-c.asked:
+		case r := <-replies:
+			waiting = append(waiting, r)
+			if r.after <= feed.Given() {
+				break
+			}
+			if err := feed.Look(ctx); err != nil {
+				return c.server.answer("read state", err)
+			}
 		}
-		if sent, err = c.send(ctx, sent); err != nil {
+		if err := c.send(ctx); err != nil {
 			return err
 		}
 		if request != 0 {
-			current := &syncpb.ControlMessage{Time: timestamppb.New(c.server.now()), Message: &syncpb.ControlMessage_Current{Current: &syncpb.Current{Id: request, Revision: sent}}}
-			if err := c.stream.Send(current); err != nil {
+			waiting = append(waiting, reply{message: &syncpb.ControlMessage{Message: &syncpb.ControlMessage_Current{
+				Current: &syncpb.Current{Id: request, Revision: feed.Given()},
+			}}})
+		}
+		for len(waiting) > 0 && waiting[0].after <= feed.Given() {
+			if err := c.tell(waiting[0].message); err != nil {
 				return err
 			}
+			waiting = waiting[1:]
 		}
 	}
 }
 
-// send sends the bundle if the workspace is beyond the revision that was sent last, and answers the revision that the
-// gateway has been sent by now. The gateway key is authenticated again first: its revocation is a change too.
-func (c *connection) send(ctx context.Context, sent uint64) (uint64, error) {
+// send sends all that the feed has. The gateway key is authenticated again first: its revocation is a change too.
+func (c *connection) send(ctx context.Context) error {
 	if _, _, err := c.server.authenticate(c.stream.Context()); err != nil {
-		return sent, err
+		return err
 	}
-	revision, err := c.server.service.Revision(ctx, c.caller)
-	if err != nil {
-		return sent, c.server.answer("read revision", err)
+	for {
+		m, err := c.feed.Next(ctx)
+		if err != nil {
+			return c.server.answer("read state", err)
+		}
+		if m == nil {
+			return nil
+		}
+		if err := c.tell(&syncpb.ControlMessage{Message: &syncpb.ControlMessage_Bundle{Bundle: &syncpb.Bundle{Revision: m.Revision, Sealed: m.Sealed}}}); err != nil {
+			return err
+		}
 	}
-	if revision == sent {
-		return sent, nil
-	}
-	b, err := c.server.service.Snapshot(ctx, c.caller)
-	if err != nil {
-		return sent, c.server.answer("seal bundle", err)
-	}
-	message := &syncpb.ControlMessage{Time: timestamppb.New(c.server.now()), Message: &syncpb.ControlMessage_Bundle{Bundle: &syncpb.Bundle{Revision: b.Revision, Sealed: b.Sealed}}}
-	if err := c.stream.Send(message); err != nil {
-		return sent, err
-	}
-	return b.Revision, nil
+}
+
+// tell sends a message, with the time at which it is sent.
+func (c *connection) tell(m *syncpb.ControlMessage) error {
+	m.Time = timestamppb.New(c.server.now())
+	return c.stream.Send(m)
 }

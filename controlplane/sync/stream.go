@@ -43,10 +43,19 @@ func (s *server) Stream(stream syncpb.Sync_StreamServer) error {
 	if err != nil {
 		return s.answer("connect gateway", err)
 	}
-	c := &connection{server: s, stream: stream, caller: caller, gateway: gateway.ID, asked: make(chan uint64, 1)}
+	feed, err := s.service.Follow(stream.Context(), caller, controlplane.Position{Revision: enforced(gateway, hello.hello)})
+	if err != nil {
+		disconnect(false)
+		return s.answer("follow workspace", err)
+	}
+	defer feed.Close()
+	c := &connection{
+		server: s, stream: stream, caller: caller, gateway: gateway.ID, feed: feed,
+		asked: make(chan uint64, 1), replies: make(chan reply),
+	}
 	s.log.Info("gateway connected", "gateway", gateway.ID, "workspace", caller.Slug(), "revision", hello.hello.GetRevision())
 
-	err = c.serve(enforced(gateway, hello.hello))
+	err = c.serve()
 	left := errors.Is(err, errLeft)
 	disconnect(left)
 	s.log.Info("gateway disconnected", "gateway", gateway.ID, "workspace", caller.Slug(), "left", left, "cause", err)
@@ -107,12 +116,14 @@ type connection struct {
 	stream  syncpb.Sync_StreamServer
 	caller  controlplane.Caller
 	gateway authority.GatewayID
+	feed    *controlplane.Feed
 	asked   chan uint64 // the newest SyncRequest that is not answered
+	replies chan reply  // from listen to push
 }
 
 // serve pushes and listens until either ends. A receive that still waits when push has failed ends with the stream,
 // which is over when its handler returns.
-func (c *connection) serve(enforced uint64) error {
+func (c *connection) serve() error {
 	ctx, cancel := context.WithCancel(c.stream.Context())
 	defer cancel()
 	listened := make(chan error, 1)
@@ -120,7 +131,7 @@ func (c *connection) serve(enforced uint64) error {
 		listened <- c.listen(ctx)
 		cancel()
 	}()
-	err := c.push(ctx, enforced)
+	err := c.push(ctx)
 	select {
 	case heard := <-listened:
 		return heard
