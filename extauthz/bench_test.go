@@ -9,6 +9,7 @@ import (
 	"github.com/caracal-gateway/caracal/authority"
 	"github.com/caracal-gateway/caracal/extauthz"
 	"github.com/caracal-gateway/caracal/internal/world"
+	"github.com/caracal-gateway/caracal/lease"
 )
 
 type nobody struct{}
@@ -23,13 +24,14 @@ func BenchmarkCheck(b *testing.B) {
 	service := extauthz.New(extauthz.Config{
 		Clock:    extauthz.NewClock(extauthz.BootTime, func() time.Time { return start }),
 		Recorder: nobody{}, Credentials: extauthz.NewCredentials("", func(string) (string, bool) { return "", false }),
-		Routes: func(string) bool { return true }, Log: slog.New(slog.DiscardHandler),
+		Routes: func(string) bool { return true }, Read: extauthz.ReadClocks, Log: slog.New(slog.DiscardHandler),
 	})
 	snapshot, err := extauthz.NewSnapshot(context.Background(), w.State, w.KeySet())
 	if err != nil {
 		b.Fatal(err)
 	}
-	service.Enforce(snapshot)
+	service.Enforce(snapshot, extauthz.Change{All: true})
+	service.Hold(lease.From(extauthz.ReadClocks(), 1, lease.MaxTerm))
 	request := bench.proxied().with("authorization", "Bearer "+w.Token(w.Child.ID)).with("x-caracal-mandate", string(w.Delegated.ID))
 	request.method = "GET"
 	check := request.check()

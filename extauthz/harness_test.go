@@ -16,6 +16,7 @@ import (
 	"github.com/caracal-gateway/caracal/envoy"
 	"github.com/caracal-gateway/caracal/extauthz"
 	"github.com/caracal-gateway/caracal/internal/world"
+	"github.com/caracal-gateway/caracal/lease"
 )
 
 var start = time.Date(2026, 1, 15, 10, 30, 0, 0, time.UTC)
@@ -48,6 +49,7 @@ func newBench(t testing.TB, edits ...func(*extauthz.Config)) *bench {
 			return value, ok
 		}),
 		Routes: func(key string) bool { return b.routes(key) },
+		Read:   b.read,
 		Log:    slog.New(slog.DiscardHandler),
 	}
 	for _, edit := range edits {
@@ -55,8 +57,12 @@ func newBench(t testing.TB, edits ...func(*extauthz.Config)) *bench {
 	}
 	b.service = extauthz.New(config)
 	clock.Anchor(start, 0)
+	b.service.Hold(lease.From(b.read(), 1, lease.MaxTerm))
 	return b
 }
+
+// read is what the clocks of the bench's host say.
+func (b *bench) read() lease.Reading { return lease.Reading{Boot: b.elapsed, Wall: start.Add(b.elapsed)} }
 
 // enforce makes the service decide from the world as it is now.
 func (b *bench) enforce(t testing.TB) {
@@ -65,7 +71,7 @@ func (b *bench) enforce(t testing.TB) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	b.service.Enforce(snapshot)
+	b.service.Enforce(snapshot, extauthz.Change{All: true})
 }
 
 func (b *bench) check(t testing.TB, check *authv3.CheckRequest) *authv3.CheckResponse {

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net/netip"
 	"runtime/debug"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -14,6 +15,7 @@ import (
 
 	"github.com/caracal-gateway/caracal/authority"
 	"github.com/caracal-gateway/caracal/envoy"
+	"github.com/caracal-gateway/caracal/lease"
 	"github.com/caracal-gateway/caracal/token"
 )
 
@@ -24,13 +26,15 @@ type Config struct {
 	Credentials *Credentials
 	// Routes reports whether Envoy has accepted the route with a key. A decision names no other.
 	Routes func(key string) bool
+	// Read reads the host's clocks, which the lease is held against: [ReadClocks].
+	Read func() lease.Reading
 	// Listeners are the gateway's own ports. No request is sent to them.
 	Listeners []netip.AddrPort
 	Log       *slog.Logger
 }
 
-// Service decides. It denies everything, health and the like apart, until it has a snapshot to enforce. Its methods
-// are safe for concurrent use.
+// Service decides. It denies everything, health and the like apart, until it has a snapshot to enforce, and whenever it
+// has no lease. Its methods are safe for concurrent use.
 type Service struct {
 	authv3.UnimplementedAuthorizationServer
 	clock       *Clock
@@ -38,33 +42,26 @@ type Service struct {
 	credentials *Credentials
 	routes      func(key string) bool
 	listeners   []netip.AddrPort
+	read        func() lease.Reading
 	log         *slog.Logger
 
-	current atomic.Pointer[Snapshot]
+	exchanging sync.Mutex // one exchange of what is enforced at a time
+	current    atomic.Pointer[enforced]
+	decisions  atomic.Uint64
 }
 
 // New makes a Service without a snapshot.
 func New(c Config) *Service {
-	return &Service{
-		clock: c.Clock, recorder: c.Recorder, credentials: c.Credentials, routes: c.Routes, listeners: c.Listeners, log: c.Log,
+	s := &Service{
+		clock: c.Clock, recorder: c.Recorder, credentials: c.Credentials, routes: c.Routes, listeners: c.Listeners,
+		read: c.Read, log: c.Log,
 	}
+	s.current.Store(&enforced{})
+	return s
 }
-
-// Enforce makes a snapshot the one that decisions are made from. When it returns, no decision that is yet to be
-// answered is made from an older one.
-func (s *Service) Enforce(snapshot *Snapshot) {
-	s.clock.Passed(snapshot.issuedAt)
-	s.current.Store(snapshot)
-}
-
-// Snapshot is the one that is enforced; nil when there is none.
-func (s *Service) Snapshot() *Snapshot { return s.current.Load() }
 
 // checkTime bounds one check. It is less than Envoy waits, so that the denial for having taken too long is ours.
 const checkTime = envoy.CheckTimeout * 4 / 5
-
-// restarts is how often a check starts over because another snapshot came to be enforced while it ran.
-const restarts = 3
 
 // errPanic stands for a bug; what it was is in the log.
 var errPanic = errors.New("panic")
@@ -96,28 +93,40 @@ func (s *Service) Check(ctx context.Context, check *authv3.CheckRequest) (*authv
 	return s.conclude(j, permit, err), nil
 }
 
-// decide judges a request until it has done so from the snapshot that is enforced at the end.
+// decide judges a request until it has done so from the state that is enforced at the end, under a lease that holds then.
 func (s *Service) decide(ctx context.Context, j *judgement) (Permit, error) {
-	for range restarts {
-		snapshot := s.current.Load()
-		if snapshot == nil {
-			return Permit{}, deny(authority.ReasonNoDecision, "The gateway has no state to decide from yet.")
+	for ctx.Err() == nil {
+		state := s.current.Load()
+		j.snapshot, j.findings = state.snapshot, findings{}
+		if j.snapshot == nil {
+			return Permit{}, errNoState()
 		}
-		j.snapshot, j.findings = snapshot, findings{}
 		permit, err := s.judge(ctx, j)
 		if late := ctx.Err(); late != nil && err == nil {
 			return Permit{}, fmt.Errorf("decide: %w", late)
 		}
-		if s.current.Load() == snapshot {
+		switch s.pass(state) {
+		case lease.Passes:
 			return permit, err
+		case lease.Superseded:
+		default:
+			return Permit{}, because(authority.ReasonLeaseExpired)
 		}
 	}
-	return Permit{}, deny(authority.ReasonNoDecision, "The gateway's state changed faster than it could decide.")
+	return Permit{}, errRestless()
+}
+
+func errNoState() error {
+	return deny(authority.ReasonNoDecision, "The gateway has no state to decide from yet.")
+}
+
+func errRestless() error {
+	return deny(authority.ReasonNoDecision, "The gateway's state changed faster than it could decide.")
 }
 
 // holderOf is whom the client certificate of a request identifies; empty for nobody.
 func (s *Service) holderOf(r *request, now time.Time) authority.PrincipalID {
-	snapshot := s.current.Load()
+	snapshot := s.Snapshot()
 	if snapshot == nil {
 		return ""
 	}
@@ -138,6 +147,7 @@ func (s *Service) conclude(j *judgement, permit Permit, err error) *authv3.Check
 	if err == nil && !permit.whole() {
 		err = fmt.Errorf("decision %s: the permit is not whole", j.id)
 	}
+	s.decisions.Add(1)
 	denial := s.explain(j, err)
 	if failed := s.guard(func() error {
 		s.recorder.Record(j.event(authority.EventAllowed, denial))
@@ -191,7 +201,7 @@ func (s *Service) guard(step func() error) (err error) {
 // this gateway, but is not meant for it.
 func (s *Service) classify(r *request) (endpoint, error) {
 	asked, err := classify(r)
-	if snapshot := s.current.Load(); err == nil && snapshot != nil && snapshot.served[r.host] {
+	if snapshot := s.Snapshot(); err == nil && snapshot != nil && snapshot.served[r.host] {
 		return endpointNone, deny(authority.ReasonUnknownEndpoint, "%s is a destination, not this gateway.", r.host)
 	}
 	return asked, err
@@ -211,9 +221,12 @@ type Credential struct {
 
 // Identify finds the principal that shows a credential. The error is a *Denial.
 func (s *Service) Identify(c Credential) (authority.Principal, error) {
-	snapshot, now := s.current.Load(), s.clock.Now()
+	snapshot, now := s.Snapshot(), s.clock.Now()
 	if snapshot == nil {
-		return authority.Principal{}, deny(authority.ReasonNoDecision, "The gateway has no state to decide from yet.")
+		return authority.Principal{}, errNoState()
+	}
+	if err := s.covered(); err != nil {
+		return authority.Principal{}, err
 	}
 	principal, err := snapshot.identify(c, now)
 	if err != nil {

@@ -4,6 +4,7 @@ import (
 	"context"
 
 	"github.com/caracal-gateway/caracal/authority"
+	"github.com/caracal-gateway/caracal/lease"
 	"github.com/caracal-gateway/caracal/rego"
 )
 
@@ -47,10 +48,10 @@ func (s *Service) Validate(ctx context.Context, caller authority.Principal, q Qu
 	}
 	j := &judgement{id: authority.NewID[authority.DecisionID](), at: s.clock.Now()}
 	var err error
-	for range restarts {
-		j.snapshot = s.current.Load()
-		if j.snapshot == nil {
-			return Validation{}, deny(authority.ReasonNoDecision, "The gateway has no state to decide from yet.")
+	for ctx.Err() == nil {
+		state := s.current.Load()
+		if j.snapshot = state.snapshot; j.snapshot == nil {
+			return Validation{}, errNoState()
 		}
 		j.findings = findings{mandate: q.MandateID, resource: q.Resource, action: q.Action}
 		j.certificate = q.shown(caller)
@@ -68,11 +69,15 @@ func (s *Service) Validate(ctx context.Context, caller authority.Principal, q Qu
 			_, err = s.consult(ctx, j, finding, rego.Request{Mode: rego.ModeValidate})
 			return err
 		})
-		if s.current.Load() == j.snapshot {
+		switch s.pass(state) {
+		case lease.Passes:
 			return s.answerQuestion(j, caller, s.explain(j, err)), nil
+		case lease.Superseded:
+		default:
+			return Validation{}, because(authority.ReasonLeaseExpired)
 		}
 	}
-	return Validation{}, deny(authority.ReasonNoDecision, "The gateway's state changed faster than it could decide.")
+	return Validation{}, errRestless()
 }
 
 func (q Question) check() error {
@@ -126,6 +131,7 @@ func (j *judgement) presenter(caller authority.Principal, q Question) (presenter
 }
 
 func (s *Service) answerQuestion(j *judgement, caller authority.Principal, denial *Denial) Validation {
+	s.decisions.Add(1)
 	event := j.event(authority.EventValidated, denial)
 	event.ActorID = caller.ID
 	if failed := s.guard(func() error { s.recorder.Record(event); return nil }); failed != nil {

@@ -23,6 +23,7 @@ import (
 	"github.com/caracal-gateway/caracal/envoy"
 	"github.com/caracal-gateway/caracal/extauthz"
 	"github.com/caracal-gateway/caracal/internal/syncpb"
+	"github.com/caracal-gateway/caracal/lease"
 	"github.com/caracal-gateway/caracal/token"
 )
 
@@ -136,8 +137,9 @@ func assemble(ctx context.Context, c Config, at sockets, private ed25519.Private
 	g.state = newState(c.Interval, g.clock.Now, g.xds.Verdict, c.Log)
 	g.service = extauthz.New(extauthz.Config{
 		Clock: g.clock, Recorder: g.shipper, Credentials: c.Credentials, Routes: g.xds.Accepted,
-		Listeners: []netip.AddrPort{c.Listen}, Log: c.Log,
+		Read: extauthz.ReadClocks, Listeners: []netip.AddrPort{c.Listen}, Log: c.Log,
 	})
+	g.service.Hold(lease.From(extauthz.ReadClocks(), 1, lease.MaxTerm))
 	connect, err := dial(c.Control, c.ControlCA, c.AllowPlain)
 	if err != nil {
 		return nil, err
@@ -305,7 +307,7 @@ func (g *gateway) apply(ctx context.Context, sealed bundle.Sealed) error {
 		return fmt.Errorf("the bundle's Envoy configuration would not fail closed: %w", err)
 	}
 	g.keep(sealed, content.Revision)
-	g.service.Enforce(snapshot)
+	g.service.Enforce(snapshot, extauthz.Change{All: true})
 	if err := g.xds.Serve(ctx, all); err != nil {
 		g.Log.Error("the bundle is enforced, but Envoy keeps its last configuration", "revision", content.Revision, "cause", err)
 	}

@@ -18,6 +18,7 @@ import (
 	"github.com/caracal-gateway/caracal/envoy"
 	"github.com/caracal-gateway/caracal/extauthz"
 	"github.com/caracal-gateway/caracal/internal/abuse"
+	"github.com/caracal-gateway/caracal/lease"
 	"github.com/caracal-gateway/caracal/token"
 )
 
@@ -30,14 +31,15 @@ func TestTheDecisionServiceStandsEveryCase(t *testing.T) {
 	clock := extauthz.NewClock(func() time.Duration { return 0 }, func() time.Time { return start })
 	events := &recorder{}
 	service := extauthz.New(extauthz.Config{
-		Clock: clock, Recorder: events, Routes: func(string) bool { return true }, Log: slog.New(slog.DiscardHandler),
+		Clock: clock, Recorder: events, Routes: func(string) bool { return true }, Read: extauthz.ReadClocks, Log: slog.New(slog.DiscardHandler),
 		Credentials: extauthz.NewCredentials("", func(string) (string, bool) { return "", false }),
 	})
 	snapshot, err := extauthz.NewSnapshot(t.Context(), s.State, s.KeySet())
 	if err != nil {
 		t.Fatal(err)
 	}
-	service.Enforce(snapshot)
+	service.Enforce(snapshot, extauthz.Change{All: true})
+	service.Hold(lease.From(extauthz.ReadClocks(), 1, lease.MaxTerm))
 
 	for _, c := range cases(t, abuse.AtCheck) {
 		t.Run(c.ID, func(t *testing.T) {
