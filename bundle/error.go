@@ -15,6 +15,7 @@ const (
 	CodeOlder           Code = "bundle_older"            // not newer than what is enforced, nor the same
 	CodeTruncated       Code = "bundle_truncated"        // its end is missing
 	CodeUnknownCritical Code = "bundle_unknown_critical" // needs a newer gateway
+	CodeGap             Code = "bundle_gap"              // a delta of another state than what is enforced; a snapshot is wanted
 	CodeInvalid         Code = "bundle_invalid"          // none of these, but no bundle that could be enforced
 )
 

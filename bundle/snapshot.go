@@ -29,13 +29,19 @@ type Snapshot struct {
 	// same digest whenever it is sealed.
 	IssuedAt time.Time `json:"-"`
 
-	Workspace  authority.Workspace   `json:"workspace"`
+	Head
 	Principals []authority.Principal `json:"principals"`
 	// Mandates are those that hold or will, and those that ended not long ago, so that their end can be told.
-	Mandates []authority.Mandate `json:"mandates"`
+	Mandates  []authority.Mandate `json:"mandates"`
+	AgentKeys []AgentKey          `json:"agent_keys"`
+}
+
+// Head is what of a workspace's state is told whole whenever it changes: everything but its long lists.
+type Head struct {
+	// Workspace is the workspace; its revision is that of the snapshot or delta.
+	Workspace authority.Workspace `json:"workspace"`
 	// ActivePolicies is how many authority policies are active; the policies themselves stay at the control plane.
 	ActivePolicies int                     `json:"active_policies"`
-	AgentKeys      []AgentKey              `json:"agent_keys"`
 	Destinations   []authority.Destination `json:"destinations"`
 	// Rego is the active version of the workspace's policy, nil when there is none.
 	Rego *authority.RegoVersion `json:"rego"`

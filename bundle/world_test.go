@@ -63,7 +63,22 @@ func (w world) snapshot(revision uint64) bundle.Snapshot {
 	return bundle.Snapshot{
 		Format: bundle.Format, Critical: []string{"rego", "mandates"}, Deployment: deployment, Timeline: timeline,
 		Revision: revision, IssuedAt: epoch,
-		Workspace: authority.Workspace{ID: w.set.Workspace, Slug: "team", Name: "Team", Revision: revision, CreatedAt: epoch},
+		Head: bundle.Head{
+			Workspace:      authority.Workspace{ID: w.set.Workspace, Slug: "team", Name: "Team", Revision: revision, CreatedAt: epoch},
+			ActivePolicies: 12,
+			Destinations: []authority.Destination{{
+				ID: authority.NewID[authority.DestinationID](), WorkspaceID: w.set.Workspace, Host: "*.example.com",
+				Ports: []uint16{443}, TLS: authority.TLSRequired, Addresses: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")},
+				Rules:     []authority.Rule{{Path: "/**", Methods: map[string]authority.Action{"*": authority.Read}, Resource: "api:x"}},
+				CreatedAt: epoch,
+			}},
+			Rego: &authority.RegoVersion{
+				ID: authority.NewID[authority.RegoVersionID](), WorkspaceID: w.set.Workspace, Number: 1, CreatedAt: epoch,
+				Modules: map[string]string{"policy.rego": "package caracal.policy"},
+				Data:    map[string]any{"limit": json.Number("9007199254740993"), "names": []any{"<&>", nil, true}},
+			},
+			Envoy: []byte{0, 1, 0xff},
+		},
 		Principals: []authority.Principal{{
 			ID: agent, WorkspaceID: w.set.Workspace, Name: "agent", Type: authority.Agent,
 			Metadata: map[string]string{"a": "1", "A": "2"}, CreatedAt: epoch,
@@ -74,21 +89,8 @@ func (w world) snapshot(revision uint64) bundle.Snapshot {
 			ValidFrom: epoch, ValidUntil: later, ParentID: &parent, Level: 1, Revoked: true, RevokedAt: &later,
 			CreatedAt: epoch.Add(time.Microsecond),
 		}},
-		ActivePolicies: 12,
 		AgentKeys: []bundle.AgentKey{{
 			ID: authority.NewID[authority.KeyID](), PrincipalID: agent, Hash: make([]byte, 32), ExpiresAt: &later,
 		}},
-		Destinations: []authority.Destination{{
-			ID: authority.NewID[authority.DestinationID](), WorkspaceID: w.set.Workspace, Host: "*.example.com",
-			Ports: []uint16{443}, TLS: authority.TLSRequired, Addresses: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")},
-			Rules:     []authority.Rule{{Path: "/**", Methods: map[string]authority.Action{"*": authority.Read}, Resource: "api:x"}},
-			CreatedAt: epoch,
-		}},
-		Rego: &authority.RegoVersion{
-			ID: authority.NewID[authority.RegoVersionID](), WorkspaceID: w.set.Workspace, Number: 1, CreatedAt: epoch,
-			Modules: map[string]string{"policy.rego": "package caracal.policy"},
-			Data:    map[string]any{"limit": json.Number("9007199254740993"), "names": []any{"<&>", nil, true}},
-		},
-		Envoy: []byte{0, 1, 0xff},
 	}
 }

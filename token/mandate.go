@@ -2,8 +2,10 @@ package token
 
 import (
 	"bytes"
+	"encoding/base64"
 	"encoding/json"
 	"fmt"
+	"strings"
 
 	"github.com/caracal-gateway/caracal/authority"
 )
@@ -79,18 +81,35 @@ func SignMandate(key SigningKey, deployment string, m authority.Mandate) (string
 	return text, nil
 }
 
+// DetachMandate leaves the payload out of a mandate's signature, which is a compact JWS: the payload follows from the
+// terms. VerifyMandate takes either form.
+func DetachMandate(signature string) string {
+	header, rest, ok := strings.Cut(signature, ".")
+	if !ok {
+		return signature
+	}
+	if _, signed, ok := strings.Cut(rest, "."); ok {
+		return header + ".." + signed
+	}
+	return signature
+}
+
 // VerifyMandate checks, offline, that the mandate's signature was made in this deployment and workspace over exactly
 // the terms that the mandate has now. Whether it holds, or was revoked, is another question.
 func (s KeySet) VerifyMandate(m authority.Mandate) error {
-	signed, err := s.open(m.Signature, PurposeMandate, maxMandate)
-	if err != nil {
-		return fmt.Errorf("verify mandate %s: %w", m.ID, err)
-	}
 	claims, err := terms(s.Deployment, m)
 	if err != nil {
 		return fmt.Errorf("verify mandate %s: %w", m.ID, err)
 	}
 	want, err := json.Marshal(claims)
+	if err != nil {
+		return fmt.Errorf("verify mandate %s: %w", m.ID, err)
+	}
+	text := m.Signature
+	if header, signed, detached := strings.Cut(text, ".."); detached {
+		text = header + "." + base64.RawURLEncoding.EncodeToString(want) + "." + signed
+	}
+	signed, err := s.open(text, PurposeMandate, maxMandate)
 	if err != nil {
 		return fmt.Errorf("verify mandate %s: %w", m.ID, err)
 	}

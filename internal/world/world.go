@@ -55,11 +55,13 @@ func New(t testing.TB, now time.Time) *World {
 	id := authority.NewID[authority.WorkspaceID]()
 	w.State = bundle.Snapshot{
 		Format: bundle.Format, Deployment: deployment, Timeline: "6f1d2c1e-4d3b-4d0a-9c55-8f1a52c6a001", Revision: 7, IssuedAt: now,
-		Workspace: authority.Workspace{
-			ID: id, Slug: "my-team", Name: "My team", Revision: 7, CreatedAt: begin,
-			Settings: authority.Settings{MaxStreamSeconds: 600, EventRetentionDays: 30},
+		Head: bundle.Head{
+			Workspace: authority.Workspace{
+				ID: id, Slug: "my-team", Name: "My team", Revision: 7, CreatedAt: begin,
+				Settings: authority.Settings{MaxStreamSeconds: 600, EventRetentionDays: 30},
+			},
+			ActivePolicies: 2,
 		},
-		ActivePolicies: 2,
 	}
 	w.Owner = w.Register("owner", authority.User)
 	w.Agent = w.Register("agent", authority.Agent)
