@@ -10,10 +10,8 @@ import (
 	"net/http"
 	"net/netip"
 	"net/url"
-	"os"
 	"path/filepath"
 	"strconv"
-	"sync"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -68,10 +66,7 @@ type gateway struct {
 	state     *state
 	shipper   *shipper
 	link      *link
-	kept      bundle.File
-
-	applying sync.Mutex // one bundle at a time
-	trust    bundle.Trust
+	applier   *applier
 }
 
 // Run runs the gateway until ctx ends, then stops Envoy, ships what is left of the decision events and leaves the control
@@ -103,7 +98,7 @@ func Run(ctx context.Context, c Config) error {
 	}
 	defer g.link.connect.Close()
 	g.state.Log()
-	if err := g.load(ctx); err != nil {
+	if err := g.applier.load(ctx); err != nil {
 		return err
 	}
 	return g.run(ctx, sockets)
@@ -116,8 +111,6 @@ func assemble(ctx context.Context, c Config, at sockets, private ed25519.Private
 		Config:  c,
 		clock:   extauthz.NewClock(extauthz.BootTime, time.Now),
 		shipper: newShipper(epoch, c.Log),
-		kept:    bundle.File{Path: filepath.Join(c.StateDir, "bundle")},
-		trust:   bundle.Trust{Root: c.Key.Root},
 	}
 	host := envoy.Local{
 		NodeID: c.Instance, AuthzSocket: at.authz.path, XDSSocket: at.xds.path, SelfSocket: at.self.path, AdminSocket: at.admin,
@@ -140,6 +133,11 @@ func assemble(ctx context.Context, c Config, at sockets, private ed25519.Private
 		Read: extauthz.ReadClocks, Listeners: []netip.AddrPort{c.Listen}, Log: c.Log,
 	})
 	g.service.Hold(lease.From(extauthz.ReadClocks(), 1, lease.MaxTerm))
+	g.applier = &applier{
+		workspace: c.Workspace, stateDir: c.StateDir, fixed: g.fixed, bootstrap: g.bootstrap,
+		service: g.service, xds: g.xds, state: g.state,
+		kept: bundle.File{Path: filepath.Join(c.StateDir, "bundle")}, trust: bundle.Trust{Root: c.Key.Root}, log: c.Log,
+	}
 	connect, err := dial(c.Control, c.ControlCA, c.AllowPlain)
 	if err != nil {
 		return nil, err
@@ -147,7 +145,7 @@ func assemble(ctx context.Context, c Config, at sockets, private ed25519.Private
 	g.link = &link{
 		url: c.Control, workspace: c.Workspace, key: c.Key, private: private, instance: c.Instance, version: c.Version,
 		epoch: epoch, interval: c.Interval, connect: connect, client: syncpb.NewSyncClient(connect), state: g.state, log: c.Log,
-		enrolled: g.enrolled, apply: g.apply, anchor: g.clock.Anchor,
+		enrolled: g.applier.enrolled, apply: g.applier.apply, anchor: g.clock.Anchor,
 		outbox: newOutbox(), questions: newQuestions(extauthz.BootTime),
 	}
 	return g, nil
@@ -236,98 +234,6 @@ func (g *gateway) tell(ctx context.Context) error {
 			g.state.Log()
 		}
 	}
-}
-
-// load enforces the bundle that an earlier process kept. One that does not open is left alone and said so: the control
-// plane sends a new one. One of another workspace than the configured one is a mistake of whoever configured it.
-func (g *gateway) load(ctx context.Context) error {
-	sealed, err := g.kept.Read()
-	if errors.Is(err, os.ErrNotExist) {
-		return nil
-	}
-	if err == nil {
-		err = g.apply(ctx, sealed)
-	}
-	if err != nil {
-		g.Log.Warn("the kept bundle is not used", "path", g.kept.Path, "code", bundle.CodeOf(err), "cause", err)
-		return nil
-	}
-	if kept := g.service.Snapshot().Workspace().Slug; kept != g.Workspace {
-		return fmt.Errorf("ENTERPRISE_WORKSPACE is %q, but the gateway key and the bundle in %s are of %q", g.Workspace, g.StateDir, kept)
-	}
-	return nil
-}
-
-// enrolled takes what the control plane says it is, and holds it to the fingerprint in the gateway key and to what is
-// enforced already.
-func (g *gateway) enrolled(answer *syncpb.EnrolResponse) error {
-	keys, err := token.OpenKeySet(answer.GetKeySet(), g.Key.Root)
-	if err != nil {
-		return fmt.Errorf("the control plane's key set is not the one that the gateway key names: %w", err)
-	}
-	g.applying.Lock()
-	defer g.applying.Unlock()
-	switch {
-	case g.trust.Deployment != "" && keys.Deployment != g.trust.Deployment, g.trust.Workspace != "" && keys.Workspace != g.trust.Workspace:
-		return fmt.Errorf("the control plane is another deployment than the one whose bundle is kept in %s", g.StateDir)
-	case g.trust.Timeline != "" && keys.Timeline != g.trust.Timeline:
-		return fmt.Errorf("the control plane was restored: its timeline is %s, what is enforced is of %s", keys.Timeline, g.trust.Timeline)
-	}
-	g.trust.Deployment, g.trust.Workspace, g.trust.Timeline = keys.Deployment, keys.Workspace, keys.Timeline
-	return nil
-}
-
-// apply opens a bundle, checks all of it, keeps it, and only then lets decisions and Envoy go by it. When it returns
-// without an error, decisions enforce the bundle's revision.
-func (g *gateway) apply(ctx context.Context, sealed bundle.Sealed) error {
-	g.applying.Lock()
-	defer g.applying.Unlock()
-	content, keys, err := bundle.Open(sealed, g.trust)
-	if err != nil {
-		return err
-	}
-	if content.Revision == g.trust.Revision {
-		// The very same state, which Open has made sure of; what was refused meanwhile is over.
-		g.state.enforce(content.Timeline, content.Revision, content.ActivePolicies)
-		return nil
-	}
-	snapshot, err := extauthz.NewSnapshot(ctx, content, keys)
-	if err != nil {
-		return err
-	}
-	catalog, err := envoy.Unmarshal(content.Envoy)
-	if err != nil {
-		return err
-	}
-	if err := envoy.ValidateCatalog(catalog); err != nil {
-		return fmt.Errorf("the bundle's Envoy configuration would not fail closed: %w", err)
-	}
-	all := envoy.Merge(g.fixed, catalog)
-	if err := envoy.Validate(g.bootstrap.message, all); err != nil {
-		return fmt.Errorf("the bundle's Envoy configuration would not fail closed: %w", err)
-	}
-	g.keep(sealed, content.Revision)
-	g.service.Enforce(snapshot, extauthz.Change{All: true})
-	if err := g.xds.Serve(ctx, all); err != nil {
-		g.Log.Error("the bundle is enforced, but Envoy keeps its last configuration", "revision", content.Revision, "cause", err)
-	}
-	g.trust = g.trust.Enforced(sealed, content, keys)
-	g.state.enforce(content.Timeline, content.Revision, content.ActivePolicies)
-	return nil
-}
-
-// keep makes the bundle the one that the next process starts from. A full disk must not hold up a revocation; it only
-// costs the start without a control plane, because an older bundle, which may permit what was revoked since, is not left
-// in the place of one that was acknowledged.
-func (g *gateway) keep(sealed bundle.Sealed, revision uint64) {
-	err := g.kept.Write(sealed)
-	if err == nil {
-		return
-	}
-	if removed := os.Remove(g.kept.Path); !errors.Is(removed, os.ErrNotExist) {
-		err = errors.Join(err, removed)
-	}
-	g.Log.Error("the bundle is enforced but not kept", "revision", revision, "cause", err)
 }
 
 // reportEnvoy tells the control plane and the log what Envoy made of its configuration.
