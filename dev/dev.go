@@ -30,6 +30,8 @@ type Config struct {
 	StateDir string
 	// Ports of the three listeners, all on 127.0.0.1.
 	ControlPort, GatewayPort, UpstreamPort int
+	// Gateways is how many gateways there are, 1 to [MaxGateways], on ports from GatewayPort on.
+	Gateways int
 	// DatabaseURL is a superuser's URL of a PostgreSQL server from version 15; empty means a private one.
 	DatabaseURL string
 	Getenv      func(string) string
@@ -86,7 +88,11 @@ func Clean(ctx context.Context, c Config) error {
 		return err
 	}
 	defer unlock()
-	for _, name := range []string{"postgres", "gateway", "logs", "credentials", "upstream-ca.pem", "upstream.key", "upstream.pem", "master.key", "setup.key", "workspace.json"} {
+	kept := []string{"postgres", "logs", "credentials", "upstream-ca.pem", "upstream.key", "upstream.pem", "master.key", "setup.key", "workspace.json"}
+	for g := 1; g <= MaxGateways; g++ {
+		kept = append(kept, place(g))
+	}
+	for _, name := range kept {
 		if err := os.RemoveAll(filepath.Join(state, name)); err != nil {
 			return fmt.Errorf("remove local data: %w", err)
 		}
@@ -154,14 +160,15 @@ func (c Config) awaitPorts(ctx context.Context) error {
 // checkPorts names each port that is taken with the setting that changes it, before anything is fetched or started.
 func (c Config) checkPorts(ctx context.Context) error {
 	var taken []error
-	for _, p := range []struct {
+	type port struct {
 		port         int
 		what, change string
-	}{
-		{c.ControlPort, "control plane", ControlPortSetting},
-		{c.GatewayPort, "gateway", GatewayPortSetting},
-		{c.UpstreamPort, "echo upstream", UpstreamPortSetting},
-	} {
+	}
+	ports := []port{{c.ControlPort, "control plane", ControlPortSetting}, {c.UpstreamPort, "echo upstream", UpstreamPortSetting}}
+	for g := 1; g <= c.Gateways; g++ {
+		ports = append(ports, port{c.gatewayPort(g), "gateway", GatewayPortSetting})
+	}
+	for _, p := range ports {
 		listener, err := new(net.ListenConfig).Listen(ctx, "tcp", loopback(p.port))
 		if err != nil {
 			taken = append(taken, fmt.Errorf("port %d of the %s is taken: stop what listens there, or choose another with %s", p.port, p.what, p.change))

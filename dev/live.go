@@ -22,7 +22,7 @@ func (s *stack) live(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := s.startGateway(ctx, w.GatewayKey); err != nil {
+	if err := s.startGateways(ctx, w.GatewayKey); err != nil {
 		return err
 	}
 	if err := s.play(ctx, w); err != nil {
@@ -107,7 +107,7 @@ func (s *stack) introduce(w *workspace, link string) {
 Everything works and stays up until Ctrl-C.
 
   control plane   %s
-  gateway         %s
+  gateway         %s%s
   echo upstream   %s  (a name that only the gateway can reach)
   logs            %s
   credentials     %s  (the gateway's; see docs/guide.md)
@@ -135,5 +135,17 @@ In another terminal, in this directory:
     --resource 'host:example.com:443/*' --action read --validity 1h
   curl $CARACAL_GATEWAY_URL/api/proxy -H "Authorization: Bearer $CARACAL_AGENT_JWT" \
     -H "X-Caracal-Mandate: <its mandate_id>" -H "X-Caracal-Target-URL: https://example.com/"
-`, s.controlURL(), s.gatewayURL(), s.upstreamURL(), filepath.Join(s.state, "logs"), filepath.Join(s.state, "credentials"), link, denial)
+`, s.controlURL(), s.gatewayURL(), s.furtherGateways(), s.upstreamURL(), filepath.Join(s.state, "logs"), filepath.Join(s.state, "credentials"), link, denial)
+}
+
+// furtherGateways says where the others are, and what several are for.
+func (s *stack) furtherGateways() string {
+	var b strings.Builder
+	for g := 2; g <= s.Gateways; g++ {
+		fmt.Fprintf(&b, "  http://%s", loopback(s.gatewayPort(g)))
+	}
+	if s.Gateways > 1 {
+		b.WriteString("\n                  demo/partition.sh cuts one of them off and revokes a mandate")
+	}
+	return b.String()
 }

@@ -46,7 +46,7 @@ type stack struct {
 // start brings the parts up in the order in which they need each other. What was started is stopped again when a later
 // part fails.
 func (c Config) start(ctx context.Context, state string) (_ *stack, err error) {
-	s := &stack{Config: c, state: state, failed: make(chan error, 8)}
+	s := &stack{Config: c, state: state, failed: make(chan error, 8+2*MaxGateways)}
 	defer func() {
 		if err != nil {
 			s.stop()
@@ -72,7 +72,11 @@ func (s *stack) stop() {
 
 // prepare makes the files that runs share: directories, the master key, the setup key, the upstream's CA.
 func (s *stack) prepare(context.Context) error {
-	for _, name := range []string{"logs", "gateway", "credentials"} {
+	directories := []string{"logs", "credentials"}
+	for g := 1; g <= s.Gateways; g++ {
+		directories = append(directories, place(g))
+	}
+	for _, name := range directories {
 		if err := os.MkdirAll(filepath.Join(s.state, name), 0o700); err != nil {
 			return fmt.Errorf("make state directory: %w", err)
 		}
@@ -127,16 +131,23 @@ func (s *stack) startUpstream(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("start echo upstream: %w", err)
 	}
-	serving, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	s.background(func(ctx context.Context) error {
+		return echo.Serve(ctx, listener, s.upstream.certificate, echo.Handler(&echo.Recorder{}))
+	})
+	return nil
+}
+
+// background runs a part in this process until the stack stops.
+func (s *stack) background(run func(context.Context) error) {
+	running, cancel := context.WithCancel(context.Background())
 	ended := make(chan struct{})
 	go func() {
 		defer close(ended)
-		if err := echo.Serve(serving, listener, s.upstream.certificate, echo.Handler(&echo.Recorder{})); err != nil {
+		if err := run(running); err != nil {
 			s.failed <- err
 		}
 	}()
 	s.running = append(s.running, func() { cancel(); <-ended })
-	return nil
 }
 
 // startControlPlane starts PostgreSQL, brings its schema up to date, and starts the control plane on it.
@@ -164,27 +175,11 @@ func (s *stack) startControlPlane(ctx context.Context) error {
 	); err != nil {
 		return err
 	}
-	return s.await(ctx, "control plane", s.controlURL()+"/ready")
+	return s.await(ctx, "control plane", "controlplane", s.controlURL()+"/ready")
 }
 
 func (s *stack) controlURL() string { return "http://" + loopback(s.ControlPort) }
 func (s *stack) gatewayURL() string { return "http://" + loopback(s.GatewayPort) }
-
-// startGateway starts the gateway under its key and waits until it enforces the workspace.
-func (s *stack) startGateway(ctx context.Context, key string) error {
-	if err := s.keep("gateway", []string{"gateway"},
-		"ENTERPRISE_URL="+s.controlURL(),
-		"ENTERPRISE_API_KEY="+key,
-		"ENTERPRISE_WORKSPACE="+slug,
-		"CARACAL_LISTEN="+loopback(s.GatewayPort),
-		"CARACAL_STATE_DIR="+filepath.Join(s.state, "gateway"),
-		"CARACAL_CREDENTIALS_DIR="+filepath.Join(s.state, "credentials"),
-		"CARACAL_ENVOY="+s.envoy,
-	); err != nil {
-		return err
-	}
-	return s.await(ctx, "gateway", s.gatewayURL()+"/ready")
-}
 
 // roles makes the database and the two roles of the control plane, with new passwords.
 func roles(ctx context.Context, admin string) (owner, app string, err error) {
@@ -254,7 +249,7 @@ func (s *stack) once(ctx context.Context, name string, arguments []string, setti
 func (s *stack) logFile(name string) string { return filepath.Join(s.state, "logs", name+".log") }
 
 // await polls an address until it answers 200.
-func (s *stack) await(ctx context.Context, what, url string) error {
+func (s *stack) await(ctx context.Context, what, log, url string) error {
 	ctx, cancel := context.WithTimeout(ctx, startTimeout)
 	defer cancel()
 	client := &http.Client{Timeout: 2 * time.Second}
@@ -274,15 +269,13 @@ func (s *stack) await(ctx context.Context, what, url string) error {
 		}
 		select {
 		case <-ctx.Done():
-			return fmt.Errorf("the %s did not get ready: %s\n%s", what, last, tail(s.logFile(logName[what])))
+			return fmt.Errorf("the %s did not get ready: %s\n%s", what, last, tail(s.logFile(log)))
 		case err := <-s.failed:
 			return err
 		case <-time.After(20 * time.Millisecond):
 		}
 	}
 }
-
-var logName = map[string]string{"control plane": "controlplane", "gateway": "gateway"}
 
 // tail is the end of a log, for an error message.
 func tail(path string) string {

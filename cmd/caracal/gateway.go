@@ -151,8 +151,10 @@ func resolverOf(text string) (netip.AddrPort, error) {
 // readPlace reads what is the host's own: its name, its roots, and where the gateway keeps its state.
 func (p *program) readPlace(settings *values, c *gateway.Config) error {
 	var err error
-	if c.Instance, err = os.Hostname(); err != nil {
-		return fmt.Errorf("find the host's name: %w", err)
+	if c.Instance = settings.text("instance"); c.Instance == "" {
+		if c.Instance, err = os.Hostname(); err != nil {
+			return fmt.Errorf("find the host's name: %w", err)
+		}
 	}
 	if c.Roots, err = publicRoots(settings); err != nil {
 		return err

@@ -91,6 +91,7 @@ func gatewaySettings() []setting {
 		{"tls-cert", "CARACAL_TLS_CERT", "", "PEM file of the gateway port's certificate chain; plain HTTP without it"},
 		{"tls-key", "CARACAL_TLS_KEY", "", "PEM file of the certificate's private key"},
 		{"allow-plain", "CARACAL_ALLOW_PLAIN", "false", "carry keys and tokens without TLS beyond loopback, in a closed network"},
+		{"instance", "CARACAL_INSTANCE", "", "name under which people see this gateway; the host's name without it"},
 		{"state-dir", "CARACAL_STATE_DIR", "", "directory of the kept bundle; /var/lib/caracal/gateway, or for a plain user below XDG_STATE_HOME"},
 		{"credentials-dir", "CARACAL_CREDENTIALS_DIR", "", "directory of the secrets that destinations name, a file each"},
 		{"roots-file", "CARACAL_ROOTS_FILE", "", "PEM certificates that public upstreams must chain to; the host's without it"},
@@ -106,6 +107,7 @@ func devSettings() []setting {
 	return []setting{
 		{"control-port", dev.ControlPortSetting, "8080", "port of the control plane on 127.0.0.1"},
 		{"gateway-port", dev.GatewayPortSetting, "8443", "port of the gateway on 127.0.0.1"},
+		{"gateways", "CARACAL_DEV_GATEWAYS", "1", "number of gateways, on ports from the gateway port on"},
 		{"upstream-port", dev.UpstreamPortSetting, "9443", "port of the echo upstream on 127.0.0.1"},
 		{"state-dir", "CARACAL_STATE_DIR", "", "directory of the database, keys and logs; .caracal in the project without it"},
 		{"database-url-file", "CARACAL_DATABASE_URL", "", "PostgreSQL from version 15, as a superuser; a private one without it"},

@@ -1,0 +1,71 @@
+package dev
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+)
+
+// MaxGateways is how many gateways a run starts at most. Their ports follow each other.
+const MaxGateways = 9
+
+// place is the name of a gateway's directory and log; the first is the one that everything else uses.
+func place(gateway int) string {
+	if gateway == 1 {
+		return "gateway"
+	}
+	return fmt.Sprintf("gateway-%d", gateway)
+}
+
+func (c Config) gatewayPort(gateway int) int { return c.GatewayPort + gateway - 1 }
+
+// startGateways starts the gateways under their key and waits until all of them enforce the workspace. Of several, each
+// has a line of its own to the control plane, which can be cut.
+func (s *stack) startGateways(ctx context.Context, key string) error {
+	cuts := filepath.Dir(s.cutFile(1))
+	if err := os.RemoveAll(cuts); err != nil {
+		return fmt.Errorf("mend the lines of a former run: %w", err)
+	}
+	if s.Gateways > 1 {
+		if err := os.MkdirAll(cuts, 0o700); err != nil {
+			return fmt.Errorf("make the directory of cut lines: %w", err)
+		}
+	}
+	for g := 1; g <= s.Gateways; g++ {
+		control := s.controlURL()
+		if s.Gateways > 1 {
+			line, err := newRelay(ctx, loopback(s.ControlPort))
+			if err != nil {
+				return err
+			}
+			s.background(func(ctx context.Context) error { return line.run(ctx, s.cutFile(g)) })
+			control = line.url()
+		}
+		if err := s.startGateway(g, control, key); err != nil {
+			return err
+		}
+	}
+	for g := 1; g <= s.Gateways; g++ {
+		if err := s.await(ctx, "gateway", place(g), "http://"+loopback(s.gatewayPort(g))+"/ready"); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (s *stack) startGateway(gateway int, control, key string) error {
+	settings := []string{
+		"ENTERPRISE_URL=" + control,
+		"ENTERPRISE_API_KEY=" + key,
+		"ENTERPRISE_WORKSPACE=" + slug,
+		"CARACAL_LISTEN=" + loopback(s.gatewayPort(gateway)),
+		"CARACAL_STATE_DIR=" + filepath.Join(s.state, place(gateway)),
+		"CARACAL_CREDENTIALS_DIR=" + filepath.Join(s.state, "credentials"),
+		"CARACAL_ENVOY=" + s.envoy,
+	}
+	if s.Gateways > 1 {
+		settings = append(settings, "CARACAL_INSTANCE="+fmt.Sprintf("gateway-%d", gateway))
+	}
+	return s.keep(place(gateway), []string{"gateway"}, settings...)
+}
