@@ -1,0 +1,132 @@
+package main
+
+import (
+	"context"
+	"flag"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"time"
+)
+
+// contender is a service and the form in which it is asked.
+type contender struct {
+	name  string
+	raw   bool // it reads the list of raw headers
+	start func(ctx context.Context, dir, socket string) (service, error)
+}
+
+// decisions compares the services, round by round in turn, so that what the machine does meanwhile meets all of them.
+func decisions(ctx context.Context, arguments []string) error {
+	flags := flag.NewFlagSet("decisions", flag.ContinueOnError)
+	opa := flags.String("opa", "", "OPA with its plugin for Envoy, built from bench/opa; without it the peer is left out")
+	policy := flags.String("policy", "bench/opa/policy.rego", "the policy that OPA judges by")
+	rounds := flags.Int("rounds", 3, "how often each service is measured")
+	lasting := flags.Duration("for", 3*time.Second, "how long one measurement lasts")
+	if err := flags.Parse(arguments); err != nil {
+		return err
+	}
+	dir, err := os.MkdirTemp("", "bench-")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(dir)
+	s := newScenario(time.Now())
+	if err := s.write(dir); err != nil {
+		return err
+	}
+	all := contenders(*opa, *policy)
+	for _, load := range []shape{{1, 1}, {1, 16}, {4, 32}} {
+		if err := compare(ctx, s, dir, all, load, *rounds, *lasting); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func contenders(opa, policy string) []contender {
+	own := func(what string) func(context.Context, string, string) (service, error) {
+		return func(ctx context.Context, dir, socket string) (service, error) {
+			program, err := os.Executable()
+			if err != nil {
+				return service{}, err
+			}
+			return startService(ctx, what, socket, program, "serve", "-what", what, "-socket", socket, "-scenario", dir)
+		}
+	}
+	all := []contender{{"no-op", true, own("noop")}, {"Caracal", true, own("caracal")}}
+	if opa == "" {
+		return all
+	}
+	return append(all, contender{"OPA", false, func(ctx context.Context, dir, socket string) (service, error) {
+		return startService(ctx, "opa", socket, opa, "run", "--server", "--addr", "unix://"+filepath.Join(dir, "opa-rest.sock"), "--skip-version-check",
+			"--log-level", "error",
+			"--set", "plugins.envoy_ext_authz_grpc.addr=unix://"+socket, "--set", "plugins.envoy_ext_authz_grpc.path=bench/allow",
+			filepath.Join(dir, dataFile), policy)
+	}})
+}
+
+// compare measures each service under one load and prints the medians of the rounds.
+func compare(ctx context.Context, s *scenario, dir string, all []contender, load shape, rounds int, lasting time.Duration) error {
+	found := make([][]measured, len(all))
+	for round := range rounds + 1 {
+		for i, c := range all {
+			m, err := measure(ctx, s, dir, c, load, lasting, round == 0)
+			if err != nil {
+				return fmt.Errorf("%s: %w", c.name, err)
+			}
+			if round > 0 {
+				found[i] = append(found[i], m)
+			}
+		}
+	}
+	fmt.Printf("\n%s checks, medians of %d rounds of %s\n\n", load, rounds, lasting)
+	fmt.Println("| service | decisions/s | decisions/s per core | against no-op | p50 | p99 |\n|---|---|---|---|---|---|")
+	base := median(found[0], measured.perCore)
+	for i, c := range all {
+		at := func(q float64) time.Duration {
+			return time.Duration(median(found[i], func(m measured) float64 { return float64(m.quantile(q)) })).Round(time.Microsecond)
+		}
+		core := median(found[i], measured.perCore)
+		fmt.Printf("| %s | %.0f | %.0f | %.2f | %s | %s |\n", c.name, median(found[i], measured.rate), core, core/base, at(0.50), at(0.99))
+	}
+	return nil
+}
+
+// measure runs one service for one load. The first round of each only makes sure that it judges as the others do.
+func measure(ctx context.Context, s *scenario, dir string, c contender, load shape, lasting time.Duration, first bool) (measured, error) {
+	checks := make([][]byte, len(s.requests))
+	for i, r := range s.requests {
+		var err error
+		if checks[i], err = r.check(c.raw); err != nil {
+			return measured{}, err
+		}
+	}
+	socket := filepath.Join(dir, c.name+".sock")
+	_ = os.Remove(socket) // of the round before
+	at, err := c.start(ctx, dir, socket)
+	if err != nil {
+		return measured{}, err
+	}
+	defer at.stop()
+	if first {
+		if c.name == "no-op" {
+			return measured{}, nil
+		}
+		return measured{}, agree(ctx, socket, checks, s.requests)
+	}
+	if _, err := drive(ctx, at, checks, load, lasting/3); err != nil { // caches fill
+		return measured{}, err
+	}
+	return drive(ctx, at, checks, load, lasting)
+}
+
+func median(all []measured, figure func(measured) float64) float64 {
+	values := make([]float64, len(all))
+	for i, m := range all {
+		values[i] = figure(m)
+	}
+	slices.Sort(values)
+	return values[len(values)/2]
+}

@@ -1,0 +1,56 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"os/signal"
+	"slices"
+	"strings"
+	"syscall"
+)
+
+// command is one measurement, or a part of one that runs in a process of its own.
+type command struct {
+	name, says string
+	run        func(ctx context.Context, arguments []string) error
+}
+
+func commands() []command {
+	return []command{
+		{"decisions", "decisions a second and core, and how long one takes, against no-op and OPA", decisions},
+		{"serve", "one of the services that are compared; started by the others", serve},
+	}
+}
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	if err := run(ctx, os.Args[1:]); err != nil {
+		fmt.Fprintln(os.Stderr, "bench:", err)
+		stop()
+		os.Exit(1)
+	}
+}
+
+func run(ctx context.Context, arguments []string) error {
+	all := commands()
+	if len(arguments) > 0 {
+		at := slices.IndexFunc(all, func(c command) bool { return c.name == arguments[0] })
+		if at >= 0 {
+			err := all[at].run(ctx, arguments[1:])
+			if errors.Is(err, flag.ErrHelp) {
+				return nil
+			}
+			return err
+		}
+	}
+	var text strings.Builder
+	text.WriteString("usage: bench COMMAND\n")
+	for _, c := range all {
+		fmt.Fprintf(&text, "  %-12s %s\n", c.name, c.says)
+	}
+	return errors.New(text.String())
+}
