@@ -540,10 +540,12 @@ func (x *Acknowledged) GetStreamsCut() uint64 {
 
 // Renewal asks for the lease to be granted anew. It is answered when the gateway enforces what it has to.
 type Renewal struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Id            uint64                 `protobuf:"varint,1,opt,name=id,proto3" json:"id,omitempty"`             // counts from 1 on each stream
-	Revision      uint64                 `protobuf:"varint,2,opt,name=revision,proto3" json:"revision,omitempty"` // that decisions enforce
-	Report        *Report                `protobuf:"bytes,3,opt,name=report,proto3" json:"report,omitempty"`
+	state    protoimpl.MessageState `protogen:"open.v1"`
+	Id       uint64                 `protobuf:"varint,1,opt,name=id,proto3" json:"id,omitempty"`             // counts from 1 on each stream
+	Revision uint64                 `protobuf:"varint,2,opt,name=revision,proto3" json:"revision,omitempty"` // that decisions enforce
+	Report   *Report                `protobuf:"bytes,3,opt,name=report,proto3" json:"report,omitempty"`
+	// The lowest number of a lease that this gateway may decide by, now or after a restart; 0 for none.
+	Lease         uint64 `protobuf:"varint,4,opt,name=lease,proto3" json:"lease,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -597,6 +599,13 @@ func (x *Renewal) GetReport() *Report {
 		return x.Report
 	}
 	return nil
+}
+
+func (x *Renewal) GetLease() uint64 {
+	if x != nil {
+		return x.Lease
+	}
+	return 0
 }
 
 // Report tells operators how the gateway is. No decision rests on it.
@@ -1717,11 +1726,12 @@ const file_bundle_sync_proto_rawDesc = "" +
 	"\brevision\x18\x01 \x01(\x04R\brevision\x12\x16\n" +
 	"\x06digest\x18\x02 \x01(\fR\x06digest\x12\x1f\n" +
 	"\vstreams_cut\x18\x03 \x01(\x04R\n" +
-	"streamsCut\"f\n" +
+	"streamsCut\"|\n" +
 	"\aRenewal\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\x04R\x02id\x12\x1a\n" +
 	"\brevision\x18\x02 \x01(\x04R\brevision\x12/\n" +
-	"\x06report\x18\x03 \x01(\v2\x17.caracal.sync.v1.ReportR\x06report\"\xc1\x01\n" +
+	"\x06report\x18\x03 \x01(\v2\x17.caracal.sync.v1.ReportR\x06report\x12\x14\n" +
+	"\x05lease\x18\x04 \x01(\x04R\x05lease\"\xc1\x01\n" +
 	"\x06Report\x12\x18\n" +
 	"\aaddress\x18\x01 \x01(\tR\aaddress\x120\n" +
 	"\x14decisions_per_second\x18\x02 \x01(\x01R\x12decisionsPerSecond\x12!\n" +
