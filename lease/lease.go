@@ -23,12 +23,21 @@ type Lease struct {
 
 // From is the lease that a grant gives. It counts from when the renewal was sent, which no delay on the way makes later.
 func From(sent Reading, number uint64, term time.Duration) Lease {
-	return Lease{Number: number, End: Reading{Boot: sent.Boot + term, Wall: sent.Wall.Add(term)}}
+	return Lease{Number: number, End: Reading{Boot: sent.Boot + term, Wall: sent.Wall.Round(0).Add(term)}}
 }
 
 // Holds reports whether a gateway may still decide under the lease. Either clock says that it is over: it is over.
 func (l Lease) Holds(now Reading) bool {
-	return l.Number != 0 && now.Boot < l.End.Boot && now.Wall.Before(l.End.Wall)
+	return l.Number != 0 && now.Boot < l.End.Boot && now.Wall.Round(0).Before(l.End.Wall)
+}
+
+// Adopt is the lease that a gateway holds once it has been granted another: the one that was granted last, also where
+// that ends earlier. A grant that another overtook on the way changes nothing.
+func (l Lease) Adopt(granted Lease) Lease {
+	if granted.Number <= l.Number {
+		return l
+	}
+	return granted
 }
 
 // Verdict says what may become of a decision at the moment it is to be answered.
