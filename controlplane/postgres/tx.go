@@ -17,6 +17,7 @@ import (
 
 const (
 	transactionTimeout = 15 * time.Second
+	surveyTimeout      = 5 * time.Minute
 	maxAttempts        = 5
 	firstPause         = 5 * time.Millisecond
 )
@@ -34,7 +35,7 @@ type Tx struct {
 func (s *Store) Write(ctx context.Context, w authority.WorkspaceID, change func(context.Context, *Tx) error) error {
 	pause := firstPause
 	for attempt := 1; ; attempt++ {
-		err := s.run(ctx, w, pgx.TxOptions{}, change)
+		err := s.run(ctx, w, transactionTimeout, pgx.TxOptions{}, change)
 		if err == nil || !isRepeatable(err) || attempt == maxAttempts {
 			return translate("write", err)
 		}
@@ -49,12 +50,25 @@ func (s *Store) Write(ctx context.Context, w authority.WorkspaceID, change func(
 
 // Read runs a function that changes nothing. All that it reads is of one revision.
 func (s *Store) Read(ctx context.Context, w authority.WorkspaceID, look func(context.Context, *Tx) error) error {
-	options := pgx.TxOptions{IsoLevel: pgx.RepeatableRead, AccessMode: pgx.ReadOnly}
-	return translate("read", s.run(ctx, w, options, look))
+	return translate("read", s.run(ctx, w, transactionTimeout, reading(), look))
 }
 
-func (s *Store) run(ctx context.Context, w authority.WorkspaceID, options pgx.TxOptions, do func(context.Context, *Tx) error) (err error) {
-	ctx, cancel := context.WithTimeout(ctx, transactionTimeout)
+// Survey is Read for what reads much: it may take five minutes.
+func (s *Store) Survey(ctx context.Context, w authority.WorkspaceID, look func(context.Context, *Tx) error) error {
+	return translate("survey", s.run(ctx, w, surveyTimeout, reading(), func(ctx context.Context, tx *Tx) error {
+		if _, err := tx.tx.Exec(ctx, "SET LOCAL statement_timeout = '5min'"); err != nil {
+			return err
+		}
+		return look(ctx, tx)
+	}))
+}
+
+func reading() pgx.TxOptions {
+	return pgx.TxOptions{IsoLevel: pgx.RepeatableRead, AccessMode: pgx.ReadOnly}
+}
+
+func (s *Store) run(ctx context.Context, w authority.WorkspaceID, limit time.Duration, options pgx.TxOptions, do func(context.Context, *Tx) error) (err error) {
+	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	conn, err := s.acquire(ctx)
 	if err != nil {
