@@ -21,6 +21,12 @@ const (
 	CodeRefused         Code = "refused"             // 422: well-formed, but the rules of authority refuse it
 	CodeLimited         Code = "rate_limited"        // 429
 	CodeUnavailable     Code = "unavailable"         // 503: try again
+	// 503: what the caller has seen, as X-Caracal-State says, is not known here yet: try again.
+	CodeStateBehind Code = "state_behind"
+	// 503: what X-Caracal-State names is of before a restore from a backup, and may be lost.
+	CodeStateUnknown Code = "state_unknown"
+	// 503: the database was restored from a backup, and nobody has accepted that yet.
+	CodeRestored Code = "restored_backup"
 )
 
 // Status is the HTTP status of the code at the REST API; 500 for a code that is not in the list.
@@ -42,7 +48,7 @@ func (c Code) Status() int {
 		return 422
 	case CodeLimited:
 		return 429
-	case CodeUnavailable:
+	case CodeUnavailable, CodeStateBehind, CodeStateUnknown, CodeRestored:
 		return 503
 	}
 	return 500

@@ -14,6 +14,8 @@ const (
 	ReasonTLSRequired       Reason = "tls_required"
 	ReasonAuthRequired      Reason = "authentication_required"
 	ReasonAuthFailed        Reason = "authentication_failed"
+	ReasonStateBehind       Reason = "state_behind"
+	ReasonStateUnknown      Reason = "state_unknown"
 	ReasonWorkspaceDeleted  Reason = "workspace_deleted"
 	ReasonMissingTarget     Reason = "missing_target_url"
 	ReasonInvalidTarget     Reason = "invalid_target_url"
@@ -75,6 +77,8 @@ var reasons = [...]struct {
 	{ReasonTLSRequired, 403, "This endpoint is served over TLS only."},
 	{ReasonAuthRequired, 401, "The request says nothing about who sends it."},
 	{ReasonAuthFailed, 401, "The caller's credential does not hold."},
+	{ReasonStateBehind, 503, "What the request has seen already, as X-Caracal-State says, is not known here yet; try again."},
+	{ReasonStateUnknown, 503, "X-Caracal-State is of before the database was restored from a backup: what it names may be lost."},
 	{ReasonWorkspaceDeleted, 403, "The workspace is deleted."},
 	{ReasonMissingTarget, 400, "The header X-Caracal-Target-URL is missing."},
 	{ReasonInvalidTarget, 400, "The target URL is not in the one accepted spelling."},
