@@ -57,6 +57,9 @@ type SessionID string
 // SigningKeyID identifies one of a workspace's own signing keys: sgk_ and the `kid` of what it signs.
 type SigningKeyID string
 
+// ReceiptID identifies the receipt of a revocation: rcp_…
+type ReceiptID string
+
 type identifier interface {
 	~string
 	prefix() string
@@ -77,6 +80,7 @@ func (SessionID) prefix() string         { return "ses_" }
 func (TrustedIssuerID) prefix() string   { return "iss_" }
 func (ClientAuthorityID) prefix() string { return "cau_" }
 func (PersonID) prefix() string          { return "psn_" }
+func (ReceiptID) prefix() string         { return "rcp_" }
 
 var lowerBase32 = base32.NewEncoding("abcdefghijklmnopqrstuvwxyz234567").WithPadding(base32.NoPadding)
 
