@@ -18,6 +18,9 @@ var (
 	ErrDuplicate = errors.New("taken already")
 	// ErrUnavailable says that the database is away or overloaded: nothing is known to have been changed.
 	ErrUnavailable = errors.New("database unavailable")
+	// ErrRestored says that the database was restored from a backup and that nobody has accepted that yet: it is not to
+	// be relied on.
+	ErrRestored = errors.New("the database was restored from a backup")
 )
 
 // SQLSTATE codes that have a meaning here.
@@ -29,7 +32,7 @@ const (
 
 // translate names the operation and turns what the driver says into this package's errors; nil stays nil.
 func translate(operation string, err error) error {
-	if err == nil || errors.Is(err, ErrUnavailable) || errors.Is(err, ErrNotFound) || errors.Is(err, ErrDuplicate) {
+	if err == nil || errors.Is(err, ErrUnavailable) || errors.Is(err, ErrNotFound) || errors.Is(err, ErrDuplicate) || errors.Is(err, ErrRestored) {
 		return wrap(operation, err)
 	}
 	if errors.Is(err, pgx.ErrNoRows) {

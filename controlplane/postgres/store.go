@@ -128,7 +128,7 @@ func (s *Store) Ping(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, acquireTimeout)
 	defer cancel()
 	var ready bool
-	err := s.pool.QueryRow(ctx, "SELECT to_regclass('public.event_batches') IS NOT NULL").Scan(&ready)
+	err := s.pool.QueryRow(ctx, "SELECT to_regclass('public.beyond_reports') IS NOT NULL").Scan(&ready)
 	if err != nil {
 		return translate("reach database", err)
 	}

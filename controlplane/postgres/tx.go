@@ -27,12 +27,26 @@ type Tx struct {
 	tx        pgx.Tx
 	q         *query.Queries
 	workspace authority.WorkspaceID
+	state     authority.State
 }
+
+// State is where the workspace stood when the transaction began; of one that is not there the revision is 0.
+func (t *Tx) State() authority.State { return t.state }
 
 // Write runs a function in a transaction of a workspace and commits it when the function returns nil. A transaction
 // that the database gives up for the sake of another is run again, so that the function must have no effect beyond it.
-// An error of the commit itself is ErrUnavailable: it may have been committed.
+// An error of the commit itself is ErrUnavailable: it may have been committed. Nothing is written to a database that was
+// found to be restored from a backup, before that is accepted: ErrRestored.
 func (s *Store) Write(ctx context.Context, w authority.WorkspaceID, change func(context.Context, *Tx) error) error {
+	return s.write(ctx, w, serving(change))
+}
+
+// WriteRestored is Write for what is to be done about a database that was restored from a backup.
+func (s *Store) WriteRestored(ctx context.Context, w authority.WorkspaceID, change func(context.Context, *Tx) error) error {
+	return s.write(ctx, w, regardless(change))
+}
+
+func (s *Store) write(ctx context.Context, w authority.WorkspaceID, change entered) error {
 	pause := firstPause
 	for attempt := 1; ; attempt++ {
 		err := s.run(ctx, w, transactionTimeout, pgx.TxOptions{}, change)
@@ -48,26 +62,49 @@ func (s *Store) Write(ctx context.Context, w authority.WorkspaceID, change func(
 	}
 }
 
-// Read runs a function that changes nothing. All that it reads is of one revision.
+// Read runs a function that changes nothing. All that it reads is of one revision. It is ErrRestored like Write.
 func (s *Store) Read(ctx context.Context, w authority.WorkspaceID, look func(context.Context, *Tx) error) error {
-	return translate("read", s.run(ctx, w, transactionTimeout, reading(), look))
+	return translate("read", s.run(ctx, w, transactionTimeout, reading(), serving(look)))
+}
+
+// ReadRestored is Read for what is to be done about a database that was restored from a backup.
+func (s *Store) ReadRestored(ctx context.Context, w authority.WorkspaceID, look func(context.Context, *Tx) error) error {
+	return translate("read", s.run(ctx, w, transactionTimeout, reading(), regardless(look)))
 }
 
 // Survey is Read for what reads much: it may take five minutes.
 func (s *Store) Survey(ctx context.Context, w authority.WorkspaceID, look func(context.Context, *Tx) error) error {
-	return translate("survey", s.run(ctx, w, surveyTimeout, reading(), func(ctx context.Context, tx *Tx) error {
+	return translate("survey", s.run(ctx, w, surveyTimeout, reading(), serving(func(ctx context.Context, tx *Tx) error {
 		if _, err := tx.tx.Exec(ctx, "SET LOCAL statement_timeout = '5min'"); err != nil {
 			return err
 		}
 		return look(ctx, tx)
-	}))
+	})))
 }
 
 func reading() pgx.TxOptions {
 	return pgx.TxOptions{IsoLevel: pgx.RepeatableRead, AccessMode: pgx.ReadOnly}
 }
 
-func (s *Store) run(ctx context.Context, w authority.WorkspaceID, limit time.Duration, options pgx.TxOptions, do func(context.Context, *Tx) error) (err error) {
+// entered is what runs in a transaction. It is told whether the database is known to be restored, without anybody having
+// accepted that yet.
+type entered func(ctx context.Context, tx *Tx, restored bool) error
+
+// serving is what runs where the database is to be relied on only, and regardless what runs anyway.
+func serving(do func(context.Context, *Tx) error) entered {
+	return func(ctx context.Context, tx *Tx, restored bool) error {
+		if restored {
+			return ErrRestored
+		}
+		return do(ctx, tx)
+	}
+}
+
+func regardless(do func(context.Context, *Tx) error) entered {
+	return func(ctx context.Context, tx *Tx, _ bool) error { return do(ctx, tx) }
+}
+
+func (s *Store) run(ctx context.Context, w authority.WorkspaceID, limit time.Duration, options pgx.TxOptions, do entered) (err error) {
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	conn, err := s.acquire(ctx)
@@ -82,10 +119,13 @@ func (s *Store) run(ctx context.Context, w authority.WorkspaceID, limit time.Dur
 	// Rolls back after an error and after a panic; after a commit it does nothing. Should it fail, the pool drops the
 	// connection, which ends the transaction too.
 	defer func() { _ = tx.Rollback(context.WithoutCancel(ctx)) }()
-	if _, err := tx.Exec(ctx, "SELECT set_config('caracal.workspace', $1, true)", w); err != nil {
+	var restored bool
+	state := authority.State{Workspace: w}
+	entering := tx.QueryRow(ctx, "SELECT timeline, restored, revision FROM enter_workspace($1)", w)
+	if err := entering.Scan(&state.Timeline, &restored, &state.Revision); err != nil {
 		return err
 	}
-	if err := do(ctx, &Tx{tx: tx, q: query.New(tx), workspace: w}); err != nil {
+	if err := do(ctx, &Tx{tx: tx, q: query.New(tx), workspace: w, state: state}, restored); err != nil {
 		return err
 	}
 	if err := tx.Commit(ctx); err != nil {

@@ -12,6 +12,7 @@ import (
 type Deployment struct {
 	ID       string
 	Timeline string
+	Past     []string // the timelines before it, the last first
 }
 
 // Deployment reads the deployment's one row.
@@ -47,9 +48,11 @@ func (t *Tx) RevisedAt(ctx context.Context) (time.Time, error) {
 }
 
 // AdvanceRevision gives the transaction the workspace's next revision. Until it ends no other transaction of the
-// workspace gets one, so that revisions are in the order of commits and what is read after this call stays true.
-func (t *Tx) AdvanceRevision(ctx context.Context, at time.Time) (uint64, error) {
-	revision, err := t.q.AdvanceRevision(ctx, query.AdvanceRevisionParams{WorkspaceID: t.workspace, At: at})
+// workspace gets one and nobody is granted a lease, so that revisions are in the order of commits and what is read after
+// this call stays true. One that fences is of a change that takes authority away: a gateway has to enforce it before it is
+// granted another lease.
+func (t *Tx) AdvanceRevision(ctx context.Context, at time.Time, fences bool) (uint64, error) {
+	revision, err := t.q.AdvanceRevision(ctx, query.AdvanceRevisionParams{WorkspaceID: t.workspace, At: at, Fences: fences})
 	return revision, translate("advance revision", err)
 }
 

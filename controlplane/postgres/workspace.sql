@@ -1,5 +1,5 @@
 -- name: Deployment :one
-SELECT id, timeline FROM deployment;
+SELECT id, timeline, past FROM deployment;
 
 -- name: InsertWorkspace :exec
 INSERT INTO workspaces (id, slug, name, description, settings, revision, created_at, archived_at, deleted_at, erase_at,
@@ -18,7 +18,12 @@ WHERE id = @workspace_id AND erased_at IS NULL;
 
 -- The row lock that this takes orders the writers of a workspace by their commits.
 -- name: AdvanceRevision :one
-UPDATE workspaces SET revision = revision + 1, revised_at = @at WHERE id = @workspace_id RETURNING revision;
+UPDATE workspaces SET revision = revision + 1, revised_at = @at, fence = CASE WHEN @fences::boolean THEN revision + 1 ELSE fence END
+WHERE id = @workspace_id RETURNING revision;
+
+-- Excludes whoever advances the revision until the transaction ends, and nobody else.
+-- name: HoldRevision :one
+SELECT revision, fence, settings FROM workspaces WHERE id = @workspace_id AND erased_at IS NULL FOR SHARE;
 
 -- name: RevisedAt :one
 SELECT revised_at FROM workspaces WHERE id = @workspace_id;

@@ -13,17 +13,19 @@ import (
 )
 
 const advanceRevision = `-- name: AdvanceRevision :one
-UPDATE workspaces SET revision = revision + 1, revised_at = $1 WHERE id = $2 RETURNING revision
+UPDATE workspaces SET revision = revision + 1, revised_at = $1, fence = CASE WHEN $2::boolean THEN revision + 1 ELSE fence END
+WHERE id = $3 RETURNING revision
 `
 
 type AdvanceRevisionParams struct {
 	At          time.Time
+	Fences      bool
 	WorkspaceID authority.WorkspaceID
 }
 
 // The row lock that this takes orders the writers of a workspace by their commits.
 func (q *Queries) AdvanceRevision(ctx context.Context, arg AdvanceRevisionParams) (uint64, error) {
-	row := q.db.QueryRow(ctx, advanceRevision, arg.At, arg.WorkspaceID)
+	row := q.db.QueryRow(ctx, advanceRevision, arg.At, arg.Fences, arg.WorkspaceID)
 	var revision uint64
 	err := row.Scan(&revision)
 	return revision, err
@@ -44,18 +46,41 @@ func (q *Queries) DeleteIdempotentBefore(ctx context.Context, arg DeleteIdempote
 }
 
 const deployment = `-- name: Deployment :one
-SELECT id, timeline FROM deployment
+SELECT id, timeline, past FROM deployment
 `
 
 type DeploymentRow struct {
 	ID       string
 	Timeline string
+	Past     []string
 }
 
 func (q *Queries) Deployment(ctx context.Context) (DeploymentRow, error) {
 	row := q.db.QueryRow(ctx, deployment)
 	var i DeploymentRow
-	err := row.Scan(&i.ID, &i.Timeline)
+	err := row.Scan(&i.ID, &i.Timeline, &i.Past)
+	return i, err
+}
+
+const holdRevision = `-- name: HoldRevision :one
+SELECT revision, fence, settings FROM workspaces WHERE id = $1 AND erased_at IS NULL FOR SHARE
+`
+
+type HoldRevisionParams struct {
+	WorkspaceID authority.WorkspaceID
+}
+
+type HoldRevisionRow struct {
+	Revision uint64
+	Fence    uint64
+	Settings authority.Settings
+}
+
+// Excludes whoever advances the revision until the transaction ends, and nobody else.
+func (q *Queries) HoldRevision(ctx context.Context, arg HoldRevisionParams) (HoldRevisionRow, error) {
+	row := q.db.QueryRow(ctx, holdRevision, arg.WorkspaceID)
+	var i HoldRevisionRow
+	err := row.Scan(&i.Revision, &i.Fence, &i.Settings)
 	return i, err
 }
 
