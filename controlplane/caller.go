@@ -42,7 +42,9 @@ type Caller struct {
 	home      authority.WorkspaceID
 	elsewhere []authority.WorkspaceID // beyond home, where the key is good if the person is a member there
 	once      once
-	match     []string // of If-Match
+	match     []string          // of If-Match
+	seen      []authority.State // that every answer has to know
+	trail     *Trail            // nil: nobody asks where the caller was
 }
 
 // once names a write that is to have one effect however often it is sent.

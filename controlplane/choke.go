@@ -62,8 +62,9 @@ var errGiveUp = errors.New("nothing to commit")
 // revision, its events and the memory of its answer. The change validates before it touches anything.
 func write[T any](ctx context.Context, s *Service, c Caller, op operation, apply func(context.Context, *postgres.Tx, *change) (T, error)) (Written[T], error) {
 	var (
-		result Written[T]
-		none   Written[T]
+		result   Written[T]
+		none     Written[T]
+		timeline string
 	)
 	if err := s.permit(ctx, c, op); err != nil {
 		return none, err
@@ -73,7 +74,11 @@ func write[T any](ctx context.Context, s *Service, c Caller, op operation, apply
 	}
 	err := s.store.Write(ctx, c.workspace, func(ctx context.Context, tx *postgres.Tx) error {
 		ch := &change{caller: c, at: s.now()}
-		var err error
+		err := s.abreast(ctx, tx, c)
+		if err != nil {
+			return err
+		}
+		timeline = tx.State().Timeline
 		if ch.revision, err = revise(ctx, tx, op, ch.at); err != nil {
 			return err
 		}
@@ -111,6 +116,9 @@ func write[T any](ctx context.Context, s *Service, c Caller, op operation, apply
 		}
 		return remember(ctx, s, tx, ch, op, value)
 	})
+	if err == nil || errors.Is(err, errGiveUp) {
+		c.trail.leave(authority.State{Timeline: timeline, Workspace: c.workspace, Revision: result.Revision})
+	}
 	if errors.Is(err, errGiveUp) {
 		return result, nil
 	}
@@ -129,7 +137,7 @@ func revise(ctx context.Context, tx *postgres.Tx, op operation, at time.Time) (u
 		w, err := tx.Workspace(ctx)
 		return w.Revision, err
 	}
-	return tx.AdvanceRevision(ctx, at)
+	return tx.AdvanceRevision(ctx, at, op.fences)
 }
 
 // recheck judges the caller as of the transaction, in which nothing changes any more: a principal that was suspended, a
@@ -241,8 +249,13 @@ func read[T any](ctx context.Context, s *Service, c Caller, op operation, look f
 		return none, err
 	}
 	err := s.store.Read(ctx, c.workspace, func(ctx context.Context, tx *postgres.Tx) error {
-		var err error
-		value, err = look(ctx, tx)
+		err := s.abreast(ctx, tx, c)
+		if err != nil {
+			return err
+		}
+		if value, err = look(ctx, tx); err == nil {
+			c.trail.leave(tx.State())
+		}
 		return err
 	})
 	if err != nil {

@@ -50,6 +50,9 @@ type Config struct {
 	Log            *slog.Logger
 	// Now is the control plane's clock.
 	Now func() time.Time
+	// Boot is the time since the host started, counting the time that it was suspended; nil means the system's own. How
+	// long gateways are waited for is measured on it.
+	Boot func() time.Duration
 }
 
 // Service is the control plane of one deployment. Its methods are safe for concurrent use.
@@ -66,14 +69,23 @@ type Service struct {
 	quotas     map[string]int64 // never changes
 	log        *slog.Logger
 	clock      func() time.Time
-	deployment atomic.Pointer[postgres.Deployment] // read once, never changes
+	deployment atomic.Pointer[postgres.Deployment] // of the timeline that was met last
 	policies   policyCache
 	vetting    chan struct{} // holds a token for each version of a Rego policy that is compiled and tested
 	changes    topic         // wakes who waits for a change of a workspace
 	acks       topic         // wakes who waits for a gateway's acknowledgement
 	connected  connections
-	replica    *replica.Replica
-	fetcher    discovery.Fetcher // of the keys of trusted issuers
+	images     images
+	surveys    chan struct{} // holds a token for each state that is read as a whole
+	boot       func() time.Duration
+	// What gateways say is written for many of them at once.
+	renewals         *gathering[application, Granted]
+	acknowledgements *gathering[acknowledged, error]
+	// receipts brings pending receipts forward, for all who wait at the same time.
+	receipts *gathering[struct{}, time.Duration]
+	settling settling
+	replica          *replica.Replica
+	fetcher          discovery.Fetcher // of the keys of trusted issuers
 	// issuerNetworks are where key servers may be beside the public internet, whatever a workspace lists.
 	issuerNetworks []netip.Prefix
 }
@@ -91,9 +103,14 @@ func New(c Config) (*Service, error) {
 		return mac.Sum(nil)
 	}
 	s := &Service{
-		store: c.Store, replica: c.Replica, vault: vault, cursorKey: derived("caracal-cursor"), csrfKey: derived("caracal-csrf"), vetting: make(chan struct{}, maxVetting), grace: cmp.Or(c.Grace, DefaultGrace), log: c.Log, clock: c.Now,
+		store: c.Store, replica: c.Replica, vault: vault, cursorKey: derived("caracal-cursor"), csrfKey: derived("caracal-csrf"), vetting: make(chan struct{}, maxVetting), surveys: make(chan struct{}, maxSurveys), grace: cmp.Or(c.Grace, DefaultGrace), log: c.Log, clock: c.Now,
 		issuerNetworks: slices.Clone(c.IssuerNetworks),
 	}
+	if s.boot = c.Boot; s.boot == nil {
+		s.boot = bootTime
+	}
+	s.renewals, s.acknowledgements = gather(s.grant), gather(s.noteAcknowledged)
+	s.receipts = gather(s.advance)
 	s.signIn = c.SignIn
 	s.signIn.Idle = cmp.Or(c.SignIn.Idle, DefaultSessionIdle)
 	s.signIn.Lifetime = cmp.Or(c.SignIn.Lifetime, DefaultSessionLifetime)
@@ -123,18 +140,6 @@ func (s *Service) Ping(ctx context.Context) error {
 // now is the instant of an operation, as precise as the database keeps it.
 func (s *Service) now() time.Time { return s.clock().UTC().Truncate(time.Microsecond) }
 
-func (s *Service) deploymentOf(ctx context.Context, tx *postgres.Tx) (postgres.Deployment, error) {
-	if d := s.deployment.Load(); d != nil {
-		return *d, nil
-	}
-	d, err := tx.Deployment(ctx)
-	if err != nil {
-		return d, err
-	}
-	s.deployment.Store(&d)
-	return d, nil
-}
-
 // tell turns an error of the store into one that the caller may be told. A defect stays as it is.
 func (s *Service) tell(ctx context.Context, err error) error {
 	var told *authority.Error
@@ -146,6 +151,8 @@ func (s *Service) tell(ctx context.Context, err error) error {
 			s.log.Warn("database unavailable", "cause", err)
 		}
 		return &authority.Error{Code: authority.CodeUnavailable, Message: "the database is not available; try again"}
+	case errors.Is(err, postgres.ErrRestored):
+		return errRestored
 	case errors.Is(err, postgres.ErrDuplicate):
 		return &authority.Error{Code: authority.CodeConflict, Message: "something with this name or id is there already"}
 	}

@@ -67,8 +67,10 @@ func (s *Service) CreateWorkspace(ctx context.Context, c Caller, n NewWorkspace)
 		c.principal = founder.owner
 	}
 	created := CreatedWorkspace{Workspace: w, Owner: founder.owner, APIKey: founder.secret.Reveal()}
+	var timeline string
 	err = s.store.Write(ctx, w.ID, func(ctx context.Context, tx *postgres.Tx) error {
 		ch := &change{caller: c, at: at, revision: w.Revision}
+		timeline = tx.State().Timeline
 		if founder.key.Workspaces, err = c.carried(ctx, tx, at); err != nil {
 			return err
 		}
@@ -91,6 +93,7 @@ func (s *Service) CreateWorkspace(ctx context.Context, c Caller, n NewWorkspace)
 	if err != nil {
 		return none, s.tell(ctx, err)
 	}
+	c.trail.leave(authority.State{Timeline: timeline, Workspace: w.ID, Revision: w.Revision})
 	return Written[CreatedWorkspace]{Value: created, Revision: w.Revision}, nil
 }
 

@@ -118,6 +118,7 @@ type exchange struct {
 	service *controlplane.Service
 	entered string
 	secret  string // of the session of a browser
+	trail   controlplane.Trail
 	body    []byte
 }
 
@@ -285,7 +286,11 @@ func (h *Handler) identify(x *exchange, credential string) error {
 	if caller, err = conditions(x, caller); err != nil {
 		return err
 	}
-	x.caller, err = once(x, caller)
+	states, err := authority.ParseStates(strings.Join(x.r.Header.Values(authority.StateHeader), ","))
+	if err != nil {
+		return err
+	}
+	x.caller, err = once(x, caller.Seen(states).Leaving(&x.trail))
 	return err
 }
 
@@ -317,6 +322,9 @@ func bearer(r *http.Request) string {
 func (h *Handler) answer(x *exchange, a *reply) {
 	if a.revision != 0 {
 		x.w.Header().Set("X-Caracal-Revision", strconv.FormatUint(a.revision, 10))
+	}
+	if state := x.trail.Last(); state.Revision != 0 {
+		x.w.Header().Set(authority.StateHeader, state.String())
 	}
 	if a.tag != "" {
 		x.w.Header().Set("ETag", `"`+a.tag+`"`)

@@ -68,6 +68,12 @@ func title(code authority.Code) string {
 		return "Too many requests"
 	case authority.CodeUnavailable:
 		return "The control plane cannot reach its database"
+	case authority.CodeStateBehind:
+		return "What the request has seen is not known here yet"
+	case authority.CodeStateUnknown:
+		return "What the request has seen may be lost"
+	case authority.CodeRestored:
+		return "The database was restored from a backup"
 	case errMethod.code:
 		return "The method is not allowed here"
 	case errAccept.code:
