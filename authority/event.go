@@ -50,6 +50,8 @@ const (
 	EventSignedIn            EventType = "signed_in"
 	EventSessionsEnded       EventType = "sessions_ended"
 	EventGatewayEnrolled     EventType = "gateway_enrolled"
+	EventGatewayRevoked      EventType = "gateway_revoked"
+	EventGatewayForgotten    EventType = "gateway_forgotten"
 	EventIssuerCreated       EventType = "trusted_issuer_created"
 	EventIssuerUpdated       EventType = "trusted_issuer_updated"
 	EventIssuerDeleted       EventType = "trusted_issuer_deleted"
@@ -58,6 +60,7 @@ const (
 	EventClientAuthorityCreated EventType = "client_authority_created"
 	EventClientAuthorityUpdated EventType = "client_authority_updated"
 	EventClientAuthorityDeleted EventType = "client_authority_deleted"
+	EventRevocationEnforced     EventType = "revocation_enforced"
 	EventSigningKeysRotated     EventType = "signing_keys_rotated"
 	EventSigningKeyRevoked      EventType = "signing_key_revoked"
 	EventSigningKeysRetired     EventType = "signing_keys_retired"
@@ -75,8 +78,9 @@ func EventTypes() []EventType {
 		EventKeyCreated, EventKeyRevoked, EventKeyRotated,
 		EventMemberAdded, EventMemberUpdated, EventMemberRemoved,
 		EventMemberInvited, EventInvitationAccepted, EventGroupRolesSet, EventSignInLinkCreated, EventSignedIn, EventSessionsEnded,
-		EventGatewayEnrolled, EventIssuerCreated, EventIssuerUpdated, EventIssuerDeleted, EventIssuerKeysChanged,
+		EventGatewayEnrolled, EventGatewayRevoked, EventGatewayForgotten, EventIssuerCreated, EventIssuerUpdated, EventIssuerDeleted, EventIssuerKeysChanged,
 		EventClientAuthorityCreated, EventClientAuthorityUpdated, EventClientAuthorityDeleted,
+		EventRevocationEnforced,
 		EventSigningKeysRotated, EventSigningKeyRevoked, EventSigningKeysRetired,
 	}
 }

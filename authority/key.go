@@ -60,6 +60,8 @@ type Key struct {
 	LastUsedAt *time.Time `json:"last_used_at"`
 	// Replaces is the key that this one was rotated from; empty where there was none.
 	Replaces KeyID `json:"replaces,omitempty"`
+	// SingleUse says that a gateway's key enrols one process only, and is good for that one alone.
+	SingleUse bool `json:"single_use,omitempty"`
 }
 
 // Admits reports whether one of the networks holds an address. No networks admit every address; an address that is not

@@ -155,7 +155,7 @@ func (s *Service) changeKeys(ctx context.Context, c Caller, issuer authority.Tru
 	err := s.store.Write(ctx, c.workspace, func(ctx context.Context, tx *postgres.Tx) error {
 		at := s.now()
 		var err error
-		if revision, err = tx.AdvanceRevision(ctx, at); err != nil {
+		if revision, err = tx.AdvanceRevision(ctx, at, true); err != nil {
 			return err
 		}
 		_, now, err := issuerOf(ctx, tx, issuer.ID)

@@ -23,6 +23,9 @@ type WorkspaceChange struct {
 type SettingsChange struct {
 	MaxStreamSeconds   *int64 `json:"max_stream_seconds"`
 	EventRetentionDays *int   `json:"event_retention_days"`
+	// LeaseSeconds holds from the next grant to each gateway on; a lease that runs keeps its term.
+	LeaseSeconds        *int64 `json:"lease_seconds"`
+	ShortRequestSeconds *int64 `json:"short_request_seconds"`
 }
 
 // UpdateWorkspace changes the name, the description and the settings of a workspace. Its slug never changes.
@@ -33,6 +36,8 @@ func (s *Service) UpdateWorkspace(ctx context.Context, c Caller, slug string, ch
 		if change.Settings != nil {
 			replace(&w.Settings.MaxStreamSeconds, change.Settings.MaxStreamSeconds)
 			replace(&w.Settings.EventRetentionDays, change.Settings.EventRetentionDays)
+			replace(&w.Settings.LeaseSeconds, change.Settings.LeaseSeconds)
+			replace(&w.Settings.ShortRequestSeconds, change.Settings.ShortRequestSeconds)
 		}
 		return w.Validate()
 	})
@@ -63,42 +68,81 @@ func (s *Service) UnarchiveWorkspace(ctx context.Context, c Caller, slug string)
 	})
 }
 
-// Deletion tells what the deletion of a workspace did. It is enforced once every gateway of the workspace has
-// acknowledged the revision; asking again answers the present state of the same deletion.
+// Deletion tells what the deletion of a workspace did; asking again answers the present state of the same deletion.
 type Deletion struct {
-	Workspace authority.Workspace `json:"workspace"`
-	State     RevocationState     `json:"state"`
-	Revision  uint64              `json:"revision"`
-	// EffectiveAt is when the last gateway was known to enforce it; nil while pending.
+	Workspace authority.Workspace    `json:"workspace"`
+	State     authority.ReceiptState `json:"state"`
+	Revision  uint64                 `json:"revision"`
+	// EffectiveAt is since when it is in force at every gateway; nil while pending.
 	EffectiveAt *time.Time       `json:"effective_at"`
 	Gateways    []GatewayReceipt `json:"gateways"`
+	Receipt     Receipt          `json:"receipt"`
 }
 
 // DeleteWorkspace makes everything that rests on a workspace denied, and waits up to the given time for the gateways to
 // enforce it. Until its time of grace is over the workspace can be restored; then all of it is erased but its events,
 // which stay for their retention. The deletion is committed whatever its state.
 func (s *Service) DeleteWorkspace(ctx context.Context, c Caller, slug string, wait time.Duration) (Written[Deletion], error) {
-	if wait < 0 || wait > MaxRevocationWait {
-		return Written[Deletion]{}, authority.Invalid("wait", "is 0 to %d seconds", int(MaxRevocationWait/time.Second))
+	if err := bearable(wait); err != nil {
+		return Written[Deletion]{}, err
 	}
-	written, err := s.editWorkspace(ctx, c, slug, allowed("delete_workspace"), authority.EventWorkspaceDeleted, func(w *authority.Workspace, at time.Time) error {
-		if w.DeletedAt == nil {
-			erase := at.Add(s.grace)
-			w.DeletedAt, w.EraseAt = &at, &erase
-		}
-		return nil
-	})
+	if c.workspace != "" && slug != c.slug {
+		return Written[Deletion]{}, authority.NotFound("workspace")
+	}
+	remove := func() (Written[Deletion], error) {
+		return write(ctx, s, c, allowed("delete_workspace"), s.deleteWorkspace)
+	}
+	written, err := remove()
+	if err == nil && written.Value.Receipt.ID == "" { // an answer that was kept before there were receipts
+		c.once = once{}
+		written, err = remove()
+	}
 	if err != nil {
 		return Written[Deletion]{}, err
 	}
-	receipt, err := s.awaitEnforcement(ctx, c, Receipt{Revision: written.Revision, RevokedAt: *written.Value.DeletedAt}, wait)
-	return Written[Deletion]{Revision: written.Revision, Value: Deletion{
-		Workspace: written.Value, State: receipt.State, Revision: written.Revision,
-		EffectiveAt: receipt.EffectiveAt, Gateways: receipt.Gateways,
-	}}, err
+	r := s.awaitReceipt(ctx, c, written.Value.Receipt, wait)
+	written.Value = Deletion{
+		Workspace: written.Value.Workspace, State: r.State, Revision: r.Revision, EffectiveAt: r.EffectiveAt, Gateways: r.Gateways, Receipt: r,
+	}
+	return written, nil
 }
 
-// RestoreWorkspace undoes a deletion, as long as the time of grace lasts.
+func (s *Service) deleteWorkspace(ctx context.Context, tx *postgres.Tx, ch *change) (Deletion, error) {
+	before, err := tx.Workspace(ctx)
+	if err != nil {
+		return Deletion{}, orNotFound("workspace", err)
+	}
+	if err := ch.expect(before); err != nil {
+		return Deletion{}, err
+	}
+	after := before
+	if before.DeletedAt != nil {
+		revision, err := tx.DeletionRevision(ctx)
+		if err != nil {
+			return Deletion{}, err
+		}
+		if revision != nil {
+			if found, err := ch.issuedBefore(ctx, tx, *revision); err != nil || found != nil {
+				before.Revision = ch.revision - 1
+				return Deletion{Workspace: before, Receipt: orNone(found)}, err
+			}
+		}
+	} else {
+		erase := ch.at.Add(s.grace)
+		after.DeletedAt, after.EraseAt = &ch.at, &erase
+	}
+	r := ch.receipt(authority.ReceiptOfWorkspace, authority.ReceiptTarget{WorkspaceID: after.ID})
+	e := changed(authority.EventWorkspaceDeleted, before, after)
+	e.Detail["receipt_id"] = r.ID
+	ch.tell(e)
+	if err := tx.UpdateWorkspace(ctx, after); err != nil {
+		return Deletion{}, err
+	}
+	receipt, err := s.issueReceipt(ctx, tx, ch, r, nil)
+	return Deletion{Workspace: after, Receipt: receipt}, err
+}
+
+// RestoreWorkspace undoes a deletion, as long as the time of grace lasts. One that was still pending is withdrawn.
 func (s *Service) RestoreWorkspace(ctx context.Context, c Caller, slug string) (Written[authority.Workspace], error) {
 	return s.editWorkspace(ctx, c, slug, allowed("restore_workspace"), authority.EventWorkspaceRestored, func(w *authority.Workspace, at time.Time) error {
 		if ended(w.EraseAt, at) {
@@ -130,7 +174,13 @@ func (s *Service) editWorkspace(ctx context.Context, c Caller, slug string, op o
 			before.Revision = ch.before(op)
 			return before, nil
 		}
-		ch.tell(changed(event, before, after))
+		e := changed(event, before, after)
+		if before.DeletedAt != nil && after.DeletedAt == nil {
+			if err := ch.withdraw(ctx, tx, string(after.ID), &e); err != nil {
+				return before, err
+			}
+		}
+		ch.tell(e)
 		return after, tx.UpdateWorkspace(ctx, after)
 	})
 }
@@ -182,7 +232,7 @@ func (op operation) afterDeletion() bool {
 func (op operation) takesAway() bool {
 	switch op.name {
 	case "archive_workspace", "unarchive_workspace", "revoke_mandate", "suspend_principal", "deactivate_policy",
-		"revoke_key", "revoke_signing_key", "remove_member", "delete_issuer", "delete_client_authority":
+		"revoke_mandates", "revoke_key", "revoke_signing_key", "remove_member", "delete_issuer", "delete_client_authority":
 		return true
 	}
 	return false

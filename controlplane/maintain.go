@@ -14,7 +14,7 @@ func (s *Service) maintain(ctx context.Context, w authority.WorkspaceID, apply f
 	err := s.store.Write(ctx, w, func(ctx context.Context, tx *postgres.Tx) error {
 		ch := &change{caller: Caller{workspace: w}, at: s.now()}
 		var err error
-		if ch.revision, err = tx.AdvanceRevision(ctx, ch.at); err != nil {
+		if ch.revision, err = tx.AdvanceRevision(ctx, ch.at, false); err != nil {
 			return err
 		}
 		if err := apply(ctx, tx, ch); err != nil {

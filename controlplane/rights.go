@@ -41,6 +41,8 @@ type operation struct {
 	may  rights
 	// quiet operations write events but change nothing that a gateway enforces: they take no revision.
 	quiet bool
+	// fences says that the operation can take authority away: a gateway has to enforce it before its lease is renewed.
+	fences bool
 }
 
 // table says of every operation who may ask for it. The name is the operationId of the OpenAPI document, in lower case
@@ -56,7 +58,7 @@ func table() []operation {
 		{name: "update_workspace", may: administrators},
 		{name: "archive_workspace", may: administrators},
 		{name: "unarchive_workspace", may: administrators},
-		{name: "delete_workspace", may: owner},
+		{name: "delete_workspace", may: owner, fences: true},
 		{name: "restore_workspace", may: owner},
 		{name: "get_workspace_usage", may: everyMember},
 
@@ -64,7 +66,7 @@ func table() []operation {
 		{name: "register_principal", may: administrators},
 		{name: "get_principal", may: everyMember | gateway},
 		{name: "update_principal", may: administrators},
-		{name: "suspend_principal", may: operators},
+		{name: "suspend_principal", may: operators, fences: true},
 		{name: "resume_principal", may: operators},
 
 		{name: "list_policies", may: everyMember | gateway},
@@ -78,8 +80,14 @@ func table() []operation {
 		{name: "issue_mandate", may: administrators | ownAffairs},
 		{name: "get_mandate", may: everyMember | ownAffairs | gateway},
 		{name: "delegate_mandate", may: administrators | ownAffairs},
-		{name: "revoke_mandate", may: operators | ownAffairs},
+		{name: "revoke_mandate", may: operators | ownAffairs, fences: true},
+		{name: "revoke_mandates", may: operators | ownAffairs, fences: true},
 		{name: "validate_mandate", may: operators | ownAffairs},
+
+		{name: "list_receipts", may: everyMember | ownAffairs | gateway},
+		{name: "get_receipt", may: everyMember | ownAffairs | gateway},
+		{name: "list_receipt_mandates", may: everyMember | ownAffairs | gateway},
+		{name: "get_key_set", may: everyMember | ownAffairs | gateway},
 
 		{name: "list_destinations", may: everyMember | gateway},
 		{name: "create_destination", may: authors},
@@ -90,19 +98,19 @@ func table() []operation {
 		{name: "list_client_authorities", may: everyMember | gateway},
 		{name: "create_client_authority", may: administrators},
 		{name: "get_client_authority", may: everyMember | gateway},
-		{name: "replace_client_authority", may: administrators},
-		{name: "delete_client_authority", may: administrators},
+		{name: "replace_client_authority", may: administrators, fences: true},
+		{name: "delete_client_authority", may: administrators, fences: true},
 
 		{name: "list_signing_keys", may: inspectors},
 		{name: "get_signing_key", may: inspectors},
 		{name: "rotate_signing_keys", may: owner},
-		{name: "revoke_signing_key", may: owner},
+		{name: "revoke_signing_key", may: owner, fences: true},
 
 		{name: "list_issuers", may: everyMember | gateway},
 		{name: "create_issuer", may: administrators},
 		{name: "get_issuer", may: everyMember | gateway},
-		{name: "replace_issuer", may: administrators},
-		{name: "delete_issuer", may: administrators},
+		{name: "replace_issuer", may: administrators, fences: true},
+		{name: "delete_issuer", may: administrators, fences: true},
 		{name: "refresh_issuer", may: operators},
 
 		{name: "list_rego_versions", may: everyMember | gateway},
@@ -111,6 +119,9 @@ func table() []operation {
 		{name: "activate_rego", may: authors},
 
 		{name: "list_gateways", may: everyMember | gateway},
+		{name: "get_gateway", may: everyMember | gateway},
+		{name: "revoke_gateway", may: operators, fences: true},
+		{name: "forget_gateway", may: operators, fences: true},
 
 		{name: "list_events", may: everyMember | ownAffairs | gateway},
 		{name: "stream_events", may: everyMember | ownAffairs | gateway},
@@ -122,6 +133,8 @@ func table() []operation {
 		{name: "find_gateway", may: gateway},
 		{name: "connect_gateway", may: gateway},
 		{name: "acknowledge", may: gateway},
+		{name: "renew_lease", may: gateway},
+		{name: "surrender_lease", may: gateway},
 		{name: "report_envoy", may: gateway},
 		{name: "record_events", may: gateway},
 		{name: "snapshot", may: gateway},
@@ -134,13 +147,13 @@ func access() []operation {
 		{name: "list_members", may: inspectors},
 		{name: "add_member", may: administrators},
 		{name: "get_member", may: inspectors},
-		{name: "update_member", may: administrators},
-		{name: "remove_member", may: administrators},
+		{name: "update_member", may: administrators, fences: true},
+		{name: "remove_member", may: administrators, fences: true},
 
 		{name: "invite_member", may: administrators},
 		{name: "end_member_sessions", may: administrators},
 		{name: "get_group_roles", may: inspectors},
-		{name: "set_group_roles", may: administrators},
+		{name: "set_group_roles", may: administrators, fences: true},
 		{name: "create_sign_in_link", may: everyMember},
 		{name: "get_session", may: identified},
 		{name: "end_session", may: people},
@@ -152,7 +165,7 @@ func access() []operation {
 		{name: "create_key", may: administrators},
 		{name: "get_key", may: inspectors},
 		{name: "rotate_key", may: administrators},
-		{name: "revoke_key", may: administrators},
+		{name: "revoke_key", may: administrators, fences: true},
 		{name: "exchange_token", may: ownAffairs},
 	}
 }

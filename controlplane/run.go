@@ -27,6 +27,8 @@ func (s *Service) Run(ctx context.Context) error {
 	g.Go(func() error { return s.keepSigning(running) })
 	g.Go(func() error { return s.follow(running) })
 	g.Go(func() error { return s.beat(running) })
+	g.Go(func() error { return s.lookOut(running) })
+	g.Go(func() error { return s.finishReceipts(running) })
 	g.Go(func() error { return s.upkeep(running) })
 	g.Go(func() error { return s.followIssuers(running) })
 	g.Go(func() error { return s.replica.Run(running, s.keepKeysUsed) })
@@ -88,7 +90,7 @@ func (s *Service) follow(ctx context.Context) error {
 // beat notes that the gateways of this replica are still connected.
 func (s *Service) beat(ctx context.Context) error {
 	return every(ctx, heartbeat, func() {
-		for c := range s.connected.all() {
+		for _, c := range s.connected.all() {
 			err := s.store.Write(ctx, c.workspace, func(ctx context.Context, tx *postgres.Tx) error {
 				return tx.SeeGateway(ctx, c.gateway, s.now())
 			})

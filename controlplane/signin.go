@@ -239,7 +239,7 @@ func (s *Service) acceptInvitation(ctx context.Context, secret string, person au
 func (s *Service) changeMembers(ctx context.Context, w authority.WorkspaceID, apply func(context.Context, *postgres.Tx, *change) error) error {
 	err := s.store.Write(ctx, w, func(ctx context.Context, tx *postgres.Tx) error {
 		ch := &change{caller: Caller{kind: authority.KeyMember, workspace: w}, at: s.now()}
-		revision, err := tx.AdvanceRevision(ctx, ch.at)
+		revision, err := tx.AdvanceRevision(ctx, ch.at, true)
 		if err != nil {
 			return err
 		}

@@ -98,8 +98,15 @@ type Batch struct {
 // RecordBatch stores what of a batch is not stored yet, and returns the highest sequence up to which nothing of the
 // epoch is missing. It waits for nobody but other batches of the same process.
 func (t *Tx) RecordBatch(ctx context.Context, b Batch) (uint64, error) {
-	if _, err := t.q.LockGateway(ctx, query.LockGatewayParams{WorkspaceID: t.workspace, KeyID: b.KeyID, ID: b.GatewayID}); err != nil {
+	there, err := t.q.HasGateway(ctx, query.HasGatewayParams{WorkspaceID: t.workspace, KeyID: b.KeyID, ID: b.GatewayID})
+	if err == nil && !there {
+		err = ErrNotFound
+	}
+	if err != nil {
 		return 0, translate("find gateway", err)
+	}
+	if err := t.q.LockRecord(ctx, query.LockRecordParams{ID: string(b.GatewayID)}); err != nil {
+		return 0, translate("wait for the batch before", err)
 	}
 	stored, err := t.q.Batches(ctx, query.BatchesParams{WorkspaceID: t.workspace, GatewayID: b.GatewayID, Epoch: b.Epoch})
 	if err != nil {

@@ -10,23 +10,39 @@ import (
 
 // Gateway is one enrolled process of a gateway.
 type Gateway struct {
-	ID          authority.GatewayID   `json:"gateway_id"`
-	WorkspaceID authority.WorkspaceID `json:"workspace_id"`
-	KeyID       authority.KeyID       `json:"key_id"`
-	PublicKey   []byte                `json:"-"` // Ed25519
-	Instance    string                `json:"instance"`
-	Version     string                `json:"version"`
-	Formats     []uint32              `json:"-"`
+	ID          authority.GatewayID
+	WorkspaceID authority.WorkspaceID
+	KeyID       authority.KeyID
+	PublicKey   []byte // Ed25519
+	Instance    string
+	Version     string
+	Formats     []uint32
 	// Revision is the highest that its decisions are known to enforce.
-	Revision       uint64     `json:"acknowledged_revision"`
-	AcknowledgedAt *time.Time `json:"acknowledged_at"`
-	Connected      bool       `json:"connected"`
-	EnrolledAt     time.Time  `json:"enrolled_at"`
-	SeenAt         time.Time  `json:"seen_at"`
-	// LeftAt is when it ended on purpose or another took its place; nil while it may still decide.
-	LeftAt *time.Time `json:"left_at"`
-	// EnvoyRefusal is what its Envoy last said against its configuration; empty when it accepted it.
-	EnvoyRefusal string `json:"envoy_refusal,omitempty"`
+	Revision       uint64
+	AcknowledgedAt *time.Time
+	Connected      bool
+	EnrolledAt     time.Time
+	SeenAt         time.Time
+	LeftAt         *time.Time // when it ended on purpose
+	EnvoyRefusal   string     // what its Envoy last said against its configuration; empty when it accepted it
+	LeaseNumber    uint64     // of the grants so far; 0 for none
+	LeaseTermMs    int64
+	LeaseGrantedAt *time.Time
+	LeaseOver      bool
+	LeaseOverAt    *time.Time
+	Endless        bool   // it decides without a lease
+	Digest         []byte // of the state that it said it enforces
+	Address        string // of its gateway port, as it says
+	EnvoyRevision  uint64 // whose configuration its Envoy accepted last
+	EnvoyCurrent   bool   // Envoy has accepted the configuration of the enforced revision
+
+	DecisionsPerSecond float64
+	LiveWatches        uint64
+	QueuedEvents       uint64
+	ReportedAt         *time.Time
+	SupersededAt       *time.Time // when another started in its place
+	RevokedAt          *time.Time
+	ForgottenAt        *time.Time
 }
 
 // InsertGateway adds a process.
@@ -44,16 +60,33 @@ func (t *Tx) GatewayByPublicKey(ctx context.Context, key authority.KeyID, public
 	return Gateway(row), translate("find gateway", err)
 }
 
+// LockSingleUse reports whether a gateway key enrols one process only, and whether it has; enrolments with such a key
+// take turns.
+func (t *Tx) LockSingleUse(ctx context.Context, key authority.KeyID) (single, used bool, err error) {
+	single, err = t.q.LockKey(ctx, query.LockKeyParams{WorkspaceID: t.workspace, ID: key})
+	if err != nil || !single {
+		return single, false, translate("lock key", err)
+	}
+	n, err := t.q.CountGatewaysOfKey(ctx, query.CountGatewaysOfKeyParams{WorkspaceID: t.workspace, KeyID: key})
+	return single, n > 0, translate("count gateways", err)
+}
+
 // Gateway reads a process.
 func (t *Tx) Gateway(ctx context.Context, id authority.GatewayID) (Gateway, error) {
 	row, err := t.q.Gateway(ctx, query.GatewayParams{WorkspaceID: t.workspace, ID: id})
 	return Gateway(row), translate("read gateway", err)
 }
 
+// LockGateway reads a process that nothing else changes until the transaction ends.
+func (t *Tx) LockGateway(ctx context.Context, id authority.GatewayID) (Gateway, error) {
+	row, err := t.q.LockGateway(ctx, query.LockGatewayParams{WorkspaceID: t.workspace, ID: id})
+	return Gateway(row), translate("lock gateway", err)
+}
+
 // MaxGateways is how many processes Gateways lists at most: as many may mean that there are more.
 const MaxGateways = 1000
 
-// Gateways lists the processes that were heard of after an instant, those that left last.
+// Gateways lists the processes that may decide or were heard of after an instant: those that may decide first.
 func (t *Tx) Gateways(ctx context.Context, seenAfter time.Time) ([]Gateway, error) {
 	rows, err := t.q.Gateways(ctx, query.GatewaysParams{WorkspaceID: t.workspace, SeenAfter: seenAfter, Size: MaxGateways})
 	list := make([]Gateway, len(rows))
@@ -63,8 +96,8 @@ func (t *Tx) Gateways(ctx context.Context, seenAfter time.Time) ([]Gateway, erro
 	return list, translate("list gateways", err)
 }
 
-// SupersedeGateways marks as left the processes of the same key and instance that are not connected, or have not been
-// heard of since stale.
+// SupersedeGateways marks the processes of the same key and instance that are not connected, or have not been heard of
+// since stale, as ones whose place another took. It ends no lease.
 func (t *Tx) SupersedeGateways(ctx context.Context, by Gateway, at, stale time.Time) error {
 	err := t.q.SupersedeGateways(ctx, query.SupersedeGatewaysParams{
 		WorkspaceID: t.workspace, KeyID: by.KeyID, Instance: by.Instance, ID: by.ID, At: at, Stale: stale,
@@ -72,48 +105,86 @@ func (t *Tx) SupersedeGateways(ctx context.Context, by Gateway, at, stale time.T
 	return translate("supersede gateways", err)
 }
 
-// ConnectGateway marks a process of a gateway key connected, or is ErrNotFound.
-func (t *Tx) ConnectGateway(ctx context.Context, key authority.KeyID, id authority.GatewayID, at time.Time) error {
-	n, err := t.q.ConnectGateway(ctx, query.ConnectGatewayParams{WorkspaceID: t.workspace, KeyID: key, ID: id, At: at})
+// ConnectGateway marks a process of a gateway key connected, and which program it runs. It is ErrNotFound for one that
+// has been revoked or forgotten.
+func (t *Tx) ConnectGateway(ctx context.Context, g Gateway, at time.Time) error {
+	n, err := t.q.ConnectGateway(ctx, query.ConnectGatewayParams{
+		WorkspaceID: t.workspace, KeyID: g.KeyID, ID: g.ID, Version: g.Version, Formats: g.Formats, At: at,
+	})
 	if err == nil && n == 0 {
 		err = ErrNotFound
 	}
 	return translate("connect gateway", err)
 }
 
-// DisconnectGateway marks a process disconnected; left is nil unless it ended on purpose.
-func (t *Tx) DisconnectGateway(ctx context.Context, id authority.GatewayID, at time.Time, left *time.Time) error {
-	err := t.q.DisconnectGateway(ctx, query.DisconnectGatewayParams{WorkspaceID: t.workspace, ID: id, At: at, LeftAt: left})
+// DisconnectGateway marks a process disconnected.
+func (t *Tx) DisconnectGateway(ctx context.Context, id authority.GatewayID, at time.Time) error {
+	err := t.q.DisconnectGateway(ctx, query.DisconnectGatewayParams{WorkspaceID: t.workspace, ID: id, At: at})
 	return translate("disconnect gateway", err)
 }
 
 // SeeGateway notes that a process is still connected.
 func (t *Tx) SeeGateway(ctx context.Context, id authority.GatewayID, at time.Time) error {
-	err := t.q.SeeGateway(ctx, query.SeeGatewayParams{WorkspaceID: t.workspace, ID: id, At: at})
-	return translate("see gateway", err)
+	return translate("see gateway", t.q.SeeGateway(ctx, query.SeeGatewayParams{WorkspaceID: t.workspace, ID: id, At: at}))
 }
 
-// Acknowledgement says that a process's decisions enforce a revision.
-type Acknowledgement struct {
+// MeetGateway notes that a process lives which is not served.
+func (t *Tx) MeetGateway(ctx context.Context, id authority.GatewayID, at time.Time) error {
+	return translate("meet gateway", t.q.MeetGateway(ctx, query.MeetGatewayParams{WorkspaceID: t.workspace, ID: id, At: at}))
+}
+
+// EndedGateway is a process that is served no more.
+type EndedGateway struct {
+	ID        authority.GatewayID
+	Forgotten bool
+	Revoked   bool // it, and not its key, which is revoked or has expired otherwise
+}
+
+// EndedGateways are those of the given processes that are served no more.
+func (t *Tx) EndedGateways(ctx context.Context, ids []authority.GatewayID, at time.Time) ([]EndedGateway, error) {
+	rows, err := t.q.EndedGateways(ctx, query.EndedGatewaysParams{WorkspaceID: t.workspace, Ids: texts(ids), At: at})
+	list := make([]EndedGateway, len(rows))
+	for i, row := range rows {
+		list[i] = EndedGateway(row)
+	}
+	return list, translate("look for ended gateways", err)
+}
+
+// ReviveGateway takes back that a process was forgotten.
+func (t *Tx) ReviveGateway(ctx context.Context, g Gateway, at time.Time) error {
+	err := t.q.ReviveGateway(ctx, query.ReviveGatewayParams{WorkspaceID: t.workspace, ID: g.ID, Version: g.Version, Formats: g.Formats, At: at})
+	return translate("revive gateway", err)
+}
+
+// RevokeGatewaysOf marks every process of a gateway key as one that is granted nothing more.
+func (t *Tx) RevokeGatewaysOf(ctx context.Context, key authority.KeyID, at time.Time) error {
+	err := t.q.RevokeGatewaysOf(ctx, query.RevokeGatewaysOfParams{WorkspaceID: t.workspace, KeyID: key, At: at})
+	return translate("revoke gateways of key", err)
+}
+
+// RevokeGateway marks a process as one that is granted nothing more.
+func (t *Tx) RevokeGateway(ctx context.Context, id authority.GatewayID, at time.Time) error {
+	return translate("revoke gateway", t.q.RevokeGateway(ctx, query.RevokeGatewayParams{WorkspaceID: t.workspace, ID: id, At: at}))
+}
+
+// ForgetGateway marks a process as dead; its lease is over.
+func (t *Tx) ForgetGateway(ctx context.Context, id authority.GatewayID, at time.Time) error {
+	return translate("forget gateway", t.q.ForgetGateway(ctx, query.ForgetGatewayParams{WorkspaceID: t.workspace, ID: id, At: at}))
+}
+
+// EnvoyStatus is what a process's Envoy made of the configuration of a revision. Refusal is empty where it accepted it.
+type EnvoyStatus struct {
 	GatewayID authority.GatewayID
 	KeyID     authority.KeyID
 	Revision  uint64
-	At        time.Time
+	Refusal   string
 }
 
-// Acknowledge records a revision that is no lower than the one before and no higher than the workspace's; others are
-// not recorded, which it reports.
-func (t *Tx) Acknowledge(ctx context.Context, a Acknowledgement) (bool, error) {
-	n, err := t.q.AcknowledgeRevision(ctx, query.AcknowledgeRevisionParams{
-		WorkspaceID: t.workspace, KeyID: a.KeyID, ID: a.GatewayID, Revision: a.Revision, At: a.At,
-	})
-	return n > 0, translate("acknowledge", err)
-}
-
-// SetEnvoyRefusal records what a process's Envoy said.
-func (t *Tx) SetEnvoyRefusal(ctx context.Context, key authority.KeyID, id authority.GatewayID, refusal string, at time.Time) error {
-	err := t.q.SetEnvoyRefusal(ctx, query.SetEnvoyRefusalParams{
-		WorkspaceID: t.workspace, KeyID: key, ID: id, EnvoyRefusal: refusal, At: at,
+// SetEnvoyStatus records what a process's Envoy said.
+func (t *Tx) SetEnvoyStatus(ctx context.Context, e EnvoyStatus, at time.Time) error {
+	err := t.q.SetEnvoyStatus(ctx, query.SetEnvoyStatusParams{
+		WorkspaceID: t.workspace, KeyID: e.KeyID, ID: e.GatewayID, EnvoyRefusal: e.Refusal, Accepted: e.Refusal == "",
+		EnvoyRevision: e.Revision, At: at,
 	})
 	return translate("record Envoy's answer", err)
 }

@@ -6,53 +6,148 @@ VALUES (@id, @workspace_id, @key_id, @public_key, @instance, @version, @formats,
 
 -- name: GatewayByPublicKey :one
 SELECT id, workspace_id, key_id, public_key, instance, version, formats, revision, acknowledged_at, connected,
-    enrolled_at, seen_at, left_at, envoy_refusal
+    enrolled_at, seen_at, left_at, envoy_refusal, lease_number, lease_term_ms, lease_granted_at, lease_over, lease_over_at,
+    endless, digest, address, envoy_revision, envoy_current, decisions_per_second, live_watches, queued_events,
+    reported_at, superseded_at, revoked_at, forgotten_at
 FROM gateways WHERE workspace_id = @workspace_id AND key_id = @key_id AND public_key = @public_key;
 
 -- name: Gateway :one
 SELECT id, workspace_id, key_id, public_key, instance, version, formats, revision, acknowledged_at, connected,
-    enrolled_at, seen_at, left_at, envoy_refusal
+    enrolled_at, seen_at, left_at, envoy_refusal, lease_number, lease_term_ms, lease_granted_at, lease_over, lease_over_at,
+    endless, digest, address, envoy_revision, envoy_current, decisions_per_second, live_watches, queued_events,
+    reported_at, superseded_at, revoked_at, forgotten_at
 FROM gateways WHERE workspace_id = @workspace_id AND id = @id;
 
+-- name: LockGateway :one
+SELECT id, workspace_id, key_id, public_key, instance, version, formats, revision, acknowledged_at, connected,
+    enrolled_at, seen_at, left_at, envoy_refusal, lease_number, lease_term_ms, lease_granted_at, lease_over, lease_over_at,
+    endless, digest, address, envoy_revision, envoy_current, decisions_per_second, live_watches, queued_events,
+    reported_at, superseded_at, revoked_at, forgotten_at
+FROM gateways WHERE workspace_id = @workspace_id AND id = @id FOR NO KEY UPDATE;
+
+-- Those that may decide are listed however long nothing was heard of them.
 -- name: Gateways :many
 SELECT id, workspace_id, key_id, public_key, instance, version, formats, revision, acknowledged_at, connected,
-    enrolled_at, seen_at, left_at, envoy_refusal
-FROM gateways WHERE workspace_id = @workspace_id AND seen_at > @seen_after::timestamptz
-ORDER BY left_at DESC NULLS FIRST, enrolled_at DESC, id LIMIT @size;
+    enrolled_at, seen_at, left_at, envoy_refusal, lease_number, lease_term_ms, lease_granted_at, lease_over, lease_over_at,
+    endless, digest, address, envoy_revision, envoy_current, decisions_per_second, live_watches, queued_events,
+    reported_at, superseded_at, revoked_at, forgotten_at
+FROM gateways
+WHERE workspace_id = @workspace_id AND (seen_at > @seen_after::timestamptz
+    OR (lease_number > 0 AND NOT lease_over) OR (endless AND left_at IS NULL AND forgotten_at IS NULL))
+ORDER BY (lease_number > 0 AND NOT lease_over) OR (endless AND left_at IS NULL AND forgotten_at IS NULL) DESC,
+    left_at DESC NULLS FIRST, enrolled_at DESC, id LIMIT @size;
 
--- A process that starts where another of the same key ran takes its place; so does one whose key the other's was rotated
--- into.
+-- name: Standings :many
+SELECT id, key_id, instance, revision, lease_number, lease_term_ms, lease_granted_at, lease_over, endless
+FROM gateways
+WHERE workspace_id = @workspace_id
+    AND ((lease_number > 0 AND NOT lease_over) OR (endless AND left_at IS NULL AND forgotten_at IS NULL))
+ORDER BY id;
+
+-- A process that starts where another of the same key ran takes its place for those who look; so does one whose key the
+-- other's was rotated into. The other may decide until its lease is over.
 -- name: SupersedeGateways :exec
 WITH RECURSIVE lineage AS (
     SELECT k.id, k.replaces FROM api_keys k WHERE k.workspace_id = @workspace_id AND k.id = @key_id
     UNION
     SELECT k.id, k.replaces FROM api_keys k JOIN lineage l ON k.id = l.replaces WHERE k.workspace_id = @workspace_id
 )
-UPDATE gateways g SET left_at = @at::timestamptz, connected = false
+UPDATE gateways g SET superseded_at = @at::timestamptz, connected = false
 WHERE g.workspace_id = @workspace_id AND g.key_id IN (SELECT l.id FROM lineage l) AND instance = @instance AND g.id <> @id
-    AND left_at IS NULL AND (NOT connected OR seen_at < @stale::timestamptz);
+    AND superseded_at IS NULL AND left_at IS NULL AND (NOT connected OR seen_at < @stale::timestamptz);
 
 -- name: ConnectGateway :execrows
-UPDATE gateways SET connected = true, seen_at = @at, left_at = NULL
-WHERE workspace_id = @workspace_id AND key_id = @key_id AND id = @id;
+UPDATE gateways SET connected = true, seen_at = @at, left_at = NULL, superseded_at = NULL, version = @version, formats = @formats
+WHERE workspace_id = @workspace_id AND key_id = @key_id AND id = @id AND revoked_at IS NULL AND forgotten_at IS NULL;
 
 -- name: DisconnectGateway :exec
-UPDATE gateways SET connected = false, seen_at = @at, left_at = sqlc.narg(left_at)
-WHERE workspace_id = @workspace_id AND id = @id;
+UPDATE gateways SET connected = false, seen_at = @at WHERE workspace_id = @workspace_id AND id = @id;
 
 -- name: SeeGateway :exec
 UPDATE gateways SET connected = true, seen_at = @at WHERE workspace_id = @workspace_id AND id = @id;
 
--- A gateway acknowledges what there is: a revision beyond the workspace's own is not recorded.
--- name: AcknowledgeRevision :execrows
-UPDATE gateways g SET revision = @revision, acknowledged_at = @at::timestamptz, seen_at = @at
-FROM workspaces w
-WHERE g.workspace_id = @workspace_id AND g.key_id = @key_id AND g.id = @id AND w.id = @workspace_id
-    AND g.revision <= @revision AND @revision <= w.revision;
+-- A process that is not served lives all the same.
+-- name: MeetGateway :exec
+UPDATE gateways SET seen_at = @at, left_at = NULL WHERE workspace_id = @workspace_id AND id = @id;
 
--- name: SetEnvoyRefusal :exec
-UPDATE gateways SET envoy_refusal = @envoy_refusal, seen_at = @at
+-- Locks in the order of ids whatever is to be written to several processes, so that no two transactions wait for each other.
+-- name: LockGateways :exec
+SELECT id FROM gateways WHERE workspace_id = @workspace_id AND id = ANY (@ids::text[]) ORDER BY id COLLATE "C" FOR NO KEY UPDATE;
+
+-- name: RevokeGatewaysOf :exec
+UPDATE gateways SET revoked_at = @at::timestamptz WHERE workspace_id = @workspace_id AND key_id = @key_id AND revoked_at IS NULL;
+
+-- name: ReviveGateway :exec
+UPDATE gateways SET forgotten_at = NULL, left_at = NULL, version = @version, formats = @formats, seen_at = @at
+WHERE workspace_id = @workspace_id AND id = @id;
+
+-- name: EndedGateways :many
+SELECT g.id, (g.forgotten_at IS NOT NULL)::boolean AS forgotten,
+    (g.revoked_at IS NOT NULL AND k.revoked_at IS NULL)::boolean AS revoked
+FROM gateways g JOIN api_keys k ON k.workspace_id = @workspace_id AND k.id = g.key_id
+WHERE g.workspace_id = @workspace_id AND g.id = ANY (@ids::text[])
+    AND (g.revoked_at IS NOT NULL OR g.forgotten_at IS NOT NULL OR k.revoked_at IS NOT NULL OR k.expires_at <= @at::timestamptz);
+
+-- A gateway acknowledges what there is: a revision beyond the workspace's own is not recorded. What each said is taken in
+-- one statement for as many gateways as have said something.
+-- name: AcknowledgeRevisions :many
+UPDATE gateways g SET revision = a.revision, acknowledged_at = @at::timestamptz, seen_at = @at,
+    digest = CASE WHEN length(a.digest) > 0 OR g.revision < a.revision THEN a.digest ELSE g.digest END
+FROM (SELECT unnest(@ids::text[]) AS id, unnest(@keys::text[]) AS key_id, unnest(@revisions::bigint[]) AS revision,
+    unnest(@digests::bytea[]) AS digest) a
+JOIN workspaces w ON w.id = @workspace_id
+WHERE g.workspace_id = @workspace_id AND g.key_id = a.key_id AND g.id = a.id
+    AND g.revision <= a.revision AND a.revision <= w.revision
+RETURNING g.id;
+
+-- Grants wait for each other in the order of ids. A gateway is granted nothing once it, or its key, has been revoked.
+-- name: LockForGrant :many
+SELECT g.id, g.revision, g.lease_number,
+    (g.revoked_at IS NOT NULL OR k.revoked_at IS NOT NULL OR k.expires_at <= @at::timestamptz)::boolean AS revoked,
+    (g.forgotten_at IS NOT NULL)::boolean AS forgotten
+FROM gateways g JOIN api_keys k ON k.workspace_id = g.workspace_id AND k.id = g.key_id
+WHERE g.workspace_id = @workspace_id AND g.id = ANY (@ids::text[])
+ORDER BY g.id COLLATE "C" FOR NO KEY UPDATE OF g;
+
+-- name: GrantLeases :exec
+UPDATE gateways g SET lease_number = a.lease_number, lease_term_ms = @lease_term_ms, lease_granted_at = @at::timestamptz,
+    lease_over = false, lease_over_at = NULL, seen_at = @at
+FROM (SELECT unnest(@ids::text[]) AS id, unnest(@lease_numbers::bigint[]) AS lease_number) a
+WHERE g.workspace_id = @workspace_id AND g.id = a.id;
+
+-- name: ReportGateways :exec
+UPDATE gateways g SET address = a.address, envoy_current = a.envoy_current, decisions_per_second = a.decisions_per_second,
+    live_watches = a.live_watches, queued_events = a.queued_events, reported_at = @at::timestamptz, seen_at = @at
+FROM (SELECT unnest(@ids::text[]) AS id, unnest(@keys::text[]) AS key_id, unnest(@addresses::text[]) AS address,
+    unnest(@envoy_current::boolean[]) AS envoy_current, unnest(@decisions_per_second::double precision[]) AS decisions_per_second,
+    unnest(@live_watches::bigint[]) AS live_watches, unnest(@queued_events::bigint[]) AS queued_events) a
+WHERE g.workspace_id = @workspace_id AND g.key_id = a.key_id AND g.id = a.id;
+
+-- Only the very lease that was watched is over: a gateway that has renewed since has another number.
+-- name: EndLease :execrows
+UPDATE gateways SET lease_over = true, lease_over_at = @at::timestamptz
+WHERE workspace_id = @workspace_id AND id = @id AND lease_number = @lease_number AND lease_number > 0 AND NOT lease_over;
+
+-- name: LeaveGateway :exec
+UPDATE gateways SET left_at = @at::timestamptz, seen_at = @at
 WHERE workspace_id = @workspace_id AND key_id = @key_id AND id = @id;
 
--- name: LockGateway :one
-SELECT id FROM gateways WHERE workspace_id = @workspace_id AND key_id = @key_id AND id = @id FOR UPDATE;
+-- name: RevokeGateway :exec
+UPDATE gateways SET revoked_at = @at::timestamptz WHERE workspace_id = @workspace_id AND id = @id AND revoked_at IS NULL;
+
+-- name: ForgetGateway :exec
+UPDATE gateways SET forgotten_at = @at::timestamptz, connected = false, lease_over = true,
+    lease_over_at = coalesce(lease_over_at, @at)
+WHERE workspace_id = @workspace_id AND id = @id AND forgotten_at IS NULL;
+
+-- name: SetEnvoyStatus :exec
+UPDATE gateways SET envoy_refusal = @envoy_refusal, envoy_revision = CASE WHEN @accepted::boolean THEN @envoy_revision ELSE envoy_revision END,
+    seen_at = @at
+WHERE workspace_id = @workspace_id AND key_id = @key_id AND id = @id;
+
+-- The batches of one process take turns. What else is written of the process does not wait for them.
+-- name: LockRecord :exec
+SELECT pg_advisory_xact_lock(hashtextextended(@id::text, 1));
+
+-- name: HasGateway :one
+SELECT EXISTS (SELECT FROM gateways WHERE workspace_id = @workspace_id AND key_id = @key_id AND id = @id);

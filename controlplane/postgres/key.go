@@ -14,7 +14,7 @@ func (t *Tx) InsertKey(ctx context.Context, k authority.Key, hash []byte) error 
 	err := t.q.InsertKey(ctx, query.InsertKeyParams{
 		ID: k.ID, WorkspaceID: k.WorkspaceID, Kind: k.Kind, Name: k.Name, PrincipalID: k.PrincipalID,
 		Role: k.Role, Workspaces: append([]string{}, k.Workspaces...), AllowedNetworks: append([]netip.Prefix{}, k.AllowedNetworks...),
-		CreatedAt: k.CreatedAt, ExpiresAt: k.ExpiresAt, RevokedAt: k.RevokedAt, Replaces: k.Replaces, Hash: hash,
+		CreatedAt: k.CreatedAt, ExpiresAt: k.ExpiresAt, RevokedAt: k.RevokedAt, Replaces: k.Replaces, SingleUse: k.SingleUse, Hash: hash,
 	})
 	return translate("insert key", err)
 }
@@ -47,7 +47,7 @@ type KeyFilter struct {
 // Keys lists API keys as of an instant, by creation or by name.
 func (t *Tx) Keys(ctx context.Context, f KeyFilter, at time.Time, p Page) ([]authority.Key, error) {
 	s := t.from("id, workspace_id, kind, name, principal_id, role, workspaces, allowed_networks, created_at, expires_at, "+
-		"revoked_at, last_used_at, replaces", "api_keys").
+		"revoked_at, last_used_at, replaces, single_use", "api_keys").
 		where(f.Kind != "", "kind = ?", string(f.Kind)).
 		where(f.PrincipalID != "", "principal_id = ?", string(f.PrincipalID)).
 		where(f.State == KeyActive, "revoked_at IS NULL AND (expires_at IS NULL OR expires_at > ?)", at).

@@ -1,9 +1,9 @@
 -- name: InsertKey :exec
-INSERT INTO api_keys (id, workspace_id, kind, name, principal_id, role, workspaces, allowed_networks, created_at, expires_at, revoked_at, replaces, hash)
-VALUES (@id, @workspace_id, @kind, @name, @principal_id, @role, @workspaces, @allowed_networks, @created_at, @expires_at, @revoked_at, @replaces, @hash);
+INSERT INTO api_keys (id, workspace_id, kind, name, principal_id, role, workspaces, allowed_networks, created_at, expires_at, revoked_at, replaces, single_use, hash)
+VALUES (@id, @workspace_id, @kind, @name, @principal_id, @role, @workspaces, @allowed_networks, @created_at, @expires_at, @revoked_at, @replaces, @single_use, @hash);
 
 -- name: Key :one
-SELECT id, workspace_id, kind, name, principal_id, role, workspaces, allowed_networks, created_at, expires_at, revoked_at, last_used_at, replaces
+SELECT id, workspace_id, kind, name, principal_id, role, workspaces, allowed_networks, created_at, expires_at, revoked_at, last_used_at, replaces, single_use
 FROM api_keys WHERE workspace_id = @workspace_id AND id = @id;
 
 -- name: RevokeKey :exec
@@ -43,3 +43,9 @@ SELECT id, principal_id, hash, expires_at, allowed_networks FROM api_keys
 WHERE workspace_id = @workspace_id AND kind IN ('agent', 'service') AND revoked_at IS NULL
     AND (expires_at IS NULL OR expires_at > @at::timestamptz)
 ORDER BY created_at, id;
+
+-- name: LockKey :one
+SELECT single_use FROM api_keys WHERE workspace_id = @workspace_id AND id = @id FOR UPDATE;
+
+-- name: CountGatewaysOfKey :one
+SELECT count(*) FROM gateways WHERE workspace_id = @workspace_id AND key_id = @key_id;

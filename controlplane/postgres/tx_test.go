@@ -283,7 +283,7 @@ func TestDecisionsDoNotWaitForTheRevision(t *testing.T) {
 	s := openStore(t, appURL, 4)
 	w := fill(t, s, "mine")
 	err := s.Write(t.Context(), w.id, func(ctx context.Context, tx *Tx) error {
-		if _, err := tx.AdvanceRevision(ctx, now()); err != nil {
+		if _, err := tx.AdvanceRevision(ctx, now(), false); err != nil {
 			return err
 		}
 		return s.Write(ctx, w.id, func(ctx context.Context, other *Tx) error {
@@ -346,7 +346,7 @@ func TestAPartitionIsMadeWhileSomebodyWrites(t *testing.T) {
 	attempts := 0
 	err := s.Write(t.Context(), w.id, func(ctx context.Context, tx *Tx) error {
 		attempts++
-		if _, err := tx.AdvanceRevision(ctx, now()); err != nil {
+		if _, err := tx.AdvanceRevision(ctx, now(), false); err != nil {
 			return err
 		}
 		if attempts == 1 {

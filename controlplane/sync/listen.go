@@ -7,12 +7,25 @@ import (
 
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/types/known/durationpb"
 
+	"github.com/caracal-gateway/caracal/authority"
+	"github.com/caracal-gateway/caracal/controlplane"
 	"github.com/caracal-gateway/caracal/internal/syncpb"
 )
 
-// listen takes what the gateway says until it leaves.
-func (c *connection) listen(ctx context.Context) error {
+// listen takes what the gateway says until it leaves. Renewals are answered beside it, so that an acknowledgement never
+// waits for one; what goes wrong there is told to fail.
+func (c *connection) listen(ctx context.Context, fail func(error)) error {
+	renewing, stop := context.WithCancel(ctx)
+	defer stop()
+	stopped := make(chan struct{})
+	go func() {
+		defer close(stopped)
+		if err := c.renew(renewing); err != nil {
+			fail(err)
+		}
+	}()
 	for {
 		m, err := c.stream.Recv()
 		if errors.Is(err, io.EOF) {
@@ -20,6 +33,11 @@ func (c *connection) listen(ctx context.Context) error {
 		}
 		if err != nil {
 			return err
+		}
+		if s := m.GetSurrender(); s != nil {
+			stop()
+			<-stopped
+			return c.surrender(ctx, s.GetLease())
 		}
 		if err := c.take(ctx, m); err != nil {
 			return err
@@ -31,7 +49,10 @@ func (c *connection) take(ctx context.Context, m *syncpb.GatewayMessage) error {
 	service, log := c.server.service, c.server.log
 	switch m := m.GetMessage().(type) {
 	case *syncpb.GatewayMessage_Acknowledged:
-		if err := service.Acknowledge(ctx, c.caller, c.gateway, m.Acknowledged.GetRevision()); err != nil {
+		a := controlplane.Acknowledgement{
+			Revision: m.Acknowledged.GetRevision(), Digest: m.Acknowledged.GetDigest(), StreamsCut: m.Acknowledged.GetStreamsCut(),
+		}
+		if err := service.Acknowledge(ctx, c.caller, c.gateway, a); err != nil {
 			return c.server.answer("acknowledge", err)
 		}
 	case *syncpb.GatewayMessage_Refused:
@@ -44,13 +65,80 @@ func (c *connection) take(ctx context.Context, m *syncpb.GatewayMessage) error {
 		}
 		c.asked <- m.Sync.GetId()
 	case *syncpb.GatewayMessage_Envoy:
-		if err := service.ReportEnvoy(ctx, c.caller, c.gateway, m.Envoy.GetMessage()); err != nil {
+		e := controlplane.EnvoyStatus{Revision: m.Envoy.GetRevision(), Refusal: m.Envoy.GetMessage()}
+		if err := service.ReportEnvoy(ctx, c.caller, c.gateway, e); err != nil {
 			return c.server.answer("report Envoy", err)
 		}
+	case *syncpb.GatewayMessage_Renewal:
+		select {
+		case <-c.renewals: // the newer one is answered
+		default:
+		}
+		c.renewals <- m.Renewal
 	default:
 		return status.Errorf(codes.InvalidArgument, "unexpected message %T", m)
 	}
 	return nil
+}
+
+// renew answers the gateway's renewals, one after the other. It ends the stream of a gateway that may not be granted
+// anything at all.
+func (c *connection) renew(ctx context.Context) error {
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case r := <-c.renewals:
+			answer, err := c.grant(ctx, r)
+			if err == nil {
+				err = c.say(ctx, answer)
+			}
+			if ctx.Err() != nil {
+				return nil
+			}
+			if err != nil {
+				return err
+			}
+		}
+	}
+}
+
+// grant asks for the lease. A database that is away withholds it and no more: the gateway asks again in its own time.
+func (c *connection) grant(ctx context.Context, r *syncpb.Renewal) (reply, error) {
+	granted, err := c.server.service.Renew(ctx, c.caller, c.gateway, controlplane.Renewal{Revision: r.GetRevision(), Report: reported(r.GetReport())})
+	var told *authority.Error
+	if errors.As(err, &told) && told.Code == authority.CodeUnavailable {
+		granted, err = controlplane.Granted{Message: told.Message}, nil
+	}
+	if err != nil {
+		return reply{}, c.server.answer("renew lease", err)
+	}
+	if granted.Number == 0 {
+		return reply{after: granted.After, message: &syncpb.ControlMessage{Message: &syncpb.ControlMessage_Withheld{
+			Withheld: &syncpb.Withheld{Renewal: r.GetId(), Revision: granted.After, Message: granted.Message},
+		}}}, nil
+	}
+	c.granted.Store(granted.Number)
+	return reply{message: &syncpb.ControlMessage{Message: &syncpb.ControlMessage_Grant{
+		Grant: &syncpb.Grant{Renewal: r.GetId(), Lease: granted.Number, Term: durationpb.New(granted.Term)},
+	}}}, nil
+}
+
+func reported(r *syncpb.Report) controlplane.Report {
+	return controlplane.Report{
+		Address: r.GetAddress(), DecisionsPerSecond: r.GetDecisionsPerSecond(), LiveWatches: r.GetLiveWatches(),
+		QueuedEvents: r.GetQueuedEvents(), EnvoyCurrent: r.GetEnvoyCurrent(),
+	}
+}
+
+// surrender ends the stream of a gateway that decides no more: neither under the lease that it names nor under one that
+// was granted on this stream and may not have reached it.
+func (c *connection) surrender(ctx context.Context, number uint64) error {
+	number = max(number, c.granted.Load())
+	if err := c.server.service.Surrender(ctx, c.caller, c.gateway, number); err != nil {
+		return c.server.answer("surrender lease", err)
+	}
+	return errLeft
 }
 
 // maxLogged bounds what of a gateway's own words goes into the log, in bytes.

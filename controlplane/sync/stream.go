@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"errors"
+	"sync/atomic"
 	"time"
 
 	"google.golang.org/grpc/codes"
@@ -32,32 +33,32 @@ func (s *server) Stream(stream syncpb.Sync_StreamServer) error {
 	if err != nil {
 		return err
 	}
-	gateway, err := s.service.Gateway(stream.Context(), caller, authority.GatewayID(hello.hello.GetGatewayId()))
+	gateway, err := s.service.OwnGateway(stream.Context(), caller, authority.GatewayID(hello.hello.GetGatewayId()))
 	if err != nil {
 		return s.answer("find gateway", err)
 	}
 	if bundle.VerifyStreamProof(gateway.PublicKey, hello.nonce, hello.hello.GetProof()) != nil {
 		return status.Error(codes.Unauthenticated, "the proof is not by the gateway's enrolled key")
 	}
-	disconnect, err := s.service.ConnectGateway(stream.Context(), caller, gateway.ID)
+	presence, err := s.service.ConnectGateway(stream.Context(), caller, gateway.ID,
+		controlplane.Program{Version: hello.hello.GetVersion(), Formats: hello.hello.GetFormats()})
 	if err != nil {
 		return s.answer("connect gateway", err)
 	}
+	defer presence.Leave()
 	feed, err := s.service.Follow(stream.Context(), caller, controlplane.Position{Revision: enforced(gateway, hello.hello)})
 	if err != nil {
-		disconnect(false)
 		return s.answer("follow workspace", err)
 	}
 	defer feed.Close()
 	c := &connection{
-		server: s, stream: stream, caller: caller, gateway: gateway.ID, feed: feed,
-		asked: make(chan uint64, 1), replies: make(chan reply),
+		server: s, stream: stream, caller: caller, gateway: gateway.ID, presence: presence, feed: feed,
+		asked: make(chan uint64, 1), replies: make(chan reply), renewals: make(chan *syncpb.Renewal, 1),
 	}
 	s.log.Info("gateway connected", "gateway", gateway.ID, "workspace", caller.Slug(), "revision", hello.hello.GetRevision())
 
 	err = c.serve()
 	left := errors.Is(err, errLeft)
-	disconnect(left)
 	s.log.Info("gateway disconnected", "gateway", gateway.ID, "workspace", caller.Slug(), "left", left, "cause", err)
 	if left {
 		return nil
@@ -67,7 +68,7 @@ func (s *server) Stream(stream syncpb.Sync_StreamServer) error {
 
 // enforced is the revision that the process need not be sent: the one that it says it enforces, if it acknowledged that
 // to this very database. A database that was restored from a backup may give the same number to another state.
-func enforced(g controlplane.Gateway, hello *syncpb.Hello) uint64 {
+func enforced(g controlplane.Process, hello *syncpb.Hello) uint64 {
 	if g.AcknowledgedAt != nil && hello.GetRevision() == g.Revision {
 		return g.Revision
 	}
@@ -119,23 +120,24 @@ type connection struct {
 	feed    *controlplane.Feed
 	asked   chan uint64 // the newest SyncRequest that is not answered
 	replies chan reply  // from listen to push
+
+	presence controlplane.Presence
+	renewals chan *syncpb.Renewal // the newest that is not answered
+	granted  atomic.Uint64        // number of the last lease that was granted on this stream
 }
 
-// serve pushes and listens until either ends. A receive that still waits when push has failed ends with the stream,
-// which is over when its handler returns.
+// serve pushes, listens and renews until one of these ends, or the gateway is to be served no more. A receive that still
+// waits then ends with the stream, which is over when its handler returns.
 func (c *connection) serve() error {
-	ctx, cancel := context.WithCancel(c.stream.Context())
-	defer cancel()
-	listened := make(chan error, 1)
-	go func() {
-		listened <- c.listen(ctx)
-		cancel()
-	}()
+	ctx, end := context.WithCancelCause(c.stream.Context())
+	defer end(nil)
+	defer context.AfterFunc(c.presence.Ended, func() {
+		end(c.server.answer("serve gateway", context.Cause(c.presence.Ended)))
+	})()
+	go func() { end(c.listen(ctx, end)) }()
 	err := c.push(ctx)
-	select {
-	case heard := <-listened:
-		return heard
-	default:
-		return err
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
 	}
+	return err
 }

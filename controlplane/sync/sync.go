@@ -77,15 +77,16 @@ func (s *server) Enrol(ctx context.Context, r *syncpb.EnrolRequest) (*syncpb.Enr
 		return nil, status.Error(codes.Unauthenticated, "the proof is not by the key that is to be enrolled")
 	}
 	enrolled, err := s.service.EnrolGateway(ctx, caller, controlplane.Enrolment{
-		PublicKey: r.GetPublicKey(), Instance: r.GetInstance(), Version: r.GetVersion(), Formats: r.GetFormats(),
+		PublicKey: r.GetPublicKey(), Instance: r.GetInstance(),
+		Program: controlplane.Program{Version: r.GetVersion(), Formats: r.GetFormats()},
 	})
 	if err != nil {
 		return nil, s.answer("enrol gateway", err)
 	}
-	s.log.Info("gateway enrolled", "gateway", enrolled.Gateway.ID, "workspace", caller.Slug(), "instance", r.GetInstance())
+	s.log.Info("gateway enrolled", "gateway", enrolled.GatewayID, "workspace", caller.Slug(), "instance", r.GetInstance())
 	return &syncpb.EnrolResponse{
-		GatewayId:    string(enrolled.Gateway.ID),
-		WorkspaceId:  string(enrolled.Gateway.WorkspaceID),
+		GatewayId:    string(enrolled.GatewayID),
+		WorkspaceId:  string(enrolled.WorkspaceID),
 		DeploymentId: enrolled.Deployment,
 		Timeline:     enrolled.Timeline,
 		KeySet:       enrolled.KeySet,
@@ -99,7 +100,7 @@ func (s *server) Record(ctx context.Context, r *syncpb.RecordRequest) (*syncpb.R
 	if err != nil {
 		return nil, err
 	}
-	gateway, err := s.service.Gateway(ctx, caller, authority.GatewayID(r.GetGatewayId()))
+	gateway, err := s.service.OwnGateway(ctx, caller, authority.GatewayID(r.GetGatewayId()))
 	if err != nil {
 		return nil, s.answer("find gateway", err)
 	}

@@ -12,43 +12,64 @@ import (
 	authority "github.com/caracal-gateway/caracal/authority"
 )
 
-const acknowledgeRevision = `-- name: AcknowledgeRevision :execrows
-UPDATE gateways g SET revision = $1, acknowledged_at = $2::timestamptz, seen_at = $2
-FROM workspaces w
-WHERE g.workspace_id = $3 AND g.key_id = $4 AND g.id = $5 AND w.id = $3
-    AND g.revision <= $1 AND $1 <= w.revision
+const acknowledgeRevisions = `-- name: AcknowledgeRevisions :many
+UPDATE gateways g SET revision = a.revision, acknowledged_at = $1::timestamptz, seen_at = $1,
+    digest = CASE WHEN length(a.digest) > 0 OR g.revision < a.revision THEN a.digest ELSE g.digest END
+FROM (SELECT unnest($3::text[]) AS id, unnest($4::text[]) AS key_id, unnest($5::bigint[]) AS revision,
+    unnest($6::bytea[]) AS digest) a
+JOIN workspaces w ON w.id = $2
+WHERE g.workspace_id = $2 AND g.key_id = a.key_id AND g.id = a.id
+    AND g.revision <= a.revision AND a.revision <= w.revision
+RETURNING g.id
 `
 
-type AcknowledgeRevisionParams struct {
-	Revision    uint64
+type AcknowledgeRevisionsParams struct {
 	At          time.Time
 	WorkspaceID authority.WorkspaceID
-	KeyID       authority.KeyID
-	ID          authority.GatewayID
+	Ids         []string
+	Keys        []string
+	Revisions   []int64
+	Digests     [][]byte
 }
 
-// A gateway acknowledges what there is: a revision beyond the workspace's own is not recorded.
-func (q *Queries) AcknowledgeRevision(ctx context.Context, arg AcknowledgeRevisionParams) (int64, error) {
-	result, err := q.db.Exec(ctx, acknowledgeRevision,
-		arg.Revision,
+// A gateway acknowledges what there is: a revision beyond the workspace's own is not recorded. What each said is taken in
+// one statement for as many gateways as have said something.
+func (q *Queries) AcknowledgeRevisions(ctx context.Context, arg AcknowledgeRevisionsParams) ([]authority.GatewayID, error) {
+	rows, err := q.db.Query(ctx, acknowledgeRevisions,
 		arg.At,
 		arg.WorkspaceID,
-		arg.KeyID,
-		arg.ID,
+		arg.Ids,
+		arg.Keys,
+		arg.Revisions,
+		arg.Digests,
 	)
 	if err != nil {
-		return 0, err
+		return nil, err
 	}
-	return result.RowsAffected(), nil
+	defer rows.Close()
+	var items []authority.GatewayID
+	for rows.Next() {
+		var id authority.GatewayID
+		if err := rows.Scan(&id); err != nil {
+			return nil, err
+		}
+		items = append(items, id)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
 }
 
 const connectGateway = `-- name: ConnectGateway :execrows
-UPDATE gateways SET connected = true, seen_at = $1, left_at = NULL
-WHERE workspace_id = $2 AND key_id = $3 AND id = $4
+UPDATE gateways SET connected = true, seen_at = $1, left_at = NULL, superseded_at = NULL, version = $2, formats = $3
+WHERE workspace_id = $4 AND key_id = $5 AND id = $6 AND revoked_at IS NULL AND forgotten_at IS NULL
 `
 
 type ConnectGatewayParams struct {
 	At          time.Time
+	Version     string
+	Formats     []uint32
 	WorkspaceID authority.WorkspaceID
 	KeyID       authority.KeyID
 	ID          authority.GatewayID
@@ -57,6 +78,8 @@ type ConnectGatewayParams struct {
 func (q *Queries) ConnectGateway(ctx context.Context, arg ConnectGatewayParams) (int64, error) {
 	result, err := q.db.Exec(ctx, connectGateway,
 		arg.At,
+		arg.Version,
+		arg.Formats,
 		arg.WorkspaceID,
 		arg.KeyID,
 		arg.ID,
@@ -68,30 +91,108 @@ func (q *Queries) ConnectGateway(ctx context.Context, arg ConnectGatewayParams) 
 }
 
 const disconnectGateway = `-- name: DisconnectGateway :exec
-UPDATE gateways SET connected = false, seen_at = $1, left_at = $2
-WHERE workspace_id = $3 AND id = $4
+UPDATE gateways SET connected = false, seen_at = $1 WHERE workspace_id = $2 AND id = $3
 `
 
 type DisconnectGatewayParams struct {
 	At          time.Time
-	LeftAt      *time.Time
 	WorkspaceID authority.WorkspaceID
 	ID          authority.GatewayID
 }
 
 func (q *Queries) DisconnectGateway(ctx context.Context, arg DisconnectGatewayParams) error {
-	_, err := q.db.Exec(ctx, disconnectGateway,
+	_, err := q.db.Exec(ctx, disconnectGateway, arg.At, arg.WorkspaceID, arg.ID)
+	return err
+}
+
+const endLease = `-- name: EndLease :execrows
+UPDATE gateways SET lease_over = true, lease_over_at = $1::timestamptz
+WHERE workspace_id = $2 AND id = $3 AND lease_number = $4 AND lease_number > 0 AND NOT lease_over
+`
+
+type EndLeaseParams struct {
+	At          time.Time
+	WorkspaceID authority.WorkspaceID
+	ID          authority.GatewayID
+	LeaseNumber uint64
+}
+
+// Only the very lease that was watched is over: a gateway that has renewed since has another number.
+func (q *Queries) EndLease(ctx context.Context, arg EndLeaseParams) (int64, error) {
+	result, err := q.db.Exec(ctx, endLease,
 		arg.At,
-		arg.LeftAt,
 		arg.WorkspaceID,
 		arg.ID,
+		arg.LeaseNumber,
 	)
+	if err != nil {
+		return 0, err
+	}
+	return result.RowsAffected(), nil
+}
+
+const endedGateways = `-- name: EndedGateways :many
+SELECT g.id, (g.forgotten_at IS NOT NULL)::boolean AS forgotten,
+    (g.revoked_at IS NOT NULL AND k.revoked_at IS NULL)::boolean AS revoked
+FROM gateways g JOIN api_keys k ON k.workspace_id = $1 AND k.id = g.key_id
+WHERE g.workspace_id = $1 AND g.id = ANY ($2::text[])
+    AND (g.revoked_at IS NOT NULL OR g.forgotten_at IS NOT NULL OR k.revoked_at IS NOT NULL OR k.expires_at <= $3::timestamptz)
+`
+
+type EndedGatewaysParams struct {
+	WorkspaceID authority.WorkspaceID
+	Ids         []string
+	At          time.Time
+}
+
+type EndedGatewaysRow struct {
+	ID        authority.GatewayID
+	Forgotten bool
+	Revoked   bool
+}
+
+func (q *Queries) EndedGateways(ctx context.Context, arg EndedGatewaysParams) ([]EndedGatewaysRow, error) {
+	rows, err := q.db.Query(ctx, endedGateways, arg.WorkspaceID, arg.Ids, arg.At)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []EndedGatewaysRow
+	for rows.Next() {
+		var i EndedGatewaysRow
+		if err := rows.Scan(&i.ID, &i.Forgotten, &i.Revoked); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const forgetGateway = `-- name: ForgetGateway :exec
+UPDATE gateways SET forgotten_at = $1::timestamptz, connected = false, lease_over = true,
+    lease_over_at = coalesce(lease_over_at, $1)
+WHERE workspace_id = $2 AND id = $3 AND forgotten_at IS NULL
+`
+
+type ForgetGatewayParams struct {
+	At          time.Time
+	WorkspaceID authority.WorkspaceID
+	ID          authority.GatewayID
+}
+
+func (q *Queries) ForgetGateway(ctx context.Context, arg ForgetGatewayParams) error {
+	_, err := q.db.Exec(ctx, forgetGateway, arg.At, arg.WorkspaceID, arg.ID)
 	return err
 }
 
 const gateway = `-- name: Gateway :one
 SELECT id, workspace_id, key_id, public_key, instance, version, formats, revision, acknowledged_at, connected,
-    enrolled_at, seen_at, left_at, envoy_refusal
+    enrolled_at, seen_at, left_at, envoy_refusal, lease_number, lease_term_ms, lease_granted_at, lease_over, lease_over_at,
+    endless, digest, address, envoy_revision, envoy_current, decisions_per_second, live_watches, queued_events,
+    reported_at, superseded_at, revoked_at, forgotten_at
 FROM gateways WHERE workspace_id = $1 AND id = $2
 `
 
@@ -118,13 +219,32 @@ func (q *Queries) Gateway(ctx context.Context, arg GatewayParams) (Gateway, erro
 		&i.SeenAt,
 		&i.LeftAt,
 		&i.EnvoyRefusal,
+		&i.LeaseNumber,
+		&i.LeaseTermMs,
+		&i.LeaseGrantedAt,
+		&i.LeaseOver,
+		&i.LeaseOverAt,
+		&i.Endless,
+		&i.Digest,
+		&i.Address,
+		&i.EnvoyRevision,
+		&i.EnvoyCurrent,
+		&i.DecisionsPerSecond,
+		&i.LiveWatches,
+		&i.QueuedEvents,
+		&i.ReportedAt,
+		&i.SupersededAt,
+		&i.RevokedAt,
+		&i.ForgottenAt,
 	)
 	return i, err
 }
 
 const gatewayByPublicKey = `-- name: GatewayByPublicKey :one
 SELECT id, workspace_id, key_id, public_key, instance, version, formats, revision, acknowledged_at, connected,
-    enrolled_at, seen_at, left_at, envoy_refusal
+    enrolled_at, seen_at, left_at, envoy_refusal, lease_number, lease_term_ms, lease_granted_at, lease_over, lease_over_at,
+    endless, digest, address, envoy_revision, envoy_current, decisions_per_second, live_watches, queued_events,
+    reported_at, superseded_at, revoked_at, forgotten_at
 FROM gateways WHERE workspace_id = $1 AND key_id = $2 AND public_key = $3
 `
 
@@ -152,15 +272,37 @@ func (q *Queries) GatewayByPublicKey(ctx context.Context, arg GatewayByPublicKey
 		&i.SeenAt,
 		&i.LeftAt,
 		&i.EnvoyRefusal,
+		&i.LeaseNumber,
+		&i.LeaseTermMs,
+		&i.LeaseGrantedAt,
+		&i.LeaseOver,
+		&i.LeaseOverAt,
+		&i.Endless,
+		&i.Digest,
+		&i.Address,
+		&i.EnvoyRevision,
+		&i.EnvoyCurrent,
+		&i.DecisionsPerSecond,
+		&i.LiveWatches,
+		&i.QueuedEvents,
+		&i.ReportedAt,
+		&i.SupersededAt,
+		&i.RevokedAt,
+		&i.ForgottenAt,
 	)
 	return i, err
 }
 
 const gateways = `-- name: Gateways :many
 SELECT id, workspace_id, key_id, public_key, instance, version, formats, revision, acknowledged_at, connected,
-    enrolled_at, seen_at, left_at, envoy_refusal
-FROM gateways WHERE workspace_id = $1 AND seen_at > $2::timestamptz
-ORDER BY left_at DESC NULLS FIRST, enrolled_at DESC, id LIMIT $3
+    enrolled_at, seen_at, left_at, envoy_refusal, lease_number, lease_term_ms, lease_granted_at, lease_over, lease_over_at,
+    endless, digest, address, envoy_revision, envoy_current, decisions_per_second, live_watches, queued_events,
+    reported_at, superseded_at, revoked_at, forgotten_at
+FROM gateways
+WHERE workspace_id = $1 AND (seen_at > $2::timestamptz
+    OR (lease_number > 0 AND NOT lease_over) OR (endless AND left_at IS NULL AND forgotten_at IS NULL))
+ORDER BY (lease_number > 0 AND NOT lease_over) OR (endless AND left_at IS NULL AND forgotten_at IS NULL) DESC,
+    left_at DESC NULLS FIRST, enrolled_at DESC, id LIMIT $3
 `
 
 type GatewaysParams struct {
@@ -169,6 +311,7 @@ type GatewaysParams struct {
 	Size        int32
 }
 
+// Those that may decide are listed however long nothing was heard of them.
 func (q *Queries) Gateways(ctx context.Context, arg GatewaysParams) ([]Gateway, error) {
 	rows, err := q.db.Query(ctx, gateways, arg.WorkspaceID, arg.SeenAfter, arg.Size)
 	if err != nil {
@@ -193,6 +336,23 @@ func (q *Queries) Gateways(ctx context.Context, arg GatewaysParams) ([]Gateway, 
 			&i.SeenAt,
 			&i.LeftAt,
 			&i.EnvoyRefusal,
+			&i.LeaseNumber,
+			&i.LeaseTermMs,
+			&i.LeaseGrantedAt,
+			&i.LeaseOver,
+			&i.LeaseOverAt,
+			&i.Endless,
+			&i.Digest,
+			&i.Address,
+			&i.EnvoyRevision,
+			&i.EnvoyCurrent,
+			&i.DecisionsPerSecond,
+			&i.LiveWatches,
+			&i.QueuedEvents,
+			&i.ReportedAt,
+			&i.SupersededAt,
+			&i.RevokedAt,
+			&i.ForgottenAt,
 		); err != nil {
 			return nil, err
 		}
@@ -202,6 +362,49 @@ func (q *Queries) Gateways(ctx context.Context, arg GatewaysParams) ([]Gateway, 
 		return nil, err
 	}
 	return items, nil
+}
+
+const grantLeases = `-- name: GrantLeases :exec
+UPDATE gateways g SET lease_number = a.lease_number, lease_term_ms = $1, lease_granted_at = $2::timestamptz,
+    lease_over = false, lease_over_at = NULL, seen_at = $2
+FROM (SELECT unnest($4::text[]) AS id, unnest($5::bigint[]) AS lease_number) a
+WHERE g.workspace_id = $3 AND g.id = a.id
+`
+
+type GrantLeasesParams struct {
+	LeaseTermMs  int64
+	At           time.Time
+	WorkspaceID  authority.WorkspaceID
+	Ids          []string
+	LeaseNumbers []int64
+}
+
+func (q *Queries) GrantLeases(ctx context.Context, arg GrantLeasesParams) error {
+	_, err := q.db.Exec(ctx, grantLeases,
+		arg.LeaseTermMs,
+		arg.At,
+		arg.WorkspaceID,
+		arg.Ids,
+		arg.LeaseNumbers,
+	)
+	return err
+}
+
+const hasGateway = `-- name: HasGateway :one
+SELECT EXISTS (SELECT FROM gateways WHERE workspace_id = $1 AND key_id = $2 AND id = $3)
+`
+
+type HasGatewayParams struct {
+	WorkspaceID authority.WorkspaceID
+	KeyID       authority.KeyID
+	ID          authority.GatewayID
+}
+
+func (q *Queries) HasGateway(ctx context.Context, arg HasGatewayParams) (bool, error) {
+	row := q.db.QueryRow(ctx, hasGateway, arg.WorkspaceID, arg.KeyID, arg.ID)
+	var exists bool
+	err := row.Scan(&exists)
+	return exists, err
 }
 
 const insertGateway = `-- name: InsertGateway :exec
@@ -236,21 +439,263 @@ func (q *Queries) InsertGateway(ctx context.Context, arg InsertGatewayParams) er
 	return err
 }
 
-const lockGateway = `-- name: LockGateway :one
-SELECT id FROM gateways WHERE workspace_id = $1 AND key_id = $2 AND id = $3 FOR UPDATE
+const leaveGateway = `-- name: LeaveGateway :exec
+UPDATE gateways SET left_at = $1::timestamptz, seen_at = $1
+WHERE workspace_id = $2 AND key_id = $3 AND id = $4
 `
 
-type LockGatewayParams struct {
+type LeaveGatewayParams struct {
+	At          time.Time
 	WorkspaceID authority.WorkspaceID
 	KeyID       authority.KeyID
 	ID          authority.GatewayID
 }
 
-func (q *Queries) LockGateway(ctx context.Context, arg LockGatewayParams) (authority.GatewayID, error) {
-	row := q.db.QueryRow(ctx, lockGateway, arg.WorkspaceID, arg.KeyID, arg.ID)
-	var id authority.GatewayID
-	err := row.Scan(&id)
-	return id, err
+func (q *Queries) LeaveGateway(ctx context.Context, arg LeaveGatewayParams) error {
+	_, err := q.db.Exec(ctx, leaveGateway,
+		arg.At,
+		arg.WorkspaceID,
+		arg.KeyID,
+		arg.ID,
+	)
+	return err
+}
+
+const lockForGrant = `-- name: LockForGrant :many
+SELECT g.id, g.revision, g.lease_number,
+    (g.revoked_at IS NOT NULL OR k.revoked_at IS NOT NULL OR k.expires_at <= $1::timestamptz)::boolean AS revoked,
+    (g.forgotten_at IS NOT NULL)::boolean AS forgotten
+FROM gateways g JOIN api_keys k ON k.workspace_id = g.workspace_id AND k.id = g.key_id
+WHERE g.workspace_id = $2 AND g.id = ANY ($3::text[])
+ORDER BY g.id COLLATE "C" FOR NO KEY UPDATE OF g
+`
+
+type LockForGrantParams struct {
+	At          time.Time
+	WorkspaceID authority.WorkspaceID
+	Ids         []string
+}
+
+type LockForGrantRow struct {
+	ID          authority.GatewayID
+	Revision    uint64
+	LeaseNumber uint64
+	Revoked     bool
+	Forgotten   bool
+}
+
+// Grants wait for each other in the order of ids. A gateway is granted nothing once it, or its key, has been revoked.
+func (q *Queries) LockForGrant(ctx context.Context, arg LockForGrantParams) ([]LockForGrantRow, error) {
+	rows, err := q.db.Query(ctx, lockForGrant, arg.At, arg.WorkspaceID, arg.Ids)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []LockForGrantRow
+	for rows.Next() {
+		var i LockForGrantRow
+		if err := rows.Scan(
+			&i.ID,
+			&i.Revision,
+			&i.LeaseNumber,
+			&i.Revoked,
+			&i.Forgotten,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const lockGateway = `-- name: LockGateway :one
+SELECT id, workspace_id, key_id, public_key, instance, version, formats, revision, acknowledged_at, connected,
+    enrolled_at, seen_at, left_at, envoy_refusal, lease_number, lease_term_ms, lease_granted_at, lease_over, lease_over_at,
+    endless, digest, address, envoy_revision, envoy_current, decisions_per_second, live_watches, queued_events,
+    reported_at, superseded_at, revoked_at, forgotten_at
+FROM gateways WHERE workspace_id = $1 AND id = $2 FOR NO KEY UPDATE
+`
+
+type LockGatewayParams struct {
+	WorkspaceID authority.WorkspaceID
+	ID          authority.GatewayID
+}
+
+func (q *Queries) LockGateway(ctx context.Context, arg LockGatewayParams) (Gateway, error) {
+	row := q.db.QueryRow(ctx, lockGateway, arg.WorkspaceID, arg.ID)
+	var i Gateway
+	err := row.Scan(
+		&i.ID,
+		&i.WorkspaceID,
+		&i.KeyID,
+		&i.PublicKey,
+		&i.Instance,
+		&i.Version,
+		&i.Formats,
+		&i.Revision,
+		&i.AcknowledgedAt,
+		&i.Connected,
+		&i.EnrolledAt,
+		&i.SeenAt,
+		&i.LeftAt,
+		&i.EnvoyRefusal,
+		&i.LeaseNumber,
+		&i.LeaseTermMs,
+		&i.LeaseGrantedAt,
+		&i.LeaseOver,
+		&i.LeaseOverAt,
+		&i.Endless,
+		&i.Digest,
+		&i.Address,
+		&i.EnvoyRevision,
+		&i.EnvoyCurrent,
+		&i.DecisionsPerSecond,
+		&i.LiveWatches,
+		&i.QueuedEvents,
+		&i.ReportedAt,
+		&i.SupersededAt,
+		&i.RevokedAt,
+		&i.ForgottenAt,
+	)
+	return i, err
+}
+
+const lockGateways = `-- name: LockGateways :exec
+SELECT id FROM gateways WHERE workspace_id = $1 AND id = ANY ($2::text[]) ORDER BY id COLLATE "C" FOR NO KEY UPDATE
+`
+
+type LockGatewaysParams struct {
+	WorkspaceID authority.WorkspaceID
+	Ids         []string
+}
+
+// Locks in the order of ids whatever is to be written to several processes, so that no two transactions wait for each other.
+func (q *Queries) LockGateways(ctx context.Context, arg LockGatewaysParams) error {
+	_, err := q.db.Exec(ctx, lockGateways, arg.WorkspaceID, arg.Ids)
+	return err
+}
+
+const lockRecord = `-- name: LockRecord :exec
+SELECT pg_advisory_xact_lock(hashtextextended($1::text, 1))
+`
+
+type LockRecordParams struct {
+	ID string
+}
+
+// The batches of one process take turns. What else is written of the process does not wait for them.
+func (q *Queries) LockRecord(ctx context.Context, arg LockRecordParams) error {
+	_, err := q.db.Exec(ctx, lockRecord, arg.ID)
+	return err
+}
+
+const meetGateway = `-- name: MeetGateway :exec
+UPDATE gateways SET seen_at = $1, left_at = NULL WHERE workspace_id = $2 AND id = $3
+`
+
+type MeetGatewayParams struct {
+	At          time.Time
+	WorkspaceID authority.WorkspaceID
+	ID          authority.GatewayID
+}
+
+// A process that is not served lives all the same.
+func (q *Queries) MeetGateway(ctx context.Context, arg MeetGatewayParams) error {
+	_, err := q.db.Exec(ctx, meetGateway, arg.At, arg.WorkspaceID, arg.ID)
+	return err
+}
+
+const reportGateways = `-- name: ReportGateways :exec
+UPDATE gateways g SET address = a.address, envoy_current = a.envoy_current, decisions_per_second = a.decisions_per_second,
+    live_watches = a.live_watches, queued_events = a.queued_events, reported_at = $1::timestamptz, seen_at = $1
+FROM (SELECT unnest($3::text[]) AS id, unnest($4::text[]) AS key_id, unnest($5::text[]) AS address,
+    unnest($6::boolean[]) AS envoy_current, unnest($7::double precision[]) AS decisions_per_second,
+    unnest($8::bigint[]) AS live_watches, unnest($9::bigint[]) AS queued_events) a
+WHERE g.workspace_id = $2 AND g.key_id = a.key_id AND g.id = a.id
+`
+
+type ReportGatewaysParams struct {
+	At                 time.Time
+	WorkspaceID        authority.WorkspaceID
+	Ids                []string
+	Keys               []string
+	Addresses          []string
+	EnvoyCurrent       []bool
+	DecisionsPerSecond []float64
+	LiveWatches        []int64
+	QueuedEvents       []int64
+}
+
+func (q *Queries) ReportGateways(ctx context.Context, arg ReportGatewaysParams) error {
+	_, err := q.db.Exec(ctx, reportGateways,
+		arg.At,
+		arg.WorkspaceID,
+		arg.Ids,
+		arg.Keys,
+		arg.Addresses,
+		arg.EnvoyCurrent,
+		arg.DecisionsPerSecond,
+		arg.LiveWatches,
+		arg.QueuedEvents,
+	)
+	return err
+}
+
+const reviveGateway = `-- name: ReviveGateway :exec
+UPDATE gateways SET forgotten_at = NULL, left_at = NULL, version = $1, formats = $2, seen_at = $3
+WHERE workspace_id = $4 AND id = $5
+`
+
+type ReviveGatewayParams struct {
+	Version     string
+	Formats     []uint32
+	At          time.Time
+	WorkspaceID authority.WorkspaceID
+	ID          authority.GatewayID
+}
+
+func (q *Queries) ReviveGateway(ctx context.Context, arg ReviveGatewayParams) error {
+	_, err := q.db.Exec(ctx, reviveGateway,
+		arg.Version,
+		arg.Formats,
+		arg.At,
+		arg.WorkspaceID,
+		arg.ID,
+	)
+	return err
+}
+
+const revokeGateway = `-- name: RevokeGateway :exec
+UPDATE gateways SET revoked_at = $1::timestamptz WHERE workspace_id = $2 AND id = $3 AND revoked_at IS NULL
+`
+
+type RevokeGatewayParams struct {
+	At          time.Time
+	WorkspaceID authority.WorkspaceID
+	ID          authority.GatewayID
+}
+
+func (q *Queries) RevokeGateway(ctx context.Context, arg RevokeGatewayParams) error {
+	_, err := q.db.Exec(ctx, revokeGateway, arg.At, arg.WorkspaceID, arg.ID)
+	return err
+}
+
+const revokeGatewaysOf = `-- name: RevokeGatewaysOf :exec
+UPDATE gateways SET revoked_at = $1::timestamptz WHERE workspace_id = $2 AND key_id = $3 AND revoked_at IS NULL
+`
+
+type RevokeGatewaysOfParams struct {
+	At          time.Time
+	WorkspaceID authority.WorkspaceID
+	KeyID       authority.KeyID
+}
+
+func (q *Queries) RevokeGatewaysOf(ctx context.Context, arg RevokeGatewaysOfParams) error {
+	_, err := q.db.Exec(ctx, revokeGatewaysOf, arg.At, arg.WorkspaceID, arg.KeyID)
+	return err
 }
 
 const seeGateway = `-- name: SeeGateway :exec
@@ -268,22 +713,27 @@ func (q *Queries) SeeGateway(ctx context.Context, arg SeeGatewayParams) error {
 	return err
 }
 
-const setEnvoyRefusal = `-- name: SetEnvoyRefusal :exec
-UPDATE gateways SET envoy_refusal = $1, seen_at = $2
-WHERE workspace_id = $3 AND key_id = $4 AND id = $5
+const setEnvoyStatus = `-- name: SetEnvoyStatus :exec
+UPDATE gateways SET envoy_refusal = $1, envoy_revision = CASE WHEN $2::boolean THEN $3 ELSE envoy_revision END,
+    seen_at = $4
+WHERE workspace_id = $5 AND key_id = $6 AND id = $7
 `
 
-type SetEnvoyRefusalParams struct {
-	EnvoyRefusal string
-	At           time.Time
-	WorkspaceID  authority.WorkspaceID
-	KeyID        authority.KeyID
-	ID           authority.GatewayID
+type SetEnvoyStatusParams struct {
+	EnvoyRefusal  string
+	Accepted      bool
+	EnvoyRevision uint64
+	At            time.Time
+	WorkspaceID   authority.WorkspaceID
+	KeyID         authority.KeyID
+	ID            authority.GatewayID
 }
 
-func (q *Queries) SetEnvoyRefusal(ctx context.Context, arg SetEnvoyRefusalParams) error {
-	_, err := q.db.Exec(ctx, setEnvoyRefusal,
+func (q *Queries) SetEnvoyStatus(ctx context.Context, arg SetEnvoyStatusParams) error {
+	_, err := q.db.Exec(ctx, setEnvoyStatus,
 		arg.EnvoyRefusal,
+		arg.Accepted,
+		arg.EnvoyRevision,
 		arg.At,
 		arg.WorkspaceID,
 		arg.KeyID,
@@ -292,15 +742,69 @@ func (q *Queries) SetEnvoyRefusal(ctx context.Context, arg SetEnvoyRefusalParams
 	return err
 }
 
+const standings = `-- name: Standings :many
+SELECT id, key_id, instance, revision, lease_number, lease_term_ms, lease_granted_at, lease_over, endless
+FROM gateways
+WHERE workspace_id = $1
+    AND ((lease_number > 0 AND NOT lease_over) OR (endless AND left_at IS NULL AND forgotten_at IS NULL))
+ORDER BY id
+`
+
+type StandingsParams struct {
+	WorkspaceID authority.WorkspaceID
+}
+
+type StandingsRow struct {
+	ID             authority.GatewayID
+	KeyID          authority.KeyID
+	Instance       string
+	Revision       uint64
+	LeaseNumber    uint64
+	LeaseTermMs    int64
+	LeaseGrantedAt *time.Time
+	LeaseOver      bool
+	Endless        bool
+}
+
+func (q *Queries) Standings(ctx context.Context, arg StandingsParams) ([]StandingsRow, error) {
+	rows, err := q.db.Query(ctx, standings, arg.WorkspaceID)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []StandingsRow
+	for rows.Next() {
+		var i StandingsRow
+		if err := rows.Scan(
+			&i.ID,
+			&i.KeyID,
+			&i.Instance,
+			&i.Revision,
+			&i.LeaseNumber,
+			&i.LeaseTermMs,
+			&i.LeaseGrantedAt,
+			&i.LeaseOver,
+			&i.Endless,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
 const supersedeGateways = `-- name: SupersedeGateways :exec
 WITH RECURSIVE lineage AS (
     SELECT k.id, k.replaces FROM api_keys k WHERE k.workspace_id = $2 AND k.id = $6
     UNION
     SELECT k.id, k.replaces FROM api_keys k JOIN lineage l ON k.id = l.replaces WHERE k.workspace_id = $2
 )
-UPDATE gateways g SET left_at = $1::timestamptz, connected = false
+UPDATE gateways g SET superseded_at = $1::timestamptz, connected = false
 WHERE g.workspace_id = $2 AND g.key_id IN (SELECT l.id FROM lineage l) AND instance = $3 AND g.id <> $4
-    AND left_at IS NULL AND (NOT connected OR seen_at < $5::timestamptz)
+    AND superseded_at IS NULL AND left_at IS NULL AND (NOT connected OR seen_at < $5::timestamptz)
 `
 
 type SupersedeGatewaysParams struct {
@@ -312,8 +816,8 @@ type SupersedeGatewaysParams struct {
 	KeyID       authority.KeyID
 }
 
-// A process that starts where another of the same key ran takes its place; so does one whose key the other's was rotated
-// into.
+// A process that starts where another of the same key ran takes its place for those who look; so does one whose key the
+// other's was rotated into. The other may decide until its lease is over.
 func (q *Queries) SupersedeGateways(ctx context.Context, arg SupersedeGatewaysParams) error {
 	_, err := q.db.Exec(ctx, supersedeGateways,
 		arg.At,

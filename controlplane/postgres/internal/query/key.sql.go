@@ -13,6 +13,22 @@ import (
 	authority "github.com/caracal-gateway/caracal/authority"
 )
 
+const countGatewaysOfKey = `-- name: CountGatewaysOfKey :one
+SELECT count(*) FROM gateways WHERE workspace_id = $1 AND key_id = $2
+`
+
+type CountGatewaysOfKeyParams struct {
+	WorkspaceID authority.WorkspaceID
+	KeyID       authority.KeyID
+}
+
+func (q *Queries) CountGatewaysOfKey(ctx context.Context, arg CountGatewaysOfKeyParams) (int64, error) {
+	row := q.db.QueryRow(ctx, countGatewaysOfKey, arg.WorkspaceID, arg.KeyID)
+	var count int64
+	err := row.Scan(&count)
+	return count, err
+}
+
 const endKey = `-- name: EndKey :exec
 UPDATE api_keys SET expires_at = $1::timestamptz WHERE workspace_id = $2 AND id = $3 AND revoked_at IS NULL
 `
@@ -29,8 +45,8 @@ func (q *Queries) EndKey(ctx context.Context, arg EndKeyParams) error {
 }
 
 const insertKey = `-- name: InsertKey :exec
-INSERT INTO api_keys (id, workspace_id, kind, name, principal_id, role, workspaces, allowed_networks, created_at, expires_at, revoked_at, replaces, hash)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)
+INSERT INTO api_keys (id, workspace_id, kind, name, principal_id, role, workspaces, allowed_networks, created_at, expires_at, revoked_at, replaces, single_use, hash)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)
 `
 
 type InsertKeyParams struct {
@@ -46,6 +62,7 @@ type InsertKeyParams struct {
 	ExpiresAt       *time.Time
 	RevokedAt       *time.Time
 	Replaces        authority.KeyID
+	SingleUse       bool
 	Hash            []byte
 }
 
@@ -63,13 +80,14 @@ func (q *Queries) InsertKey(ctx context.Context, arg InsertKeyParams) error {
 		arg.ExpiresAt,
 		arg.RevokedAt,
 		arg.Replaces,
+		arg.SingleUse,
 		arg.Hash,
 	)
 	return err
 }
 
 const key = `-- name: Key :one
-SELECT id, workspace_id, kind, name, principal_id, role, workspaces, allowed_networks, created_at, expires_at, revoked_at, last_used_at, replaces
+SELECT id, workspace_id, kind, name, principal_id, role, workspaces, allowed_networks, created_at, expires_at, revoked_at, last_used_at, replaces, single_use
 FROM api_keys WHERE workspace_id = $1 AND id = $2
 `
 
@@ -92,6 +110,7 @@ type KeyRow struct {
 	RevokedAt       *time.Time
 	LastUsedAt      *time.Time
 	Replaces        authority.KeyID
+	SingleUse       bool
 }
 
 func (q *Queries) Key(ctx context.Context, arg KeyParams) (KeyRow, error) {
@@ -111,6 +130,7 @@ func (q *Queries) Key(ctx context.Context, arg KeyParams) (KeyRow, error) {
 		&i.RevokedAt,
 		&i.LastUsedAt,
 		&i.Replaces,
+		&i.SingleUse,
 	)
 	return i, err
 }
@@ -159,6 +179,22 @@ func (q *Queries) LiveAgentKeys(ctx context.Context, arg LiveAgentKeysParams) ([
 		return nil, err
 	}
 	return items, nil
+}
+
+const lockKey = `-- name: LockKey :one
+SELECT single_use FROM api_keys WHERE workspace_id = $1 AND id = $2 FOR UPDATE
+`
+
+type LockKeyParams struct {
+	WorkspaceID authority.WorkspaceID
+	ID          authority.KeyID
+}
+
+func (q *Queries) LockKey(ctx context.Context, arg LockKeyParams) (bool, error) {
+	row := q.db.QueryRow(ctx, lockKey, arg.WorkspaceID, arg.ID)
+	var single_use bool
+	err := row.Scan(&single_use)
+	return single_use, err
 }
 
 const ownersWaysIn = `-- name: OwnersWaysIn :one

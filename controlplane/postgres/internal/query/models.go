@@ -40,20 +40,37 @@ type Destination struct {
 }
 
 type Gateway struct {
-	ID             authority.GatewayID
-	WorkspaceID    authority.WorkspaceID
-	KeyID          authority.KeyID
-	PublicKey      []byte
-	Instance       string
-	Version        string
-	Formats        []uint32
-	Revision       uint64
-	AcknowledgedAt *time.Time
-	Connected      bool
-	EnrolledAt     time.Time
-	SeenAt         time.Time
-	LeftAt         *time.Time
-	EnvoyRefusal   string
+	ID                 authority.GatewayID
+	WorkspaceID        authority.WorkspaceID
+	KeyID              authority.KeyID
+	PublicKey          []byte
+	Instance           string
+	Version            string
+	Formats            []uint32
+	Revision           uint64
+	AcknowledgedAt     *time.Time
+	Connected          bool
+	EnrolledAt         time.Time
+	SeenAt             time.Time
+	LeftAt             *time.Time
+	EnvoyRefusal       string
+	LeaseNumber        uint64
+	LeaseTermMs        int64
+	LeaseGrantedAt     *time.Time
+	LeaseOver          bool
+	LeaseOverAt        *time.Time
+	Endless            bool
+	Digest             []byte
+	Address            string
+	EnvoyRevision      uint64
+	EnvoyCurrent       bool
+	DecisionsPerSecond float64
+	LiveWatches        uint64
+	QueuedEvents       uint64
+	ReportedAt         *time.Time
+	SupersededAt       *time.Time
+	RevokedAt          *time.Time
+	ForgottenAt        *time.Time
 }
 
 type Issuer struct {

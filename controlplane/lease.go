@@ -1,0 +1,260 @@
+package controlplane
+
+import (
+	"context"
+	"maps"
+	"math"
+	"slices"
+	"time"
+
+	"github.com/caracal-gateway/caracal/authority"
+	"github.com/caracal-gateway/caracal/controlplane/postgres"
+	"github.com/caracal-gateway/caracal/lease"
+)
+
+// Renewal asks for a lease. The revision is the one that the process's decisions enforce, with the digest of that state
+// where it was said.
+type Renewal struct {
+	Revision uint64
+	Report   Report
+}
+
+// Report is what a gateway process says of itself, for people. No decision rests on it.
+type Report struct {
+	Address            string // of its gateway port
+	DecisionsPerSecond float64
+	LiveWatches        uint64
+	QueuedEvents       uint64
+	EnvoyCurrent       bool // Envoy has accepted the configuration of the enforced revision
+}
+
+// Granted answers a Renewal. Without a Number there is no lease: Message says why, and After which revision the process
+// has to enforce first, 0 where that is not the cause.
+type Granted struct {
+	Number  uint64
+	Term    time.Duration
+	After   uint64
+	Message string
+	refusal error // of one that is to be granted nothing at all
+}
+
+// Acknowledgement says that a process's decisions enforce a revision and that all streams which the revision ends are
+// cut.
+type Acknowledgement struct {
+	Revision   uint64
+	Digest     []byte // of the enforced state; empty where it was not said
+	StreamsCut uint64 // since the acknowledgement before
+}
+
+// application is a renewal of one process.
+type application struct {
+	gateway authority.GatewayID
+	key     authority.KeyID
+	Renewal
+}
+
+// acknowledged is an acknowledgement of one process.
+type acknowledged struct {
+	gateway authority.GatewayID
+	key     authority.KeyID
+	Acknowledgement
+}
+
+// Renew grants a process of the caller's gateway key its next lease, or says why it gets none. The grant is committed
+// before it is answered, in a transaction that no change which takes authority away can come into.
+func (s *Service) Renew(ctx context.Context, c Caller, id authority.GatewayID, r Renewal) (Granted, error) {
+	if err := s.permit(ctx, c, allowed("renew_lease")); err != nil {
+		return Granted{}, err
+	}
+	granted, err := s.renewals.submit(ctx, c.workspace, application{id, c.key, r.clean()})
+	return granted, s.tell(ctx, firstOf(err, granted.refusal))
+}
+
+// clean makes a gateway's own words fit for the database and for people.
+func (r Renewal) clean() Renewal {
+	r.Report.Address = clean(r.Report.Address, maxInstance)
+	r.Report.LiveWatches, r.Report.QueuedEvents = min(r.Report.LiveWatches, maxSequence), min(r.Report.QueuedEvents, maxSequence)
+	if math.IsNaN(r.Report.DecisionsPerSecond) || r.Report.DecisionsPerSecond < 0 || math.IsInf(r.Report.DecisionsPerSecond, 0) {
+		r.Report.DecisionsPerSecond = 0
+	}
+	return r
+}
+
+// grant answers the renewals that came in together, in one transaction.
+func (s *Service) grant(ctx context.Context, w authority.WorkspaceID, all []application) ([]Granted, error) {
+	var answers []Granted
+	err := s.store.Write(ctx, w, func(ctx context.Context, tx *postgres.Tx) error {
+		at := s.now()
+		held, err := tx.HoldRevision(ctx)
+		if err != nil {
+			return err
+		}
+		enforcing := make([]acknowledged, len(all))
+		for i, a := range all {
+			enforcing[i] = acknowledged{a.gateway, a.key, Acknowledgement{Revision: a.Revision}}
+		}
+		if err := tx.LockGateways(ctx, gatewaysOf(all)); err != nil {
+			return err
+		}
+		if _, err := s.acknowledge(ctx, tx, enforcing, at); err != nil {
+			return err
+		}
+		if err := tx.Report(ctx, reports(all), at); err != nil {
+			return err
+		}
+		applicants, err := tx.LockApplicants(ctx, gatewaysOf(all), at)
+		if err != nil {
+			return err
+		}
+		next := map[authority.GatewayID]uint64{}
+		decided := map[authority.GatewayID]Granted{}
+		for _, a := range applicants {
+			decided[a.ID] = decide(a, held)
+			if number := decided[a.ID].Number; number != 0 {
+				next[a.ID] = number
+			}
+		}
+		answers = make([]Granted, len(all))
+		for i, a := range all {
+			var known bool
+			if answers[i], known = decided[a.gateway]; !known {
+				answers[i] = Granted{refusal: authority.NotFound("gateway")}
+			}
+		}
+		return tx.Grant(ctx, next, held.Settings.LeaseTerm(), at)
+	})
+	if err == nil {
+		s.acks.wake(w)
+	}
+	return answers, err
+}
+
+// decide is the rule of grants, for a process and the state of its workspace that one transaction holds.
+func decide(a postgres.Applicant, held postgres.Held) Granted {
+	switch {
+	case a.Revoked:
+		return Granted{refusal: errRevokedGateway}
+	case a.Forgotten:
+		return Granted{refusal: authority.NotFound("gateway")}
+	case !lease.Grantable(a.Revision, held.Fence):
+		return Granted{After: held.Fence, Message: "the gateway does not enforce the last change that took authority away"}
+	}
+	return Granted{Number: a.LeaseNumber + 1, Term: held.Settings.LeaseTerm()}
+}
+
+func gatewaysOf(all []application) []authority.GatewayID {
+	distinct := make(map[authority.GatewayID]struct{}, len(all))
+	for _, a := range all {
+		distinct[a.gateway] = struct{}{}
+	}
+	return slices.Collect(maps.Keys(distinct))
+}
+
+// reports are the last of each process.
+func reports(all []application) []postgres.Report {
+	last := map[authority.GatewayID]application{}
+	for _, a := range all {
+		last[a.gateway] = a
+	}
+	list := make([]postgres.Report, 0, len(last))
+	for id, a := range last {
+		list = append(list, postgres.Report{
+			GatewayID: id, KeyID: a.key, Address: a.Report.Address, EnvoyCurrent: a.Report.EnvoyCurrent,
+			DecisionsPerSecond: a.Report.DecisionsPerSecond, LiveWatches: a.Report.LiveWatches, QueuedEvents: a.Report.QueuedEvents,
+		})
+	}
+	return list
+}
+
+// Acknowledge records that the process's decisions enforce a revision. One that the workspace does not have is an
+// invalid_request; one that is older than the last is no news.
+func (s *Service) Acknowledge(ctx context.Context, c Caller, id authority.GatewayID, a Acknowledgement) error {
+	if err := s.permit(ctx, c, allowed("acknowledge")); err != nil {
+		return err
+	}
+	refusal, err := s.acknowledgements.submit(ctx, c.workspace, acknowledged{id, c.key, a})
+	return s.tell(ctx, firstOf(err, refusal))
+}
+
+// noteAcknowledged answers the acknowledgements that came in together, in one transaction. It waits for no change of the
+// workspace: what is acknowledged has been committed.
+func (s *Service) noteAcknowledged(ctx context.Context, w authority.WorkspaceID, all []acknowledged) ([]error, error) {
+	var refusals []error
+	err := s.store.Write(ctx, w, func(ctx context.Context, tx *postgres.Tx) error {
+		var err error
+		refusals, err = s.acknowledge(ctx, tx, all, s.now())
+		return err
+	})
+	if err == nil {
+		s.acks.wake(w)
+	}
+	return refusals, err
+}
+
+// acknowledge records what processes enforce and what their receipts learn from it. It answers for each why it was not
+// recorded, nil where it was or is no news.
+func (s *Service) acknowledge(ctx context.Context, tx *postgres.Tx, all []acknowledged, at time.Time) ([]error, error) {
+	highest := map[authority.GatewayID]postgres.Acknowledgement{}
+	for _, a := range all {
+		if known, some := highest[a.gateway]; a.Revision <= maxSequence && (!some || known.Revision <= a.Revision) {
+			highest[a.gateway] = postgres.Acknowledgement{GatewayID: a.gateway, KeyID: a.key, Revision: a.Revision, Digest: a.Digest}
+		}
+	}
+	list := make([]postgres.Acknowledgement, 0, len(highest))
+	for _, a := range highest {
+		list = append(list, a)
+	}
+	recorded, err := tx.Acknowledge(ctx, list, at)
+	if err != nil {
+		return nil, err
+	}
+	refusals := make([]error, len(all))
+	if len(recorded) == len(all) {
+		return refusals, nil
+	}
+	w, err := tx.Workspace(ctx)
+	if err != nil {
+		return nil, err
+	}
+	for i, a := range all {
+		if a.Revision > w.Revision {
+			refusals[i] = authority.Invalid("revision", "the workspace is at revision %d", w.Revision)
+		}
+	}
+	return refusals, nil
+}
+
+// Surrender takes the word of a process that it has ended and decides nothing more under its lease of a number. A process
+// that has been granted another one since is not over by that.
+func (s *Service) Surrender(ctx context.Context, c Caller, id authority.GatewayID, number uint64) error {
+	err := s.note(ctx, c, "surrender_lease", func(ctx context.Context, tx *postgres.Tx) error {
+		if _, err := tx.HoldRevision(ctx); err != nil {
+			return err
+		}
+		at := s.now()
+		g, err := tx.LockGateway(ctx, id)
+		if err == nil && g.KeyID != c.key {
+			err = postgres.ErrNotFound
+		}
+		if err != nil {
+			return err
+		}
+		if number == g.LeaseNumber && !g.Endless {
+			if err := tx.LeaveGateway(ctx, c.key, id, at); err != nil {
+				return err
+			}
+		}
+		_, err = s.endLease(ctx, tx, id, number, at)
+		return err
+	})
+	if err == nil {
+		s.acks.wake(c.workspace)
+	}
+	return err
+}
+
+// endLease marks the very lease of a number as over, for receipts too. The transaction holds the revision, so that a
+// revocation either sees it over or has its receipt told.
+func (s *Service) endLease(ctx context.Context, tx *postgres.Tx, id authority.GatewayID, number uint64, at time.Time) (bool, error) {
+	return tx.EndLease(ctx, id, min(number, maxSequence), at)
+}

@@ -1,0 +1,98 @@
+package controlplane
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/caracal-gateway/caracal/authority"
+	"github.com/caracal-gateway/caracal/controlplane/postgres"
+	"github.com/caracal-gateway/caracal/lease"
+)
+
+// lookoutEvery is how often a replica looks at the leases that run.
+const lookoutEvery = 500 * time.Millisecond
+
+// lookout is what one replica has seen of the leases that run, on its own clock. It begins with nothing: a replica that
+// starts waits for every lease anew.
+type lookout struct {
+	sights map[authority.GatewayID]lease.Sight
+}
+
+// see takes note of the leases that run at an instant of the replica's boot clock, which is not before they were read,
+// and answers those that have run out.
+func (l *lookout) see(running []postgres.RunningLease, now time.Duration) []postgres.RunningLease {
+	seen := make(map[authority.GatewayID]lease.Sight, len(running))
+	var over []postgres.RunningLease
+	for _, r := range running {
+		sight := l.sights[r.GatewayID].See(r.Number, now)
+		seen[r.GatewayID] = sight
+		if sight.Over(now, r.Term) {
+			over = append(over, r)
+		}
+	}
+	l.sights = seen
+	return over
+}
+
+// lookOut marks leases as over that this replica has watched for as long as they can last.
+func (s *Service) lookOut(ctx context.Context) error {
+	var l lookout
+	return every(ctx, lookoutEvery, func() {
+		running, err := s.store.LookUpLeases(ctx)
+		if err != nil {
+			if ctx.Err() == nil {
+				s.log.Debug("leases not read; it is tried again", "cause", err)
+			}
+			return
+		}
+		for w, ended := range byWorkspace(l.see(running, s.boot())) {
+			if err := s.conclude(ctx, w, ended); err != nil && ctx.Err() == nil {
+				s.log.Warn("end of leases not recorded; it is tried again", "workspace", w, "cause", err)
+			}
+		}
+	})
+}
+
+func byWorkspace(all []postgres.RunningLease) map[authority.WorkspaceID][]postgres.RunningLease {
+	sorted := map[authority.WorkspaceID][]postgres.RunningLease{}
+	for _, r := range all {
+		sorted[r.WorkspaceID] = append(sorted[r.WorkspaceID], r)
+	}
+	return sorted
+}
+
+// conclude writes that leases are over, but of gateways that have renewed them since they were read.
+func (s *Service) conclude(ctx context.Context, w authority.WorkspaceID, ended []postgres.RunningLease) error {
+	err := s.store.Write(ctx, w, func(ctx context.Context, tx *postgres.Tx) error {
+		if _, err := tx.HoldRevision(ctx); err != nil {
+			return err
+		}
+		at := s.now()
+		for _, r := range ended {
+			over, err := s.endLease(ctx, tx, r.GatewayID, r.Number, at)
+			if err != nil {
+				return err
+			}
+			if over {
+				s.log.Warn("gateway's lease ran out", "gateway", r.GatewayID, "workspace", w, "lease", r.Number, "term", r.Term)
+			}
+		}
+		return nil
+	})
+	if err == nil {
+		s.acks.wake(w)
+	}
+	return err
+}
+
+// bootTime is the time since the host started, counting the time that it was suspended.
+func bootTime() time.Duration {
+	var ts unix.Timespec
+	if err := unix.ClockGettime(unix.CLOCK_BOOTTIME, &ts); err != nil {
+		panic(fmt.Sprintf("read CLOCK_BOOTTIME: %v", err)) // every Linux since 2.6.39 has it
+	}
+	return time.Duration(ts.Nano())
+}
