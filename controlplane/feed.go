@@ -1,70 +1,200 @@
 package controlplane
 
 import (
+	"bytes"
 	"context"
+	"sync"
+	"time"
 
-	"github.com/caracal-gateway/caracal/bundle"
+	"github.com/caracal-gateway/caracal/authority"
 )
 
-// Position is how far a gateway is: the state that its decisions enforce. The zero Position is that of one that has none.
-type Position struct {
-	Timeline string
-	Revision uint64
-	Digest   []byte // of the state
-}
-
-// Message is one step of a feed: the whole state, or a change of the state that the gateway was given before.
+// Message is one step of a feed: the whole state, or what changes the state that the gateway was given before.
 type Message struct {
-	// From is the revision that a delta applies to; 0 for the whole state.
+	// From is the revision that a change applies to; 0 for the whole state.
 	From     uint64
 	Revision uint64
-	Sealed   []byte
+	Sealed   []byte // of a change
+	Whole    *Whole // nil for a change; the receiver closes it
 }
 
-// Feed brings one gateway from where it is to the present, and keeps it there. It is for one goroutine, but for Mismatch.
+// Feed brings one gateway from where it is to the present, and keeps it there. Its methods are safe for concurrent use.
 type Feed struct {
-	service *Service
-	caller  Caller
-	given   uint64
-	wake    <-chan struct{}
-	cancel  func()
+	image *image
+	wake  chan struct{}
+	close sync.Once
+
+	// What follows is guarded by the image.
+	given       Position
+	outstanding []Position // that were given and not acknowledged, the oldest first
+	needsWhole  bool       // nothing leads on from what was given
+	doubts      uint64     // of the image, that the gateway was authenticated after
 }
+
+// maxOutstanding bounds what a feed remembers of what it gave; a gateway acknowledges the newest.
+const maxOutstanding = 64
 
 // Follow begins a feed for a gateway that is at a position. The caller must call Close.
 func (s *Service) Follow(ctx context.Context, c Caller, from Position) (*Feed, error) {
 	if err := s.permit(ctx, c, allowed("snapshot")); err != nil {
 		return nil, err
 	}
-	f := &Feed{service: s, caller: c, given: from.Revision}
-	f.wake, f.cancel = s.Subscribe(c)
+	f := &Feed{wake: make(chan struct{}, 1), given: from}
+	s.images.join(s, c.workspace, f)
 	return f, nil
 }
 
 // Close ends the feed.
-func (f *Feed) Close() { f.cancel() }
+func (f *Feed) Close() {
+	f.close.Do(func() { f.image.service.images.leave(f) })
+}
 
-// Wake is sent to when there may be something next.
+// Wake is sent to when there may be something next, or a reason to end.
 func (f *Feed) Wake() <-chan struct{} { return f.wake }
 
-// Given is the revision that the gateway has been given.
-func (f *Feed) Given() uint64 { return f.given }
-
-// Look has the present state be read now, whether there was a wake-up or not.
-func (f *Feed) Look(context.Context) error { return nil }
-
-// Next is the next step; nil where the gateway has been given all that there is.
-func (f *Feed) Next(ctx context.Context) (*Message, error) {
-	revision, err := f.service.Revision(ctx, f.caller)
-	if err != nil || revision == f.given {
-		return nil, err
+func (f *Feed) stir() {
+	select {
+	case f.wake <- struct{}{}:
+	default:
 	}
-	var b Bundle
-	if b, err = f.service.Snapshot(ctx, f.caller); err != nil {
-		return nil, err
+}
+
+// Given is the revision that the gateway has been given; 0 for none.
+func (f *Feed) Given() uint64 {
+	f.image.mu.Lock()
+	defer f.image.mu.Unlock()
+	return f.given.Revision
+}
+
+// Doubtful reports, once for each such change, whether something has changed since by which the gateway's stream may have
+// to end: it is to be authenticated again.
+func (f *Feed) Doubtful() bool {
+	f.image.mu.Lock()
+	defer f.image.mu.Unlock()
+	doubtful := f.doubts != f.image.doubts
+	f.doubts = f.image.doubts
+	return doubtful
+}
+
+// Look has the state of the database be read, unless that was begun after this was called. What is new is next then.
+func (f *Feed) Look(ctx context.Context) error {
+	return f.image.service.tell(ctx, f.image.look(ctx, time.Now()))
+}
+
+// Next is the next step; nil while there is none, until Wake is sent to.
+func (f *Feed) Next() *Message {
+	i := f.image
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	if i.at.Revision == 0 || i.at.is(f.given) && !f.needsWhole {
+		return nil
 	}
-	f.given = b.Revision
-	return &Message{Revision: b.Revision, Sealed: []byte(bundle.Sealed(b.Sealed))}, nil
+	if !f.needsWhole {
+		if next, ok := i.steps.from[f.given.standpoint()]; ok {
+			f.give(next.to)
+			return &Message{From: next.from.Revision, Revision: next.to.Revision, Sealed: next.sealed}
+		}
+	} else if i.whole != nil && i.steps.leads(i.whole.at, i.at) {
+		f.needsWhole = false
+		f.give(i.whole.at)
+		return &Message{Revision: i.whole.at.Revision, Whole: i.whole.use()}
+	}
+	i.nudge()
+	return nil
+}
+
+func (f *Feed) give(p Position) {
+	f.given = p
+	if f.outstanding = append(f.outstanding, p); len(f.outstanding) > maxOutstanding {
+		f.outstanding = f.outstanding[1:]
+	}
+}
+
+// Acknowledged takes note of what the gateway says that it enforces. Where that is another state than the one that it was
+// given under this revision, it is given the whole state, and the answer is false.
+func (f *Feed) Acknowledged(revision uint64, digest []byte) bool {
+	i := f.image
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	for len(f.outstanding) > 0 && f.outstanding[0].Revision <= revision {
+		given := f.outstanding[0]
+		f.outstanding = f.outstanding[1:]
+		if given.Revision == revision && !bytes.Equal(given.Digest, digest) {
+			f.needsWhole = true
+			f.stir()
+			return false
+		}
+	}
+	return true
 }
 
 // Mismatch says that the gateway does not enforce what it was given, and has it be given the whole state.
-func (f *Feed) Mismatch() {}
+func (f *Feed) Mismatch() {
+	f.image.mu.Lock()
+	defer f.image.mu.Unlock()
+	f.needsWhole = true
+	f.stir()
+}
+
+// images are those of the workspaces whose gateways are connected to this replica. The zero value is ready.
+type images struct {
+	mu  sync.Mutex // guards all and the number of feeds of each
+	all map[authority.WorkspaceID]*image
+}
+
+// join adds a feed to the image of its workspace.
+func (is *images) join(s *Service, w authority.WorkspaceID, f *Feed) {
+	is.mu.Lock()
+	defer is.mu.Unlock()
+	if is.all == nil {
+		is.all = map[authority.WorkspaceID]*image{}
+	}
+	i := is.all[w]
+	if i == nil {
+		i = newImage(s, w)
+		is.all[w] = i
+	}
+	f.image = i
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	i.feeds[f] = struct{}{}
+	f.doubts = i.doubts
+	if i.stop == nil {
+		ctx, stop := context.WithCancel(context.Background())
+		i.stop = stop
+		go i.run(ctx) // until the last feed leaves
+	}
+	f.stir()
+}
+
+// leave takes a feed away. An image that nobody follows stands still, and is forgotten after a while.
+func (is *images) leave(f *Feed) {
+	is.mu.Lock()
+	defer is.mu.Unlock()
+	i := f.image
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	delete(i.feeds, f)
+	if len(i.feeds) > 0 || i.stop == nil {
+		return
+	}
+	i.stop()
+	i.stop = nil
+	time.AfterFunc(imageKept, func() { is.forget(i) })
+}
+
+// forget drops an image that nobody follows.
+func (is *images) forget(i *image) {
+	is.mu.Lock()
+	defer is.mu.Unlock()
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	if len(i.feeds) > 0 || is.all[i.workspace] != i {
+		return
+	}
+	delete(is.all, i.workspace)
+	if i.whole != nil {
+		_ = i.whole.Close() // it is a file without a name, which nobody reads any more
+		i.whole = nil
+	}
+}

@@ -109,26 +109,49 @@ func (t *Tx) LiveAgentKeysOf(ctx context.Context, ids []authority.KeyID, at time
 	return keys, translate("read changed agents' keys", err)
 }
 
-// EachMandateEndingAfter passes each mandate that holds, will hold, or ended after an instant, parents before children, as
-// it comes from the database: they are more than should be held at once.
+// EachPrincipal passes each principal, in the order of their ids, byte by byte.
+func (t *Tx) EachPrincipal(ctx context.Context, take func(authority.Principal) error) error {
+	const statement = `SELECT id, workspace_id, name, type, role, metadata, suspended, created_at
+		FROM principals WHERE workspace_id = $1 ORDER BY id COLLATE "C"`
+	err := each(ctx, t, take, func(row query.AllPrincipalsRow) authority.Principal { return authority.Principal(row) }, statement, t.workspace)
+	return translate("read principals", err)
+}
+
+// EachMandateEndingAfter passes each mandate that holds, will hold, or ended after an instant, in the order of their ids,
+// byte by byte.
 func (t *Tx) EachMandateEndingAfter(ctx context.Context, at time.Time, take func(authority.Mandate) error) error {
 	const statement = "SELECT " + mandateColumns + ` FROM mandates
-		WHERE workspace_id = $1 AND valid_until > $2 AND (revoked_at IS NULL OR revoked_at > $2) ORDER BY level, id`
-	rows, err := t.tx.Query(ctx, statement, t.workspace, at)
+		WHERE workspace_id = $1 AND valid_until > $2 AND (revoked_at IS NULL OR revoked_at > $2) ORDER BY id COLLATE "C"`
+	err := each(ctx, t, take, func(row query.MandateRow) authority.Mandate { return authority.Mandate(row) }, statement, t.workspace, at)
+	return translate("read mandates", err)
+}
+
+// EachLiveAgentKey passes each agents' key that holds at an instant, in the order of their ids, byte by byte.
+func (t *Tx) EachLiveAgentKey(ctx context.Context, at time.Time, take func(AgentKey) error) error {
+	const statement = `SELECT id, principal_id, hash, expires_at, allowed_networks FROM api_keys
+		WHERE workspace_id = $1 AND kind IN ('agent', 'service') AND revoked_at IS NULL AND (expires_at IS NULL OR expires_at > $2)
+		ORDER BY id COLLATE "C"`
+	err := each(ctx, t, take, func(row query.LiveAgentKeysRow) AgentKey { return AgentKey(row) }, statement, t.workspace, at)
+	return translate("read agents' keys", err)
+}
+
+// each passes the rows of a statement as they come from the database: they may be more than should be held at once.
+func each[Row, T any](ctx context.Context, t *Tx, take func(T) error, read func(Row) T, statement string, args ...any) error {
+	rows, err := t.tx.Query(ctx, statement, args...)
 	if err != nil {
-		return translate("read mandates", err)
+		return err
 	}
 	defer rows.Close()
 	for rows.Next() {
-		row, err := pgx.RowToStructByPos[query.MandateRow](rows)
+		row, err := pgx.RowToStructByPos[Row](rows)
 		if err != nil {
-			return translate("read mandate", err)
+			return err
 		}
-		if err := take(authority.Mandate(row)); err != nil {
+		if err := take(read(row)); err != nil {
 			return err
 		}
 	}
-	return translate("read mandates", rows.Err())
+	return rows.Err()
 }
 
 // ForgetRevisions forgets what changed longer ago than a time, and of each workspace more than a number of changes.

@@ -5,6 +5,7 @@ import (
 
 	"google.golang.org/protobuf/types/known/timestamppb"
 
+	"github.com/caracal-gateway/caracal/controlplane"
 	"github.com/caracal-gateway/caracal/internal/syncpb"
 )
 
@@ -70,23 +71,45 @@ func (c *connection) push(ctx context.Context) error {
 	}
 }
 
-// send sends all that the feed has. The gateway key is authenticated again first: its revocation is a change too.
+// send sends all that the feed has. The gateway key is authenticated again first, if it may have been revoked.
 func (c *connection) send(ctx context.Context) error {
-	if _, _, err := c.server.authenticate(c.stream.Context()); err != nil {
-		return err
-	}
-	for {
-		m, err := c.feed.Next(ctx)
-		if err != nil {
-			return c.server.answer("read state", err)
-		}
-		if m == nil {
-			return nil
-		}
-		if err := c.tell(&syncpb.ControlMessage{Message: &syncpb.ControlMessage_Bundle{Bundle: &syncpb.Bundle{Revision: m.Revision, Sealed: m.Sealed}}}); err != nil {
+	if c.feed.Doubtful() {
+		if _, _, err := c.server.authenticate(c.stream.Context()); err != nil {
 			return err
 		}
 	}
+	for m := c.feed.Next(); m != nil; m = c.feed.Next() {
+		if err := c.pass(m); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// pieceSize is how much of a snapshot goes into one message, in bytes.
+const pieceSize = 1 << 20
+
+// pass sends one step.
+func (c *connection) pass(m *controlplane.Message) error {
+	if m.Whole == nil {
+		return c.tell(&syncpb.ControlMessage{Message: &syncpb.ControlMessage_Delta{Delta: &syncpb.Delta{
+			From: m.From, Revision: m.Revision, Sealed: m.Sealed,
+		}}})
+	}
+	defer m.Whole.Close()
+	size := m.Whole.Size()
+	for offset := int64(0); offset < size; offset += pieceSize {
+		piece := make([]byte, min(pieceSize, size-offset))
+		if _, err := m.Whole.ReadAt(piece, offset); err != nil {
+			return c.server.answer("read snapshot", err)
+		}
+		if err := c.tell(&syncpb.ControlMessage{Message: &syncpb.ControlMessage_Bundle{Bundle: &syncpb.Bundle{
+			Revision: m.Revision, Sealed: piece, Offset: uint64(offset), Size: uint64(size),
+		}}}); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // tell sends a message, with the time at which it is sent.
