@@ -1,4 +1,4 @@
-package faults_test
+package revocation_test
 
 import (
 	"context"

@@ -1,11 +1,10 @@
-package faults_test
+package revocation_test
 
 import (
 	"context"
 	"errors"
 	"fmt"
 	"net/http"
-	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -39,7 +38,7 @@ func (s *site) round(ctx context.Context, t *testing.T, mandates int, faults ...
 		for g := range gateways {
 			a := agent{
 				history: &h, at: &http.Client{Transport: &http.Transport{}}, gateway: g, address: s.addresses[g], mandate: m.ID, token: s.agentToken,
-				port: s.upstreamPort(),
+				target: s.targetURL,
 			}
 			group.Go(func() {
 				defer a.at.CloseIdleConnections()
@@ -77,12 +76,6 @@ func (s *site) round(ctx context.Context, t *testing.T, mandates int, faults ...
 	}
 	t.Logf("other answers: %v", h.other)
 	return failed
-}
-
-func (s *site) upstreamPort() int {
-	var port int
-	_, _ = fmt.Sscanf(portOf(strings.TrimPrefix(s.upstream.URL, "http://")), "%d", &port)
-	return port
 }
 
 // awaitPermits waits until every mandate was permitted at every gateway: then all of them have something to lose.

@@ -1,4 +1,4 @@
-package faults_test
+package revocation_test
 
 import (
 	"bufio"
@@ -7,9 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"net/url"
 	"strconv"
-	"strings"
 	"sync"
 	"time"
 
@@ -22,28 +20,6 @@ var began = time.Now()
 func since() int64 { return int64(time.Since(began)) }
 
 const beat = 10 * time.Millisecond
-
-// answer is the upstream. /stream sends a line every few milliseconds, which says when it was sent; all else is "ok".
-func answer(w http.ResponseWriter, r *http.Request) {
-	if !strings.HasSuffix(r.URL.Path, "/stream") {
-		_, _ = io.WriteString(w, "ok")
-		return
-	}
-	w.Header().Set("Content-Type", "text/event-stream")
-	out := http.NewResponseController(w)
-	tick := time.NewTicker(beat)
-	defer tick.Stop()
-	for {
-		if _, err := fmt.Fprintf(w, "%d\n", since()); err != nil || out.Flush() != nil {
-			return
-		}
-		select {
-		case <-r.Context().Done():
-			return
-		case <-tick.C:
-		}
-	}
-}
 
 // seen is one thing that a client saw, over a period in which it can have been decided.
 type seen struct {
@@ -116,7 +92,7 @@ type agent struct {
 	address string
 	mandate authority.MandateID
 	token   string
-	port    int
+	target  func(host, path string) string
 }
 
 func (a agent) run(ctx context.Context) {
@@ -143,10 +119,9 @@ func (a agent) request(ctx context.Context, host, path string) (*http.Response, 
 	if err != nil {
 		return nil, err
 	}
-	target := url.URL{Scheme: "http", Host: host + "." + upstream + ":" + strconv.Itoa(a.port), Path: path}
 	request.Header.Set("Authorization", "Bearer "+a.token)
 	request.Header.Set("X-Caracal-Mandate", string(a.mandate))
-	request.Header.Set("X-Caracal-Target-URL", target.String())
+	request.Header.Set("X-Caracal-Target-URL", a.target(host, path))
 	return a.at.Do(request)
 }
 

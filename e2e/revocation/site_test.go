@@ -1,4 +1,4 @@
-package faults_test
+package revocation_test
 
 import (
 	"context"
@@ -9,9 +9,6 @@ import (
 	"io"
 	"log/slog"
 	"net"
-	"net/http"
-	"net/http/httptest"
-	"net/netip"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -30,8 +27,7 @@ import (
 const (
 	gateways = 3
 	replicas = 2
-	slug     = "faults"
-	upstream = "upstream.caracal.test"
+	slug     = "my-team"
 )
 
 // site is a deployment: two control planes on one database and one Redis behind a load balancer, three gateways, and an
@@ -50,9 +46,10 @@ type site struct {
 	toControl [gateways]*line // gateway → load balancer
 	addresses [gateways]string
 
-	upstream *httptest.Server
+	*upstreams
 
 	owner      *client.Client // through the load balancer, as an operator is
+	ownerKey   string
 	ownerID    authority.PrincipalID
 	agentID    authority.PrincipalID
 	agentToken string
@@ -81,7 +78,7 @@ func newSite(t *testing.T, binary string) *site {
 // openDirectory makes a directory that PostgreSQL's account can reach.
 func openDirectory(t *testing.T) string {
 	t.Helper()
-	dir, err := os.MkdirTemp("", "caracal-faults-")
+	dir, err := os.MkdirTemp("", "caracal-revocation-")
 	if err == nil {
 		err = os.Chmod(dir, 0o755)
 	}
@@ -189,11 +186,6 @@ func (s *site) startControls(t *testing.T, binary string) error {
 	return nil
 }
 
-func portOf(address string) string {
-	_, port, _ := net.SplitHostPort(address)
-	return port
-}
-
 func freeAddress(ctx context.Context) (string, error) {
 	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", "127.0.0.1:0")
 	if err != nil {
@@ -236,8 +228,7 @@ func (s *site) balance(t *testing.T) (string, error) {
 
 // setUp makes a workspace with the shortest lease, an agent, and a destination that is the upstream.
 func (s *site) setUp(t *testing.T, _ string) error {
-	s.upstream = httptest.NewServer(http.HandlerFunc(answer))
-	t.Cleanup(s.upstream.Close)
+	s.upstreams = newUpstreams(t)
 	ctx := t.Context()
 	balanced, err := s.balance(t)
 	if err != nil {
@@ -251,11 +242,11 @@ func (s *site) setUp(t *testing.T, _ string) error {
 	if err != nil {
 		return err
 	}
-	made, err := first.CreateWorkspace(ctx, client.NewWorkspace{Name: "Faults", Slug: slug})
+	made, err := first.CreateWorkspace(ctx, client.NewWorkspace{Name: "My team", Slug: slug})
 	if err != nil {
 		return err
 	}
-	s.ownerID = made.Owner.ID
+	s.ownerID, s.ownerKey = made.Owner.ID, made.APIKey
 	if s.owner, err = client.New(client.Config{URL: "http://" + balanced, Key: made.APIKey, Workspace: slug}); err != nil {
 		return err
 	}
@@ -289,14 +280,8 @@ func (s *site) populate(ctx context.Context, balanced string) error {
 		return err
 	}
 	s.agentToken = token.AccessToken
-	address := netip.MustParseAddrPort(s.upstream.Listener.Addr().String())
-	every := map[string]authority.Action{"*": authority.Read}
-	for name, seconds := range map[string]int64{"short": 1, "watched": 0} {
-		if _, err := s.owner.CreateDestination(ctx, authority.Destination{
-			Name: name, Host: name + "." + upstream, Ports: []uint16{address.Port()}, TLS: authority.TLSNone, ConnectTo: address.String(),
-			Addresses: []netip.Prefix{netip.MustParsePrefix("127.0.0.1/32")}, EncodedSlash: authority.EncodedSlashRefuse, MaxDurationSeconds: seconds,
-			Rules: []authority.Rule{{Path: "/**", Methods: every, Resource: "api:upstream"}},
-		}); err != nil {
+	for _, d := range s.destinations() {
+		if _, err := s.owner.CreateDestination(ctx, d); err != nil {
 			return err
 		}
 	}
@@ -351,6 +336,6 @@ func (s *site) startGateways(t *testing.T, binary string) error {
 // issue makes a mandate that lasts longer than any test.
 func (s *site) issue(ctx context.Context) (authority.Mandate, error) {
 	return s.owner.IssueMandate(ctx, client.MandateRequest{
-		IssuerID: s.ownerID, SubjectID: s.agentID, ResourceScope: []string{"api:upstream"}, ActionScope: []string{"read"}, ValiditySeconds: 3600,
+		IssuerID: s.ownerID, SubjectID: s.agentID, ResourceScope: []string{"api:upstream"}, ActionScope: []string{"read", "write"}, ValiditySeconds: 3600,
 	})
 }

@@ -1,4 +1,4 @@
-package faults_test
+package revocation_test
 
 import (
 	"fmt"
@@ -13,7 +13,7 @@ import (
 // The states that a mandate goes through. Gateways hear of a revocation one after the other, so that between asking and
 // the receipt some permit and some refuse; after it, none permits.
 const (
-	live = iota
+	holding = iota
 	revoking
 	over
 )
@@ -21,18 +21,18 @@ const (
 // model is what a mandate may look like to its clients, taken together.
 func model() porcupine.Model {
 	return porcupine.Model{
-		Init: func() any { return live },
+		Init: func() any { return holding },
 		Step: func(state, input, _ any) (bool, any) {
 			at := state.(int)
 			switch input.(observation) {
 			case asked:
-				return at == live, revoking
+				return at == holding, revoking
 			case enforced:
 				return at == revoking, over
 			case permitted:
 				return at != over, at
 			case revoked:
-				return at != live, at
+				return at != holding, at
 			}
 			return false, at
 		},
