@@ -3,16 +3,19 @@ package bundle_test
 import (
 	"bytes"
 	"crypto/sha256"
+	"encoding/base64"
 	"encoding/binary"
 	"encoding/json"
 	"fmt"
 	"net/netip"
 	"runtime"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 	"github.com/klauspost/compress/zstd"
 	"pgregory.net/rapid"
 
@@ -29,7 +32,8 @@ func TestABundleOpensAsItWasSealed(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if diff := cmp.Diff(want, got, cmp.Comparer(func(a, b netip.Prefix) bool { return a == b })); diff != "" {
+	asSealed := cmpopts.IgnoreFields(bundle.Snapshot{}, "Digest")
+	if diff := cmp.Diff(want, got, asSealed, cmp.Comparer(func(a, b netip.Prefix) bool { return a == b })); diff != "" {
 		t.Errorf("(-sealed +opened)\n%s", diff)
 	}
 	if diff := cmp.Diff(w.set, keys); diff != "" {
@@ -38,8 +42,8 @@ func TestABundleOpensAsItWasSealed(t *testing.T) {
 	if sealed.Revision() != 7 {
 		t.Errorf("revision %d, want 7", sealed.Revision())
 	}
-	if got := len(sealed.Digest()); got != sha256.Size {
-		t.Errorf("digest of %d bytes, want %d", got, sha256.Size)
+	if !bytes.Equal(sealed.Digest(), got.Digest[:]) {
+		t.Errorf("the manifest tells the digest %x, the state's is %x", sealed.Digest(), got.Digest)
 	}
 }
 
@@ -61,7 +65,7 @@ func TestABundleIsAdmittedWhenItIs(t *testing.T) {
 	w := newWorld()
 	enforced := w.snapshot(7)
 	sealed := w.seal(t, enforced)
-	trust := w.trust().Enforced(sealed, enforced, w.set)
+	trust := w.trust().Enforced(opened(t, sealed), w.set)
 	rotated := w
 	rotated.set.Version++
 	for name, test := range map[string]struct {
@@ -87,7 +91,7 @@ func TestABundleIsRefusedWhenItIs(t *testing.T) {
 	w, stranger := newWorld(), newWorld()
 	enforced := w.snapshot(7)
 	sealed := w.seal(t, enforced)
-	trust := w.trust().Enforced(sealed, enforced, w.set)
+	trust := w.trust().Enforced(opened(t, sealed), w.set)
 	next := w.snapshot(8)
 	good := w.seal(t, next)
 
@@ -108,7 +112,7 @@ func TestABundleIsRefusedWhenItIs(t *testing.T) {
 	}{
 		"nothing":                                {nil, bundle.CodeTruncated},
 		"something else":                         {bundle.Sealed("PK\x03\x04 archive"), bundle.CodeInvalid},
-		"of another magic number":                {append(bundle.Sealed("CARACAL\x02"), good[8:]...), bundle.CodeInvalid},
+		"of another magic number":                {append(bundle.Sealed("CARACAL\x01"), good[8:]...), bundle.CodeInvalid},
 		"without a manifest":                     {with(good, func(p *parts) { p.signed = "" }), bundle.CodeUnsigned},
 		"without a key set":                      {with(good, func(p *parts) { p.keySet = "" }), bundle.CodeUnsigned},
 		"signed by a key that is not in its set": {rekeyed.seal(t, next), bundle.CodeUnsigned},
@@ -125,8 +129,8 @@ func TestABundleIsRefusedWhenItIs(t *testing.T) {
 		"the same revision of another state":     {w.seal(t, other), bundle.CodeOlder},
 		"newer under an older key set":           {rolledBack.seal(t, next), bundle.CodeOlder},
 		"followed by more":                       {append(bytes.Clone(good), 0), bundle.CodeInvalid},
-		"larger than is read":                    {make(bundle.Sealed, bundle.MaxSealed+1), bundle.CodeInvalid},
 		"a length past all limits":               {append(bytes.Clone(good[:8]), 0xff, 0xff, 0xff, 0xff), bundle.CodeInvalid},
+		"signed as a delta":                      {with(good, func(p *parts) { p.signed = take(w.delta(t, enforced, next)).signed }), bundle.CodeUnsigned},
 		"signed by an access token":              {with(good, func(p *parts) { p.signed = accessToken(t, w) }), bundle.CodeUnsigned},
 	} {
 		t.Run(name, func(t *testing.T) { refused(t, test.sealed, trust, test.want) })
@@ -158,29 +162,55 @@ func accessToken(t *testing.T, w world) string {
 	return jws
 }
 
-// parts are what a bundle consists of.
-type parts struct {
-	signed, keySet string
-	payload        []byte
+// opened is what a bundle holds, for whoever trusts it.
+func opened(t *testing.T, sealed bundle.Sealed) bundle.Snapshot {
+	t.Helper()
+	keySet := strings.Split(take(sealed).keySet, ".")
+	claims, err := base64.RawURLEncoding.DecodeString(keySet[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	var header struct {
+		Root token.Fingerprint `json:"kid"`
+	}
+	if err := json.Unmarshal(claims, &header); err != nil {
+		t.Fatal(err)
+	}
+	s, _, err := bundle.Open(sealed, bundle.Trust{Root: header.Root})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
 }
 
-// with is the bundle after a change to its parts.
-func with(b bundle.Sealed, change func(*parts)) bundle.Sealed {
-	rest := bytes.Clone(b[8:])
+// parts are what a bundle or a delta consists of.
+type parts struct {
+	magic, signed, keySet string
+	payload               []byte
+}
+
+func take(sealed []byte) parts {
+	rest := bytes.Clone(sealed[8:])
 	next := func() string {
 		length := binary.BigEndian.Uint32(rest)
 		part := string(rest[4 : 4+length])
 		rest = rest[4+length:]
 		return part
 	}
-	p := parts{signed: next(), keySet: next()}
+	p := parts{magic: string(sealed[:8]), signed: next(), keySet: next()}
 	p.payload = rest
+	return p
+}
+
+// with is the bundle after a change to its parts.
+func with(b bundle.Sealed, change func(*parts)) bundle.Sealed {
+	p := take(b)
 	change(&p)
 	return p.join()
 }
 
 func (p parts) join() bundle.Sealed {
-	out := bundle.Sealed("CARACAL\x01")
+	out := bundle.Sealed(p.magic)
 	for _, part := range []string{p.signed, p.keySet} {
 		out = binary.BigEndian.AppendUint32(out, uint32(len(part)))
 		out = append(out, part...)
@@ -188,25 +218,116 @@ func (p parts) join() bundle.Sealed {
 	return append(out, p.payload...)
 }
 
-// craft signs, with the right key, whatever a manifest says of whatever payload.
-func (w world) craft(t *testing.T, content string, change func(manifest map[string]any)) bundle.Sealed {
+// section is one part of a crafted bundle.
+type section struct {
+	kind    bundle.Kind
+	content string
+}
+
+// sections are the parts that a snapshot is sealed as.
+func sections(t *testing.T, s bundle.Snapshot) []section {
 	t.Helper()
-	payload := compress(t, []byte(content))
-	digest := sha256.Sum256(payload)
+	s.Workspace.Revision = 0
+	head, err := json.Marshal(s.Head)
+	if err != nil {
+		t.Fatal(err)
+	}
+	all := []section{{bundle.KindHead, string(head)}}
+	list := func(kind bundle.Kind, items ...any) {
+		var lines strings.Builder
+		for _, item := range items {
+			line, err := json.Marshal(item)
+			if err != nil {
+				t.Fatal(err)
+			}
+			lines.Write(append(line, '\n'))
+		}
+		all = append(all, section{kind, lines.String()})
+	}
+	for _, p := range s.Principals {
+		list(bundle.KindPrincipal, p)
+	}
+	for _, m := range s.Mandates {
+		list(bundle.KindMandate, m)
+	}
+	for _, k := range s.AgentKeys {
+		list(bundle.KindAgentKey, k)
+	}
+	return all
+}
+
+// craft signs, with the right key, whatever a manifest says of whatever parts.
+func (w world) craft(t *testing.T, parts []section, change func(manifest map[string]any)) bundle.Sealed {
+	t.Helper()
+	var (
+		payload   []byte
+		described []map[string]any
+		state     bundle.State
+	)
+	for _, part := range parts {
+		sent := compress(t, []byte(part.content))
+		digest := sha256.Sum256(sent)
+		described = append(described, map[string]any{
+			"kind": part.kind, "items": max(1, strings.Count(part.content, "\n")), "sha256": digest[:], "sent": len(sent), "size": len(part.content),
+		})
+		payload = append(payload, sent...)
+		for _, item := range itemsOf(part) {
+			state.Add(item)
+		}
+	}
+	sum := state.Sum()
 	manifest := map[string]any{
-		"format": 1, "critical": []string{}, "timeline": timeline, "revision": 8, "encoding": "zstd",
-		"sha256": digest[:], "sent": len(payload), "size": len(content),
+		"format": 2, "critical": []string{}, "timeline": timeline, "revision": 8, "encoding": "zstd", "state": sum[:], "parts": described,
 	}
 	change(manifest)
+	return w.sign(t, token.ManifestSnapshot, "CARACAL\x02", manifest, payload)
+}
+
+// sign puts a bundle or a delta together.
+func (w world) sign(t *testing.T, kind token.ManifestKind, magic string, manifest map[string]any, payload []byte) bundle.Sealed {
+	t.Helper()
 	body, err := json.Marshal(manifest)
 	if err != nil {
 		t.Fatal(err)
 	}
-	signed, err := token.SignManifest(w.key, token.Manifest{Deployment: deployment, Workspace: w.set.Workspace, IssuedAt: epoch, Body: body})
+	signed, err := token.SignManifest(w.key, token.Manifest{Kind: kind, Deployment: deployment, Workspace: w.set.Workspace, IssuedAt: epoch, Body: body})
 	if err != nil {
 		t.Fatal(err)
 	}
-	return parts{signed: signed, keySet: w.keySet(t), payload: payload}.join()
+	return parts{magic: magic, signed: signed, keySet: w.keySet(t), payload: payload}.join()
+}
+
+// itemsOf are the digests of the items in a part, as both planes are to compute them: SHA-256 over the kind and the id,
+// each behind its length, and the content.
+func itemsOf(part section) []bundle.Digest {
+	item := func(id, content string) bundle.Digest {
+		input := binary.BigEndian.AppendUint32(nil, uint32(len(part.kind)))
+		input = append(input, part.kind...)
+		input = binary.BigEndian.AppendUint32(input, uint32(len(id)))
+		return sha256.Sum256(append(append(input, id...), content...))
+	}
+	var digests []bundle.Digest
+	if part.kind == bundle.KindHead {
+		var members map[string]json.RawMessage
+		_ = json.Unmarshal([]byte(part.content), &members) // some cases are none
+		for name, content := range members {
+			if string(content) != "null" {
+				digests = append(digests, item(name, string(content)))
+			}
+		}
+		return digests
+	}
+	for line := range strings.Lines(part.content) {
+		var id struct {
+			Principal string `json:"principal_id"`
+			Mandate   string `json:"mandate_id"`
+			Key       string `json:"key_id"`
+		}
+		_ = json.Unmarshal([]byte(line), &id) // some cases are none
+		name := map[bundle.Kind]string{bundle.KindPrincipal: id.Principal, bundle.KindMandate: id.Mandate, bundle.KindAgentKey: id.Key}[part.kind]
+		digests = append(digests, item(name, strings.TrimSuffix(line, "\n")))
+	}
+	return digests
 }
 
 func compress(t *testing.T, content []byte) []byte {
@@ -220,59 +341,83 @@ func compress(t *testing.T, content []byte) []byte {
 
 func TestASignedBundleIsStillRefusedFor(t *testing.T) {
 	w := newWorld()
-	encode := func(change func(*bundle.Snapshot)) string {
+	good := sections(t, w.snapshot(8))
+	asIs := func(map[string]any) {}
+	changed := func(change func(*bundle.Snapshot)) bundle.Sealed {
 		s := w.snapshot(8)
 		change(&s)
-		encoded, err := json.Marshal(s)
-		if err != nil {
-			t.Fatal(err)
-		}
-		return string(encoded)
+		return w.craft(t, sections(t, s), asIs)
 	}
-	good := encode(func(*bundle.Snapshot) {})
-	changed := func(change func(*bundle.Snapshot)) bundle.Sealed {
-		return w.craft(t, encode(change), func(map[string]any) {})
+	manifest := func(name string, value any) bundle.Sealed {
+		return w.craft(t, good, func(m map[string]any) { m[name] = value })
 	}
-	set := func(name string, value any) func(map[string]any) {
-		return func(manifest map[string]any) { manifest[name] = value }
+	described := func(at int, name string, value any) bundle.Sealed {
+		return w.craft(t, good, func(m map[string]any) { m["parts"].([]map[string]any)[at][name] = value })
 	}
-	asIs := func(map[string]any) {}
+	headed := func(content string) bundle.Sealed {
+		return w.craft(t, append([]section{{bundle.KindHead, content}}, good[1:]...), asIs)
+	}
+	principals, mandates := good[1].content, good[2].content
 
 	for name, test := range map[string]struct {
 		sealed bundle.Sealed
 		want   bundle.Code
 	}{
-		"a later format":                     {w.craft(t, good, set("format", 2)), bundle.CodeUnknownCritical},
-		"no format":                          {w.craft(t, good, func(m map[string]any) { delete(m, "format") }), bundle.CodeUnknownCritical},
-		"a critical member that is unknown":  {w.craft(t, good, set("critical", []string{"rego", "quotas"})), bundle.CodeUnknownCritical},
-		"a later format of another form":     {w.craft(t, good, func(m map[string]any) { m["format"], m["size"] = 2, "large" }), bundle.CodeUnknownCritical},
-		"a manifest of another form":         {w.craft(t, good, set("size", "large")), bundle.CodeInvalid},
-		"a critical list of another form":    {w.craft(t, good, set("critical", "rego")), bundle.CodeInvalid},
-		"revision 0":                         {w.craft(t, good, set("revision", 0)), bundle.CodeInvalid},
-		"a revision below zero":              {w.craft(t, good, set("revision", -1)), bundle.CodeInvalid},
-		"another encoding":                   {w.craft(t, good, set("encoding", "gzip")), bundle.CodeInvalid},
-		"a digest of something else":         {w.craft(t, good, set("sha256", make([]byte, 32))), bundle.CodeUnsigned},
-		"no digest":                          {w.craft(t, good, set("sha256", nil)), bundle.CodeUnsigned},
-		"a size that is smaller":             {w.craft(t, good, set("size", len(good)-1)), bundle.CodeInvalid},
-		"a size that is larger":              {w.craft(t, good, set("size", len(good)+1)), bundle.CodeInvalid},
-		"a size past all limits":             {w.craft(t, good, set("size", uint64(1)<<63)), bundle.CodeInvalid},
-		"more sent than is there":            {w.craft(t, good, set("sent", 1<<30)), bundle.CodeTruncated},
-		"less sent than is there":            {w.craft(t, good, set("sent", 1)), bundle.CodeInvalid},
-		"a payload of nothing":               {w.craft(t, "", asIs), bundle.CodeInvalid},
-		"a payload that is no JSON":          {w.craft(t, "workspace", asIs), bundle.CodeInvalid},
-		"a payload that is empty":            {w.craft(t, "{}", asIs), bundle.CodeInvalid},
-		"a payload that is null":             {w.craft(t, "null", asIs), bundle.CodeInvalid},
-		"a payload that ends early":          {w.craft(t, good[:len(good)-1], asIs), bundle.CodeInvalid},
-		"text after the payload":             {w.craft(t, good+"{}", asIs), bundle.CodeInvalid},
-		"a payload of another workspace":     {changed(func(s *bundle.Snapshot) { *s = newWorld().snapshot(8) }), bundle.CodeForeign},
-		"a mandate of another workspace":     {changed(func(s *bundle.Snapshot) { s.Mandates[0].WorkspaceID = "ws_other" }), bundle.CodeInvalid},
-		"a principal of another workspace":   {changed(func(s *bundle.Snapshot) { s.Principals[0].WorkspaceID = "ws_other" }), bundle.CodeInvalid},
-		"a destination of another workspace": {changed(func(s *bundle.Snapshot) { s.Destinations[0].WorkspaceID = "ws_other" }), bundle.CodeInvalid},
-		"a policy of another workspace":      {changed(func(s *bundle.Snapshot) { s.Rego.WorkspaceID = "ws_other" }), bundle.CodeInvalid},
-		"a principal twice":                  {changed(func(s *bundle.Snapshot) { s.Principals = append(s.Principals, s.Principals...) }), bundle.CodeInvalid},
-		"a mandate twice":                    {changed(func(s *bundle.Snapshot) { s.Mandates = append(s.Mandates, s.Mandates...) }), bundle.CodeInvalid},
-		"an agent key twice":                 {changed(func(s *bundle.Snapshot) { s.AgentKeys = append(s.AgentKeys, s.AgentKeys...) }), bundle.CodeInvalid},
-		"a destination twice":                {changed(func(s *bundle.Snapshot) { s.Destinations = append(s.Destinations, s.Destinations...) }), bundle.CodeInvalid},
+		"an earlier format":                    {manifest("format", 1), bundle.CodeUnknownCritical},
+		"a later format":                       {manifest("format", 3), bundle.CodeUnknownCritical},
+		"no format":                            {manifest("format", nil), bundle.CodeUnknownCritical},
+		"a critical member that is unknown":    {manifest("critical", []string{"rego", "quotas"}), bundle.CodeUnknownCritical},
+		"a later format of another form":       {w.craft(t, good, func(m map[string]any) { m["format"], m["parts"] = 3, "many" }), bundle.CodeUnknownCritical},
+		"a list that is unknown":               {described(3, "kind", "quotas"), bundle.CodeUnknownCritical},
+		"a manifest of another form":           {manifest("parts", "many"), bundle.CodeInvalid},
+		"a critical list of another form":      {manifest("critical", "rego"), bundle.CodeInvalid},
+		"revision 0":                           {manifest("revision", 0), bundle.CodeInvalid},
+		"a revision below zero":                {manifest("revision", -1), bundle.CodeInvalid},
+		"another encoding":                     {manifest("encoding", "gzip"), bundle.CodeInvalid},
+		"no parts":                             {manifest("parts", nil), bundle.CodeInvalid},
+		"more parts than are read":             {w.craft(t, good, func(m map[string]any) { m["parts"] = slices.Repeat(m["parts"].([]map[string]any), 65) }), bundle.CodeInvalid},
+		"no digest of the state":               {manifest("state", nil), bundle.CodeInvalid},
+		"a digest of another state":            {manifest("state", make([]byte, 32)), bundle.CodeInvalid},
+		"a digest of something else":           {described(0, "sha256", make([]byte, 32)), bundle.CodeUnsigned},
+		"no digest":                            {described(2, "sha256", nil), bundle.CodeUnsigned},
+		"a size that is smaller":               {described(2, "size", len(mandates)-1), bundle.CodeInvalid},
+		"a size that is larger":                {described(2, "size", len(mandates)+1), bundle.CodeInvalid},
+		"a size past all limits":               {described(0, "size", uint64(1)<<63), bundle.CodeInvalid},
+		"more sent than is there":              {described(3, "sent", 1<<20), bundle.CodeTruncated},
+		"more sent than is read":               {described(3, "sent", 1<<30), bundle.CodeInvalid},
+		"less sent than is there":              {described(3, "sent", 1), bundle.CodeUnsigned},
+		"a part less than is there":            {w.craft(t, good, func(m map[string]any) { m["parts"] = m["parts"].([]map[string]any)[:3] }), bundle.CodeInvalid},
+		"more items than are there":            {described(2, "items", 2), bundle.CodeInvalid},
+		"more items than a part can hold":      {described(2, "items", 1<<40), bundle.CodeInvalid},
+		"items below zero":                     {described(2, "items", -1), bundle.CodeInvalid},
+		"fewer items than are there":           {w.craft(t, []section{good[0], {bundle.KindPrincipal, principals + principals}}, func(m map[string]any) { m["parts"].([]map[string]any)[1]["items"] = 1 }), bundle.CodeInvalid},
+		"no head":                              {w.craft(t, good[1:], asIs), bundle.CodeInvalid},
+		"a head after the lists":               {w.craft(t, append(slices.Clone(good[1:]), good[0]), asIs), bundle.CodeInvalid},
+		"two heads":                            {w.craft(t, append(slices.Clone(good), good[0]), asIs), bundle.CodeUnknownCritical},
+		"lists in another order":               {w.craft(t, []section{good[0], good[2], good[1]}, asIs), bundle.CodeInvalid},
+		"a head of nothing":                    {headed(""), bundle.CodeInvalid},
+		"a head that is no JSON":               {headed("workspace"), bundle.CodeInvalid},
+		"a head that is empty":                 {headed("{}"), bundle.CodeInvalid},
+		"a head that is null":                  {headed("null"), bundle.CodeInvalid},
+		"a head that ends early":               {headed(good[0].content[:len(good[0].content)-1]), bundle.CodeInvalid},
+		"text after the head":                  {headed(good[0].content + "{}"), bundle.CodeInvalid},
+		"a head of another workspace":          {changed(func(s *bundle.Snapshot) { *s = newWorld().snapshot(8) }), bundle.CodeForeign},
+		"items of nothing":                     {w.craft(t, append(slices.Clone(good[:1]), section{bundle.KindMandate, "\n"}), asIs), bundle.CodeInvalid},
+		"an item that is no JSON":              {w.craft(t, append(slices.Clone(good[:1]), section{bundle.KindMandate, "mandate\n"}), asIs), bundle.CodeInvalid},
+		"an item that is empty":                {w.craft(t, append(slices.Clone(good[:1]), section{bundle.KindMandate, "{}\n"}), asIs), bundle.CodeInvalid},
+		"an item without an id":                {changed(func(s *bundle.Snapshot) { s.Mandates[0].ID = "" }), bundle.CodeInvalid},
+		"a mandate of another workspace":       {changed(func(s *bundle.Snapshot) { s.Mandates[0].WorkspaceID = "ws_other" }), bundle.CodeInvalid},
+		"a principal of another workspace":     {changed(func(s *bundle.Snapshot) { s.Principals[0].WorkspaceID = "ws_other" }), bundle.CodeInvalid},
+		"a destination of another workspace":   {changed(func(s *bundle.Snapshot) { s.Destinations[0].WorkspaceID = "ws_other" }), bundle.CodeInvalid},
+		"a policy of another workspace":        {changed(func(s *bundle.Snapshot) { s.Rego.WorkspaceID = "ws_other" }), bundle.CodeInvalid},
+		"a principal twice":                    {changed(func(s *bundle.Snapshot) { s.Principals = append(s.Principals, s.Principals...) }), bundle.CodeInvalid},
+		"a mandate twice":                      {changed(func(s *bundle.Snapshot) { s.Mandates = append(s.Mandates, s.Mandates...) }), bundle.CodeInvalid},
+		"an agent key twice":                   {changed(func(s *bundle.Snapshot) { s.AgentKeys = append(s.AgentKeys, s.AgentKeys...) }), bundle.CodeInvalid},
+		"a destination twice":                  {changed(func(s *bundle.Snapshot) { s.Destinations = append(s.Destinations, s.Destinations...) }), bundle.CodeInvalid},
+		"ids that do not rise within a part":   {w.craft(t, append(slices.Clone(good[:1]), section{bundle.KindMandate, mandates + mandates}), asIs), bundle.CodeInvalid},
+		"a signature that is a delta's":        {w.sign(t, token.ManifestDelta, "CARACAL\x02", map[string]any{"format": 2, "revision": 8, "timeline": timeline}, nil), bundle.CodeUnsigned},
+		"a delta in the place of a snapshot":   {bundle.Sealed("CARADLT\x02"), bundle.CodeInvalid},
+		"a bundle of the format before, whole": {append(bundle.Sealed("CARACAL\x01"), make([]byte, 100)...), bundle.CodeInvalid},
 	} {
 		t.Run(name, func(t *testing.T) { refused(t, test.sealed, w.trust(), test.want) })
 	}
@@ -280,40 +425,42 @@ func TestASignedBundleIsStillRefusedFor(t *testing.T) {
 
 func TestAMemberThatIsUnknownAndNotCriticalIsIgnored(t *testing.T) {
 	w := newWorld()
-	encoded, err := json.Marshal(w.snapshot(8))
+	all := sections(t, w.snapshot(8))
+	all[0].content = `{"quotas":{"a":[1]},` + all[0].content[1:]
+	all[2].content = `{"quota":7,` + all[2].content[1:]
+	s, _, err := bundle.Open(w.craft(t, all, func(m map[string]any) { m["critical"], m["signed_by"] = []string{"rego"}, "x" }), w.trust())
 	if err != nil {
 		t.Fatal(err)
 	}
-	content := `{"quotas":{"a":[1]},` + string(encoded[1:])
-	s, _, err := bundle.Open(w.craft(t, content, func(m map[string]any) { m["critical"], m["signed_by"] = []string{"rego"}, "x" }), w.trust())
-	if err != nil {
-		t.Fatal(err)
-	}
-	if s.ActivePolicies != 12 {
-		t.Errorf("%d policies, want 12", s.ActivePolicies)
+	if s.ActivePolicies != 12 || len(s.Mandates) != 1 {
+		t.Errorf("%d policies and %d mandates, want 12 and 1", s.ActivePolicies, len(s.Mandates))
 	}
 }
 
-// A payload may decompress to no more than it says, and may say no more than the limit; what it would cost beyond that
-// is never allocated.
+// A part may decompress to no more than it says, and may say no more than the limit; what it would cost beyond that is
+// never allocated.
 func TestABombDoesNotGoOff(t *testing.T) {
 	w := newWorld()
 	bomb := strings.Repeat("\x00", 64<<20)
+	good := sections(t, w.snapshot(8))
 	for name, test := range map[string]struct {
 		size any
-		want bundle.Code
+		at   int
 	}{
-		"that says how large it is, past the limit": {uint64(bundle.MaxPayload + 1), bundle.CodeInvalid},
-		"that says it is small":                     {1000, bundle.CodeInvalid},
+		"that says how large it is, past the limit": {1<<26 + 1, 0},
+		"that says it is small":                     {1000, 0},
+		"in a list":                                 {1000, 2},
 	} {
 		t.Run(name, func(t *testing.T) {
-			sealed := w.craft(t, bomb, func(m map[string]any) { m["size"] = test.size })
+			all := slices.Clone(good)
+			all[test.at].content = bomb
+			sealed := w.craft(t, all, func(m map[string]any) { m["parts"].([]map[string]any)[test.at]["size"] = test.size })
 			if len(sealed) > 100<<10 {
 				t.Fatalf("%d bytes are no bomb", len(sealed))
 			}
 			var before, after runtime.MemStats
 			runtime.ReadMemStats(&before)
-			refused(t, sealed, w.trust(), test.want)
+			refused(t, sealed, w.trust(), bundle.CodeInvalid)
 			runtime.ReadMemStats(&after)
 			if allocated := after.TotalAlloc - before.TotalAlloc; allocated > 40<<20 {
 				t.Errorf("%d bytes are allocated for a bundle of %d", allocated, len(sealed))
@@ -377,6 +524,7 @@ func TestASnapshotIsNotSealed(t *testing.T) {
 	w := newWorld()
 	for name, change := range map[string]func(*bundle.Snapshot){
 		"without a workspace":              func(s *bundle.Snapshot) { s.Workspace.ID = "" },
+		"with a mandate without an id":     func(s *bundle.Snapshot) { s.Mandates[0].ID = "" },
 		"without a deployment":             func(s *bundle.Snapshot) { s.Deployment = "" },
 		"without a timeline":               func(s *bundle.Snapshot) { s.Timeline = "" },
 		"at revision 0":                    func(s *bundle.Snapshot) { s.Revision = 0 },

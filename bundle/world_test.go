@@ -94,3 +94,54 @@ func (w world) snapshot(revision uint64) bundle.Snapshot {
 		}},
 	}
 }
+
+// delta leads from one state to another.
+func (w world) delta(t testing.TB, from, to bundle.Snapshot) []byte {
+	t.Helper()
+	sealed, err := bundle.SealDelta(w.change(t, from, to), w.key, w.keySet(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return sealed
+}
+
+// change is what differs between two states.
+func (w world) change(t testing.TB, from, to bundle.Snapshot) bundle.Delta {
+	t.Helper()
+	index, err := bundle.NewIndex(from)
+	if err != nil {
+		t.Fatal(err)
+	}
+	d, err := index.Delta(edits(from, to))
+	if err != nil {
+		t.Fatal(err)
+	}
+	d.Deployment, d.Timeline, d.From, d.Revision, d.IssuedAt = to.Deployment, to.Timeline, from.Revision, to.Revision, to.IssuedAt
+	d.Critical = to.Critical
+	return d
+}
+
+// edits name everything of both states.
+func edits(from, to bundle.Snapshot) bundle.Edits {
+	e := bundle.Edits{Head: &to.Head}
+	e.Principals.Set, e.Mandates.Set, e.AgentKeys.Set = to.Principals, to.Mandates, to.AgentKeys
+	e.Principals.Removed = without(from.Principals, to.Principals, func(p authority.Principal) authority.PrincipalID { return p.ID })
+	e.Mandates.Removed = without(from.Mandates, to.Mandates, func(m authority.Mandate) authority.MandateID { return m.ID })
+	e.AgentKeys.Removed = without(from.AgentKeys, to.AgentKeys, func(k bundle.AgentKey) authority.KeyID { return k.ID })
+	return e
+}
+
+// without are the ids of what is in one list and not in another.
+func without[T any, ID ~string](from, to []T, id func(T) ID) []ID {
+	still := map[ID]bool{}
+	for _, item := range to {
+		still[id(item)] = true
+	}
+	var gone []ID
+	for _, item := range from {
+		if !still[id(item)] {
+			gone = append(gone, id(item))
+		}
+	}
+	return gone
+}

@@ -111,12 +111,12 @@ func (w *world) gatewayKey() (controlplane.Caller, bundle.Trust) {
 // enforce opens the newest bundle as a gateway does, and answers its keys and what is trusted then.
 func (w *world) enforce(gateway controlplane.Caller, trust bundle.Trust) (token.KeySet, bundle.Trust) {
 	w.t.Helper()
-	b := must(w.Snapshot(w.t.Context(), gateway))(w.t)
+	b := whole(w.t, w.Service, gateway)
 	state, keys, err := bundle.Open(b.Sealed, trust)
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	return keys, trust.Enforced(b.Sealed, state, keys)
+	return keys, trust.Enforced(state, keys)
 }
 
 func TestNewKeysAreKnownBeforeTheySign(t *testing.T) {
@@ -176,7 +176,7 @@ func TestNewKeysAreKnownBeforeTheySign(t *testing.T) {
 }
 
 func (w *world) enforceAfter(gateway controlplane.Caller, trust bundle.Trust) (token.KeySet, error) {
-	b := must(w.Snapshot(w.t.Context(), gateway))(w.t)
+	b := whole(w.t, w.Service, gateway)
 	_, keys, err := bundle.Open(b.Sealed, trust)
 	return keys, err
 }

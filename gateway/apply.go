@@ -152,7 +152,7 @@ func (a *applier) apply(ctx context.Context, sealed bundle.Sealed) error {
 	if err := a.xds.Serve(ctx, all); err != nil {
 		a.log.Error("the bundle is enforced, but Envoy keeps its last configuration", "revision", content.Revision, "cause", err)
 	}
-	a.trust = a.trust.Enforced(sealed, content, keys)
+	a.trust = a.trust.Enforced(content, keys)
 	a.state.enforce(content.Timeline, content.Revision, content.ActivePolicies)
 	return nil
 }

@@ -164,7 +164,7 @@ func TestAnAPIKeyDoesNotPrint(t *testing.T) {
 func TestCredentialsOfOursAreRecognised(t *testing.T) {
 	w := newWorld()
 	access, agent := w.signAccess(t, w.newAccess()), newAPIKey(t, authority.KeyAgent).Reveal()
-	manifest, err := token.SignManifest(w.sheet, token.Manifest{Deployment: deployment, Workspace: w.set.Workspace, IssuedAt: epoch, Body: []byte("{}")})
+	manifest, err := token.SignManifest(w.sheet, token.Manifest{Kind: token.ManifestSnapshot, Deployment: deployment, Workspace: w.set.Workspace, IssuedAt: epoch, Body: []byte("{}")})
 	if err != nil {
 		t.Fatal(err)
 	}

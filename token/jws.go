@@ -42,8 +42,8 @@ type unverified struct {
 	payload []byte
 }
 
-// parseCompact reads the form of a JWS of at most limit bytes and of one purpose.
-func parseCompact(text string, purpose Purpose, limit int) (unverified, error) {
+// parseCompact reads the form of a JWS of at most limit bytes and of one type.
+func parseCompact(text, typ string, limit int) (unverified, error) {
 	decoded, err := splitCompact(text, limit)
 	if err != nil {
 		return unverified{}, err
@@ -51,7 +51,7 @@ func parseCompact(text string, purpose Purpose, limit int) (unverified, error) {
 	if len(decoded[2]) != ed25519.SignatureSize {
 		return unverified{}, ErrMalformed
 	}
-	kid, err := readHeader(decoded[0], purpose.typ())
+	kid, err := readHeader(decoded[0], typ)
 	if err != nil {
 		return unverified{}, err
 	}

@@ -17,6 +17,7 @@ const (
 	PurposeToken   Purpose = "token"
 	PurposeMandate Purpose = "mandate"
 	PurposeBundle  Purpose = "bundle"
+	PurposeReceipt Purpose = "receipt"
 	PurposeRoot    Purpose = "root"
 )
 
@@ -28,7 +29,9 @@ func (p Purpose) typ() string {
 	case PurposeMandate:
 		return "caracal-mandate+jwt"
 	case PurposeBundle:
-		return "caracal-bundle+jwt"
+		return string(ManifestSnapshot)
+	case PurposeReceipt:
+		return "caracal-receipt+jwt"
 	case PurposeRoot:
 		return "caracal-keyset+jwt"
 	}
@@ -129,11 +132,16 @@ func (k SigningKey) Public() VerifyingKey {
 
 // sign signs claims at an instant, which must lie in the key's period, for the purpose, which must be the key's own.
 func (k SigningKey) sign(purpose Purpose, at time.Time, claims any) (string, error) {
+	return k.signAs(purpose, purpose.typ(), at, claims)
+}
+
+// signAs signs like sign, and says what was signed by a type.
+func (k SigningKey) signAs(purpose Purpose, typ string, at time.Time, claims any) (string, error) {
 	if k.Purpose != purpose {
 		return "", fmt.Errorf("%w: key %s is for %s, not %s", ErrUnknownKey, k.ID, k.Purpose, purpose)
 	}
 	if !k.signsAt(at) {
 		return "", fmt.Errorf("%w: key %s", ErrKeyPeriod, k.ID)
 	}
-	return signCompact(*k.private, k.ID, purpose.typ(), claims)
+	return signCompact(*k.private, k.ID, typ, claims)
 }

@@ -7,6 +7,7 @@ import (
 	"crypto/subtle"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/caracal-gateway/caracal/authority"
@@ -14,6 +15,9 @@ import (
 
 // MaxKeySet is the size of the largest sealed key set that is read, in bytes.
 const MaxKeySet = 256 << 10
+
+// MaxSucceeded is how many timelines a key set says at most that its own took the place of.
+const MaxSucceeded = 16
 
 // Fingerprint is the SHA-256 of a root's public key, in 52 characters of lower-case base32.
 type Fingerprint string
@@ -56,6 +60,8 @@ type KeySet struct {
 	Deployment string                `json:"deployment_id"`
 	Workspace  authority.WorkspaceID `json:"workspace_id"`
 	Timeline   string                `json:"timeline"`
+	// Succeeds are the timelines that this one took the place of, the last first: at most MaxSucceeded.
+	Succeeds []string `json:"succeeds,omitempty"`
 	// Version grows with every change of the set, so that an older set can be told and refused.
 	Version uint64         `json:"version"`
 	Keys    []VerifyingKey `json:"keys"`
@@ -99,7 +105,7 @@ func OpenKeySet(sealed string, trusted Fingerprint) (KeySet, error) {
 }
 
 func openKeySet(sealed string, trusted Fingerprint) (KeySet, error) {
-	parsed, err := parseCompact(sealed, PurposeRoot, MaxKeySet)
+	parsed, err := parseCompact(sealed, PurposeRoot.typ(), MaxKeySet)
 	if err != nil {
 		return KeySet{}, err
 	}
@@ -131,6 +137,9 @@ func openKeySet(sealed string, trusted Fingerprint) (KeySet, error) {
 func (s KeySet) check() error {
 	if s.Deployment == "" || s.Workspace == "" || s.Timeline == "" || s.Version == 0 {
 		return fmt.Errorf("%w: a key set names its deployment, workspace, timeline and version", ErrClaims)
+	}
+	if len(s.Succeeds) > MaxSucceeded || slices.Contains(s.Succeeds, s.Timeline) || slices.Contains(s.Succeeds, "") {
+		return fmt.Errorf("%w: a timeline takes the place of at most %d others", ErrClaims, MaxSucceeded)
 	}
 	seen := map[string]bool{}
 	for _, key := range s.Keys {
@@ -171,7 +180,12 @@ type verified struct {
 // open reads what a key of the set signed for the purpose. When it was signed is its own word, so that a key that is
 // suspected of having leaked must leave the set: retiring it is not enough.
 func (s KeySet) open(jws string, purpose Purpose, limit int) (verified, error) {
-	parsed, err := parseCompact(jws, purpose, limit)
+	return s.openAs(jws, purpose, purpose.typ(), limit)
+}
+
+// openAs reads what says by its type that it is something of the purpose's.
+func (s KeySet) openAs(jws string, purpose Purpose, typ string, limit int) (verified, error) {
+	parsed, err := parseCompact(jws, typ, limit)
 	if err != nil {
 		return verified{}, err
 	}

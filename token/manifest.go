@@ -11,8 +11,18 @@ import (
 // MaxManifest is the size of the largest manifest that is read, in bytes.
 const MaxManifest = 64 << 10
 
+// ManifestKind says what a manifest is of. What was signed for one kind never passes for another.
+type ManifestKind string
+
+// The kinds of manifests, by the types of their JWS.
+const (
+	ManifestSnapshot ManifestKind = "caracal-bundle+jwt"
+	ManifestDelta    ManifestKind = "caracal-delta+jwt"
+)
+
 // Manifest is what a bundle key signs: a body, whose meaning is the bundle's, and where and when it is from.
 type Manifest struct {
+	Kind       ManifestKind
 	Deployment string
 	Workspace  authority.WorkspaceID
 	IssuedAt   time.Time // in whole seconds of UTC
@@ -28,7 +38,7 @@ type manifestClaims struct {
 
 // SignManifest signs a manifest. IssuedAt is cut to its second and must lie in the key's period.
 func SignManifest(key SigningKey, m Manifest) (string, error) {
-	text, err := key.sign(PurposeBundle, m.IssuedAt, manifestClaims{
+	text, err := key.signAs(PurposeBundle, string(m.Kind), m.IssuedAt, manifestClaims{
 		Issuer:   m.Deployment,
 		Audience: audience(m.Workspace, PurposeBundle),
 		IssuedAt: m.IssuedAt.Unix(),
@@ -43,14 +53,14 @@ func SignManifest(key SigningKey, m Manifest) (string, error) {
 	return text, nil
 }
 
-// VerifyManifest reads a manifest that SignManifest made for this deployment and workspace. No JSON name occurs twice
-// in its body.
-func (s KeySet) VerifyManifest(jws string) (Manifest, error) {
-	signed, err := s.open(jws, PurposeBundle, MaxManifest)
+// VerifyManifest reads a manifest of one kind that SignManifest made for this deployment and workspace. No JSON name
+// occurs twice in its body.
+func (s KeySet) VerifyManifest(jws string, kind ManifestKind) (Manifest, error) {
+	signed, err := s.openAs(jws, PurposeBundle, string(kind), MaxManifest)
 	if err != nil {
 		return Manifest{}, fmt.Errorf("verify manifest: %w", err)
 	}
 	return Manifest{
-		Deployment: s.Deployment, Workspace: s.Workspace, IssuedAt: signed.issued, Body: signed.claims["bundle"],
+		Kind: kind, Deployment: s.Deployment, Workspace: s.Workspace, IssuedAt: signed.issued, Body: signed.claims["bundle"],
 	}, nil
 }
