@@ -24,6 +24,7 @@ const (
 	headerMandate       = "x-caracal-mandate"
 	headerTarget        = "x-caracal-target-url"
 	headerUpstreamAuth  = "x-caracal-upstream-authorization"
+	headerState         = "x-caracal-state"
 	headerUpgrade       = "upgrade"
 )
 
