@@ -103,9 +103,27 @@ func redisKilled(t *testing.T) fault {
 	}
 }
 
-// TestNoPermitAfterTheReceipt is the first promise, on real processes under every fault of the list.
-func TestNoPermitAfterTheReceipt(t *testing.T) {
+// TestRevocation is the first promise, on real processes.
+func TestRevocation(t *testing.T) {
 	s := newSite(t, build(t, ""))
+	for _, c := range []struct {
+		name string
+		run  func(*testing.T, *site)
+	}{
+		{"no permit after the receipt", noPermitAfterTheReceipt},
+		{"every kind of stream ends with its mandate", everyKindEnds},
+		{"only the right streams of one connection end", onlyTheRightOnesEnd},
+		{"two thousand streams end together", manyEndTogether},
+		{"streams end with their gateway", endWithTheirGateway},
+		{"a gateway that stopped in order is not waited for", stoppedInOrder},
+		{"a revocation through a gateway holds there", throughAGateway},
+	} {
+		t.Run(c.name, func(t *testing.T) { c.run(t, s) })
+	}
+}
+
+// noPermitAfterTheReceipt plays a round under each of the faults.
+func noPermitAfterTheReceipt(t *testing.T, s *site) {
 	for _, faults := range [][]fault{
 		{},
 		{cutOff(0, outward, inward), cutOff(1, outward), frozen(2)},

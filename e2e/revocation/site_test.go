@@ -250,7 +250,7 @@ func (s *site) setUp(t *testing.T, _ string) error {
 	if s.owner, err = client.New(client.Config{URL: "http://" + balanced, Key: made.APIKey, Workspace: slug}); err != nil {
 		return err
 	}
-	if err := s.owner.Do(ctx, client.Request{Method: http.MethodPatch, Path: "/api/v1/workspaces/" + slug, In: map[string]any{
+	if err := s.owner.Do(ctx, client.Request{Method: "PATCH", Path: "/api/v1/workspaces/" + slug, In: map[string]any{
 		"settings": map[string]any{"lease_seconds": leaseSeconds},
 	}}); err != nil {
 		return err
