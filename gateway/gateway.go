@@ -16,12 +16,12 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"github.com/caracal-gateway/caracal/authority"
 	"github.com/caracal-gateway/caracal/bundle"
 	"github.com/caracal-gateway/caracal/child"
 	"github.com/caracal-gateway/caracal/envoy"
 	"github.com/caracal-gateway/caracal/extauthz"
 	"github.com/caracal-gateway/caracal/internal/syncpb"
-	"github.com/caracal-gateway/caracal/lease"
 	"github.com/caracal-gateway/caracal/token"
 )
 
@@ -52,9 +52,6 @@ type Config struct {
 	Log       *slog.Logger
 }
 
-// drainTime is how long Envoy, and then what it asked, may take to end when the gateway stops.
-const drainTime = 5 * time.Second
-
 // gateway is one running process.
 type gateway struct {
 	Config
@@ -67,10 +64,12 @@ type gateway struct {
 	shipper   *shipper
 	link      *link
 	applier   *applier
+	tenure    *tenure
+	reporter  *reporter
 }
 
-// Run runs the gateway until ctx ends, then stops Envoy, ships what is left of the decision events and leaves the control
-// plane, in this order. It returns early for what cannot mend itself: a port that is taken, a state directory in use,
+// Run runs the gateway until ctx ends, then drains and stops Envoy, ships what is left of the decision events, gives the
+// lease up and leaves the control plane, in this order. It returns early for what cannot mend itself: a port that is taken, a state directory in use,
 // a key that the control plane refuses while there is no kept bundle.
 func Run(ctx context.Context, c Config) error {
 	unlock, err := lockDirectory(c.StateDir)
@@ -101,6 +100,11 @@ func Run(ctx context.Context, c Config) error {
 	if err := g.applier.load(ctx); err != nil {
 		return err
 	}
+	timeline, revision := g.state.enforced()
+	if err := g.tenure.resume(timeline, revision); err != nil {
+		c.Log.Warn("the kept lease is not used", "cause", err)
+	}
+	g.state.look()
 	return g.run(ctx, sockets)
 }
 
@@ -127,17 +131,25 @@ func assemble(ctx context.Context, c Config, at sockets, private ed25519.Private
 	if g.xds, err = newXDS(context.WithoutCancel(ctx), host.NodeID, envoy.Merge(g.fixed, envoy.BuiltIn()), g.reportEnvoy, c.Log); err != nil {
 		return nil, err
 	}
-	g.state = newState(c.Interval, g.clock.Now, g.xds.Verdict, c.Log)
+	read := extauthz.ReadClocks
+	g.state = newState(c.Interval, g.clock.Now, g.xds.Verdict, func() bool { return g.service.Lease().Holds(read()) }, c.Log)
 	g.service = extauthz.New(extauthz.Config{
 		Clock: g.clock, Recorder: g.shipper, Credentials: c.Credentials, Routes: g.xds.Accepted,
-		Read: extauthz.ReadClocks, Listeners: []netip.AddrPort{c.Listen}, Log: c.Log,
+		Read: read, Listeners: []netip.AddrPort{c.Listen}, Log: c.Log,
 	})
-	g.service.Hold(lease.From(extauthz.ReadClocks(), 1, lease.MaxTerm))
 	g.applier = &applier{
 		workspace: c.Workspace, stateDir: c.StateDir, fixed: g.fixed, bootstrap: g.bootstrap,
 		service: g.service, xds: g.xds, state: g.state,
 		kept: bundle.File{Path: filepath.Join(c.StateDir, "bundle")}, trust: bundle.Trust{Root: c.Key.Root}, log: c.Log,
 	}
+	boot, err := bootID()
+	if err != nil {
+		c.Log.Error("no lease is kept for the next start", "cause", err)
+	}
+	g.tenure = &tenure{
+		hold: g.service.Hold, file: leaseFile{filepath.Join(c.StateDir, "lease"), private}, boot: boot, read: read, log: c.Log,
+	}
+	g.reporter = &reporter{address: c.Listen.String(), service: g.service, xds: g.xds, shipper: g.shipper, elapsed: extauthz.BootTime}
 	connect, err := dial(c.Control, c.ControlCA, c.AllowPlain)
 	if err != nil {
 		return nil, err
@@ -145,15 +157,16 @@ func assemble(ctx context.Context, c Config, at sockets, private ed25519.Private
 	g.link = &link{
 		url: c.Control, workspace: c.Workspace, key: c.Key, private: private, instance: c.Instance, version: c.Version,
 		epoch: epoch, interval: c.Interval, connect: connect, client: syncpb.NewSyncClient(connect), state: g.state, log: c.Log,
-		enrolled: g.applier.enrolled, apply: g.applier.apply, anchor: g.clock.Anchor,
-		outbox: newOutbox(), questions: newQuestions(extauthz.BootTime),
+		enrolled: g.applier.enrolled, begin: g.applier.begin, apply: g.applier.take, position: g.applier.position,
+		anchor: g.clock.Anchor, report: g.reporter.report,
+		outbox: newOutbox(), questions: newQuestions(extauthz.BootTime), renewals: newRenewals(c.Interval, read), tenure: g.tenure,
 	}
 	return g, nil
 }
 
-// run runs all parts until ctx ends or one of them fails. They end in this order: Envoy takes requests no more; an Envoy
-// that is not ours to stop is given decisions no more; the record of the last ones is shipped; and only then the gateway
-// leaves the control plane, after which no revocation waits for it.
+// run runs all parts until ctx ends or one of them fails. They end in this order: Envoy finishes and takes requests no
+// more; an Envoy that is not ours to stop is given decisions no more; the record of the last ones is shipped; and only then
+// the gateway gives up its lease and leaves the control plane, after which no revocation waits for it.
 func (g *gateway) run(ctx context.Context, at sockets) error {
 	transport, err := controlTransport(g.ControlCA)
 	if err != nil {
@@ -161,11 +174,11 @@ func (g *gateway) run(ctx context.Context, at sockets) error {
 	}
 	endpoints := newLocal(g.Control, transport, g.state, g.service, g.link.Sync, g.Log)
 	return inOrder(ctx,
-		[]part{g.envoy()},
+		[]part{g.envoy(at.admin)},
 		[]part{func(ctx context.Context) error { return g.service.Serve(ctx, at.authz.listener) }},
 		[]part{func(ctx context.Context) error { return g.shipper.Run(ctx, g.link.Record) }},
 		[]part{
-			g.tell,
+			g.tell, g.watchLease,
 			func(ctx context.Context) error {
 				return g.link.Run(ctx, func() bool { _, revision := g.state.enforced(); return revision == 0 })
 			},
@@ -177,17 +190,32 @@ func (g *gateway) run(ctx context.Context, at sockets) error {
 	)
 }
 
-// envoy keeps the gateway's Envoy running, or leaves that to the operator.
-func (g *gateway) envoy() part {
+// envoy keeps the gateway's Envoy running and drains it before it stops it, or leaves that to the operator. An operator's
+// Envoy goes on when the gateway ends, so that it is not told to close its ports: it refuses what nobody decides.
+func (g *gateway) envoy(adminSocket string) part {
+	end := func() { g.service.End(authority.ReasonNoDecision) }
 	if g.EnvoyPath == "" {
 		g.Log.Info("no Envoy is started here; start it with the bootstrap file", "bootstrap", g.bootstrap.path)
-		return func(ctx context.Context) error { <-ctx.Done(); return nil }
+		return func(ctx context.Context) error {
+			<-ctx.Done()
+			end()
+			return nil
+		}
 	}
-	return child.Program{
+	program := child.Program{
 		Name: "envoy", Path: g.EnvoyPath, Arguments: g.bootstrap.arguments(), Grace: drainTime, Log: g.Log,
 		Environment: []string{}, // ours holds the gateway's key and destinations' secrets
 		Line:        func(line string) { g.Log.Info("envoy", "line", line) },
-	}.Run
+	}
+	return func(ctx context.Context) error {
+		running, stop := context.WithCancel(context.WithoutCancel(ctx))
+		defer stop()
+		defer context.AfterFunc(ctx, func() {
+			newAdmin(adminSocket, g.Log).drain(end)
+			stop()
+		})()
+		return program.Run(running)
+	}
 }
 
 // part runs until its context ends.
@@ -232,6 +260,22 @@ func (g *gateway) tell(ctx context.Context) error {
 			return nil
 		case <-tick.C:
 			g.state.Log()
+		}
+	}
+}
+
+// watchLease logs when the lease lapses, and when it is back, as soon as it is so by either clock.
+func (g *gateway) watchLease(ctx context.Context) error {
+	for {
+		wait := lookEvery
+		if left := g.service.Lease().End.Boot - extauthz.BootTime(); left > 0 {
+			wait = min(wait, left)
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-time.After(wait):
+			g.state.look()
 		}
 	}
 }

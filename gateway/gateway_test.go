@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
 	"github.com/klauspost/compress/zstd"
 
 	"github.com/caracal-gateway/caracal/authority"
@@ -61,7 +62,7 @@ func TestHealthAnswersFromTheFirstSecondWithNoControlPlane(t *testing.T) {
 	r.health(func(a answer) bool { return form.MatchString(a.body) }, "health with the control plane")
 }
 
-func TestARestartWithoutTheControlPlaneServesFromTheKeptBundle(t *testing.T) {
+func TestAGatewayThatStoppedInOrderStartsWithoutALease(t *testing.T) {
 	r := newRig(t)
 	running := r.start()
 	r.until("proxied call", func() (answer, error) { return r.proxy("/") }, isOK)
@@ -70,8 +71,13 @@ func TestARestartWithoutTheControlPlaneServesFromTheKeptBundle(t *testing.T) {
 	}
 	r.control.down()
 	r.start()
-	r.until("proxied call from the kept bundle", func() (answer, error) { return r.proxy("/") }, isOK)
-	r.health(func(a answer) bool { return strings.HasPrefix(a.body, `{"status":"degraded"`) }, "health says degraded")
+	denied := r.until("proxied call from the kept bundle", func() (answer, error) { return r.proxy("/") }, func(a answer) bool { return a.status != 0 })
+	wantDenied(t, denied, http.StatusServiceUnavailable, authority.ReasonLeaseExpired)
+	r.health(func(a answer) bool {
+		return strings.HasPrefix(a.body, `{"status":"fenced"`) && strings.Contains(a.body, `"policies_synced":2`) && strings.Contains(a.body, "no lease yet")
+	}, "health says fenced")
+	r.control.up()
+	r.until("proxied call when the control plane is back", func() (answer, error) { return r.proxy("/") }, isOK)
 }
 
 func TestAGatewayThatStopsInOrderLeavesTheControlPlane(t *testing.T) {
@@ -80,6 +86,10 @@ func TestAGatewayThatStopsInOrderLeavesTheControlPlane(t *testing.T) {
 	r.until("proxied call", func() (answer, error) { return r.proxy("/") }, isOK)
 	if err := running.stop(); err != nil {
 		t.Fatalf("stopping: %v", err)
+	}
+	_, granted := r.control.lessor.heard()
+	if diff := cmp.Diff([]uint64{granted}, r.control.lessor.surrenders()); diff != "" {
+		t.Errorf("the leases that were surrendered (-want +got):\n%s", diff)
 	}
 	r.control.mu.Lock()
 	defer r.control.mu.Unlock()

@@ -91,6 +91,7 @@ func TestATimeThatAnswersNoQuestionIsNoTime(t *testing.T) {
 				answered.Add(1)
 			}
 			sent = []*syncpb.ControlMessage{{Message: current(m.GetSync().GetId())}} // without a time
+			sent = append(sent, r.control.lessor.hear(m)...)
 		}
 	})
 	r.start()

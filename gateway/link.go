@@ -3,26 +3,18 @@ package gateway
 import (
 	"context"
 	"crypto/ed25519"
-	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"fmt"
 	"io"
 	"log/slog"
-	"math/rand/v2"
-	"net"
-	"net/netip"
 	"net/url"
 	"strings"
 	"sync"
 	"time"
 
+	"golang.org/x/sync/errgroup"
 	"google.golang.org/grpc"
-	"google.golang.org/grpc/backoff"
 	"google.golang.org/grpc/codes"
-	"google.golang.org/grpc/credentials"
-	"google.golang.org/grpc/credentials/insecure"
-	"google.golang.org/grpc/keepalive"
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/types/known/timestamppb"
@@ -30,19 +22,18 @@ import (
 	"github.com/caracal-gateway/caracal/authority"
 	"github.com/caracal-gateway/caracal/bundle"
 	"github.com/caracal-gateway/caracal/internal/syncpb"
-	"github.com/caracal-gateway/caracal/rego"
 	"github.com/caracal-gateway/caracal/token"
 )
 
 const (
-	maxMessage    = bundle.MaxSealed + 64<<10 // bytes
-	retryPauseMin = 250 * time.Millisecond
-	retryPauseMax = 3 * time.Second
-	callTimeout   = 10 * time.Second
+	callTimeout = 10 * time.Second
 	// answerTimeout leaves room for a large bundle on a slow line.
 	answerTimeout = 2 * time.Minute
-	// farewellTime is how long the control plane may take to note that the gateway leaves.
-	farewellTime = time.Second
+	// farewellTime is how long the control plane may take to note that the gateway leaves: a revocation would wait for the
+	// whole lease of one that has left without a word.
+	farewellTime = 3 * time.Second
+	// waitingMessages is how many messages wait while the one before them is applied. Answers to renewals overtake them.
+	waitingMessages = 64
 )
 
 // errEnrolment is a refusal that waiting does not mend: a wrong workspace, or a key that is revoked or no gateway key.
@@ -64,77 +55,30 @@ type link struct {
 	state     *state
 	log       *slog.Logger
 
-	// enrolled is told what enrolment brought, apply gets each sealed bundle, anchor each time that the control plane
-	// tells.
+	// enrolled is told what enrolment brought; begin that a stream does. apply gets each message that carries state and says
+	// what to tell of it; position is what is enforced. anchor gets each time that the control plane tells, and report says
+	// how the gateway is.
 	enrolled func(*syncpb.EnrolResponse) error
-	apply    func(context.Context, bundle.Sealed) error
+	begin    func()
+	apply    func(context.Context, *syncpb.ControlMessage) (*syncpb.Acknowledged, *syncpb.Refused, error)
+	position func() (timeline string, revision uint64, digest []byte)
 	anchor   func(server time.Time, roundTrip time.Duration)
+	report   func() *syncpb.Report
 
 	outbox    *outbox
 	questions *questions
+	renewals  *renewals
+	tenure    *tenure
 
 	mu      sync.Mutex
 	gateway string // id of this process, empty until it is enrolled
 }
 
-// dial prepares the connection; nothing is sent yet. http is refused unless the host is a loopback address or plain
-// text is asked for.
-func dial(control *url.URL, caPEM []byte, allowPlain bool) (*grpc.ClientConn, error) {
-	var transport credentials.TransportCredentials
-	switch {
-	case control.Scheme == "https":
-		config, err := controlTLS(caPEM)
-		if err != nil {
-			return nil, err
-		}
-		transport = credentials.NewTLS(config)
-	case control.Scheme == "http" && (allowPlain || isLoopback(control.Hostname())):
-		transport = insecure.NewCredentials()
-	case control.Scheme == "http":
-		return nil, fmt.Errorf("%s: plain http carries the gateway key in the clear and is only for loopback addresses; use https, or CARACAL_ALLOW_PLAIN=true in a closed network", control)
-	default:
-		return nil, fmt.Errorf("%s: the URL of a control plane begins with https:// or http://", control)
-	}
-	port := control.Port()
-	if port == "" {
-		port = map[string]string{"http": "80", "https": "443"}[control.Scheme]
-	}
-	return grpc.NewClient("passthrough:///"+net.JoinHostPort(control.Hostname(), port),
-		grpc.WithTransportCredentials(transport),
-		grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: 10 * time.Second, Timeout: 5 * time.Second}),
-		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(maxMessage)),
-		// How long to wait before the next try is for the link to say, not for the connection.
-		grpc.WithConnectParams(grpc.ConnectParams{
-			Backoff:           backoff.Config{BaseDelay: retryPauseMin, Multiplier: 1.6, Jitter: 0.2, MaxDelay: retryPauseMax / 3},
-			MinConnectTimeout: 5 * time.Second,
-		}),
-	)
-}
-
-// controlTLS verifies the control plane by the given certificates, or by the host's roots when there are none.
-func controlTLS(caPEM []byte) (*tls.Config, error) {
-	config := &tls.Config{MinVersion: tls.VersionTLS12}
-	if len(caPEM) > 0 {
-		config.RootCAs = x509.NewCertPool()
-		if !config.RootCAs.AppendCertsFromPEM(caPEM) {
-			return nil, errors.New("the CA file for the control plane holds no certificate")
-		}
-	}
-	return config, nil
-}
-
-func isLoopback(host string) bool {
-	if host == "localhost" {
-		return true
-	}
-	address, err := netip.ParseAddr(strings.Trim(host, "[]"))
-	return err == nil && address.IsLoopback()
-}
-
-// Run keeps the stream until ctx ends. It returns early only for a refusal that waiting does not mend, and only while
-// fatal reports that there is nothing to go on with.
+// Run keeps the stream until ctx ends, and then gives the lease up. It returns early only for a refusal that waiting does
+// not mend, and only while fatal reports that there is nothing to go on with.
 func (l *link) Run(ctx context.Context, fatal func() bool) error {
-	pause := retryPauseMin
+	defer l.tenure.leave()
+	var again retries
 	for {
 		started := time.Now()
 		err := l.once(ctx)
@@ -145,17 +89,14 @@ func (l *link) Run(ctx context.Context, fatal func() bool) error {
 		if errors.Is(err, errEnrolment) && fatal() {
 			return err
 		}
-		if time.Since(started) > retryPauseMax {
-			pause = retryPauseMin
-		}
-		wait := pause/2 + rand.N(pause/2)
+		wait := again.next(time.Since(started), l.renewals.every())
+		l.state.retry(wait)
 		l.log.Warn("enterprise_sync failed", "url", l.url.String(), "cause", plain(err), "next_try", wait.Round(time.Millisecond))
 		select {
 		case <-ctx.Done():
 			return nil
 		case <-time.After(wait):
 		}
-		pause = min(2*pause, retryPauseMax, max(l.interval, retryPauseMin))
 	}
 }
 
@@ -192,23 +133,29 @@ func (l *link) once(ctx context.Context) error {
 	stop := context.AfterFunc(ctx, func() { time.AfterFunc(farewellTime, hangUp) })
 	defer stop()
 	l.outbox.reset()
+	l.renewals.begin()
+	l.begin()
 	l.questions.begin()
 	defer l.questions.end()
 
-	sending, finish := context.WithCancel(ctx)
-	defer finish()
-	sent := make(chan error, 1)
-	go func() {
-		err := l.send(sending, stream)
-		if err != nil {
-			hangUp()
-		}
-		sent <- err
-	}()
-	err = l.receive(ctx, stream)
-	finish()
+	arrived, over := make(chan *syncpb.ControlMessage, waitingMessages), make(chan struct{})
+	var parts errgroup.Group
+	run := func(part func() error) {
+		parts.Go(func() error {
+			err := part()
+			if err != nil {
+				hangUp()
+			}
+			return err
+		})
+	}
+	run(func() error { return l.send(ctx, over, stream) })
+	run(func() error { return l.follow(ctx, arrived) })
+	err = l.receive(stream, arrived)
+	close(over)
+	close(arrived)
 	hangUp()
-	if failed := <-sent; failed != nil {
+	if failed := parts.Wait(); failed != nil {
 		return failed
 	}
 	return err
@@ -258,6 +205,7 @@ func (l *link) enrol(ctx context.Context) error {
 	if err := l.enrolled(answer); err != nil {
 		return fmt.Errorf("%w: %w", errEnrolment, err)
 	}
+	l.tenure.belongs(answer.GetGatewayId())
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.gateway = answer.GetGatewayId()
@@ -288,9 +236,10 @@ func (l *link) hello(stream syncpb.Sync_StreamClient) error {
 	if len(nonce) < 16 {
 		return errors.New("the control plane sent no challenge")
 	}
-	timeline, revision := l.state.enforced()
+	timeline, revision, digest := l.position()
 	return stream.Send(&syncpb.GatewayMessage{Message: &syncpb.GatewayMessage_Hello{Hello: &syncpb.Hello{
 		GatewayId: l.id(), Proof: bundle.StreamProof(l.private, nonce), Timeline: timeline, Revision: revision, Epoch: l.epoch,
+		Digest: digest, Version: l.version, Formats: []uint32{bundle.Format},
 	}}})
 }
 
@@ -310,28 +259,71 @@ func (l *link) reconsider(err error) error {
 	}
 }
 
-// send is the stream's only sender. It asks for the newest revision at once and each interval, and closes its side when
-// ctx ends.
-func (l *link) send(ctx context.Context, stream syncpb.Sync_StreamClient) error {
+// send is the stream's only sender, until the stream is over or, with a farewell, ctx ends. It asks for the newest revision
+// at once and each interval, and renews the lease whenever that is due.
+func (l *link) send(ctx context.Context, over <-chan struct{}, stream syncpb.Sync_StreamClient) error {
 	look := time.NewTicker(l.interval)
 	defer look.Stop()
+	if err := l.look(); err != nil {
+		return err
+	}
 	for {
-		if err := l.look(); err != nil {
+		if err := l.renew(); err != nil {
 			return err
 		}
-		for pending := true; pending; {
-			select {
-			case <-ctx.Done():
-				return stream.CloseSend()
-			case <-look.C:
-				pending = false
-			case <-l.outbox.ready:
-				if err := l.empty(stream); err != nil {
-					return err
-				}
+		if err := l.empty(stream); err != nil {
+			return err
+		}
+		select {
+		case <-over:
+			return nil
+		case <-ctx.Done():
+			return l.farewell(over, stream)
+		case <-look.C:
+			if err := l.look(); err != nil {
+				return err
 			}
+		case <-l.outbox.ready:
+		case <-time.After(l.renewals.rest()):
 		}
 	}
+}
+
+// renew asks for the lease to be granted anew, if that is due. The error is a control plane's that does not answer.
+func (l *link) renew() error {
+	if err := l.renewals.overdue(); err != nil {
+		return err
+	}
+	_, revision := l.state.enforced()
+	if id, due := l.renewals.next(revision); due {
+		l.outbox.renew(&syncpb.Renewal{Id: id, Revision: revision, Report: l.report(), Lease: l.tenure.lowest()})
+		l.state.retry(l.renewals.every())
+	}
+	return nil
+}
+
+// farewell gives the lease up and says so. Renewals that are on their way are waited for first: what they bring would
+// otherwise be granted after the surrender, and waited for by revocations.
+func (l *link) farewell(over <-chan struct{}, stream syncpb.Sync_StreamClient) error {
+	l.tenure.leave()
+	patience := time.After(farewellTime / 2)
+	for waiting := true; waiting && !l.renewals.settled(); {
+		select {
+		case <-over:
+			return nil
+		case <-patience:
+			waiting = false
+		case <-l.outbox.ready:
+		}
+	}
+	l.outbox.reset()
+	if number := l.tenure.leave(); number != 0 {
+		surrender := &syncpb.GatewayMessage{Message: &syncpb.GatewayMessage_Surrender{Surrender: &syncpb.Surrender{Lease: number}}}
+		if err := stream.Send(surrender); err != nil {
+			return nil //nolint:nilerr // the stream is over; the lease is waited for
+		}
+	}
+	return stream.CloseSend()
 }
 
 // look asks for the newest revision unless a question waits already. A control plane that leaves one unanswered for too
@@ -360,8 +352,9 @@ func (l *link) empty(stream syncpb.Sync_StreamClient) error {
 	return nil
 }
 
-// receive is the stream's only receiver.
-func (l *link) receive(ctx context.Context, stream syncpb.Sync_StreamClient) error {
+// receive is the stream's only receiver. Answers to renewals are taken at once: they must not wait for a large bundle to be
+// applied. All else is taken in its order.
+func (l *link) receive(stream syncpb.Sync_StreamClient, arrived chan<- *syncpb.ControlMessage) error {
 	for {
 		m, err := stream.Recv()
 		if err != nil {
@@ -369,41 +362,70 @@ func (l *link) receive(ctx context.Context, stream syncpb.Sync_StreamClient) err
 		}
 		l.state.connected()
 		switch message := m.GetMessage().(type) {
-		case *syncpb.ControlMessage_Bundle:
-			if err := l.take(ctx, message.Bundle); err != nil {
-				return err
-			}
-		case *syncpb.ControlMessage_Current:
-			l.state.synced(message.Current.GetRevision())
-			if roundTrip, known := l.questions.roundTrip(message.Current.GetId()); known {
-				l.observe(m.GetTime(), roundTrip)
-			}
-			l.questions.answer(message.Current.GetId())
+		case *syncpb.ControlMessage_Grant:
+			l.granted(message.Grant)
+		case *syncpb.ControlMessage_Withheld:
+			_, enforced := l.state.enforced()
+			l.renewals.withheld(message.Withheld, enforced)
+			l.state.withheld(message.Withheld.GetMessage())
+			l.outbox.signal()
+		default:
+			arrived <- m
 		}
 	}
 }
 
-// take applies a bundle and says so, or says why not. One that a busy host was too slow for is not at fault: the error
+// granted holds the lease that a grant gives. A grant that is not as it should be changes nothing: the lease that is held
+// goes on to its end.
+func (l *link) granted(g *syncpb.Grant) {
+	granted, err := l.renewals.granted(g)
+	if err != nil {
+		l.log.Error("a grant is not taken", "cause", err)
+		return
+	}
+	timeline, revision := l.state.enforced()
+	l.tenure.take(granted, terms{l.id(), timeline, revision})
+	l.state.leased()
+	l.outbox.signal()
+}
+
+// follow takes what changes the state, in its order. It goes on reading after an error until the stream is over, so that
+// nobody waits for it.
+func (l *link) follow(ctx context.Context, arrived <-chan *syncpb.ControlMessage) error {
+	for m := range arrived {
+		if err := l.take(ctx, m); err != nil {
+			for range arrived { //nolint:revive // it is to be emptied
+			}
+			return err
+		}
+	}
+	return nil
+}
+
+// take applies what a message brings and says so, or says why not. Where a busy host was too slow for a bundle, the error
 // ends the stream, and the control plane sends it again on the next.
-func (l *link) take(ctx context.Context, b *syncpb.Bundle) error {
-	sealed := bundle.Sealed(b.GetSealed())
-	err := l.apply(ctx, sealed)
+func (l *link) take(ctx context.Context, m *syncpb.ControlMessage) error {
+	if current := m.GetCurrent(); current != nil {
+		l.state.synced(current.GetRevision())
+		if roundTrip, known := l.questions.roundTrip(current.GetId()); known {
+			l.observe(m.GetTime(), roundTrip)
+		}
+		l.questions.answer(current.GetId())
+		return nil
+	}
+	acknowledged, refused, err := l.apply(ctx, m)
 	if ctx.Err() != nil {
 		return nil //nolint:nilerr // the gateway leaves, and enforces nothing more
 	}
-	if err != nil {
-		code := string(bundle.CodeOf(err))
-		l.state.refused(b.GetRevision(), err)
-		l.log.Error("bundle refused, the last good one stays", "revision", b.GetRevision(), "code", code, "cause", err)
-		l.outbox.refuse(&syncpb.Refused{Revision: b.GetRevision(), Code: code, Message: err.Error()})
-		if errors.Is(err, rego.ErrTimeout) {
-			return fmt.Errorf("apply bundle %d: %w", b.GetRevision(), err)
-		}
-		return nil
+	if refused != nil {
+		l.outbox.refuse(refused)
 	}
-	l.state.synced(sealed.Revision()) // the control plane pushes what is newest
-	l.outbox.acknowledge(&syncpb.Acknowledged{Revision: sealed.Revision(), Digest: sealed.Digest()})
-	return nil
+	if acknowledged != nil {
+		l.state.synced(acknowledged.GetRevision()) // the control plane pushes what is newest
+		l.renewals.enforced(acknowledged.GetRevision())
+		l.outbox.acknowledge(acknowledged)
+	}
+	return err
 }
 
 // Record stores one batch of events; it is for the shipper.

@@ -18,6 +18,7 @@ type outbox struct {
 	refused      *syncpb.GatewayMessage
 	envoy        *syncpb.GatewayMessage
 	question     *syncpb.GatewayMessage
+	renewal      *syncpb.GatewayMessage
 	toldEnvoy    *syncpb.GatewayMessage // the newest of its kind, sent or not
 }
 
@@ -28,7 +29,7 @@ func newOutbox() *outbox { return &outbox{ready: make(chan struct{}, 1)} }
 func (o *outbox) reset() {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	o.acknowledged, o.refused, o.question, o.envoy = nil, nil, nil, o.toldEnvoy
+	o.acknowledged, o.refused, o.question, o.renewal, o.envoy = nil, nil, nil, nil, o.toldEnvoy
 	o.signal()
 }
 
@@ -42,6 +43,10 @@ func (o *outbox) refuse(r *syncpb.Refused) {
 
 func (o *outbox) ask(id uint64) {
 	o.put(&o.question, &syncpb.GatewayMessage{Message: &syncpb.GatewayMessage_Sync{Sync: &syncpb.SyncRequest{Id: id}}})
+}
+
+func (o *outbox) renew(r *syncpb.Renewal) {
+	o.put(&o.renewal, &syncpb.GatewayMessage{Message: &syncpb.GatewayMessage_Renewal{Renewal: r}})
 }
 
 // tellEnvoy tells Envoy's verdict unless it is the one that was told last.
@@ -70,11 +75,11 @@ func (o *outbox) signal() {
 	}
 }
 
-// take gives what waits, the acknowledgement first, or nil.
+// take gives what waits, the acknowledgement first, which a revocation waits for, then the renewal; or nil.
 func (o *outbox) take() *syncpb.GatewayMessage {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	for _, slot := range []**syncpb.GatewayMessage{&o.acknowledged, &o.refused, &o.envoy, &o.question} {
+	for _, slot := range []**syncpb.GatewayMessage{&o.acknowledged, &o.renewal, &o.refused, &o.envoy, &o.question} {
 		if m := *slot; m != nil {
 			*slot = nil
 			return m

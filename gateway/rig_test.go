@@ -312,11 +312,15 @@ type control struct {
 	// instead, if set, speaks on the streams in place of a good control plane; onLeave hears of each goodbye.
 	instead func(syncpb.Sync_StreamServer) error
 	onLeave func()
+	lessor  lessor
 }
 
 func startControl(t *testing.T, key token.APIKey, sealed func() bundle.Sealed, w *world.World) *control {
 	t.Helper()
-	c := &control{t: t, key: key, world: w, bundle: sealed, wake: make(chan struct{}), enrolled: map[string]ed25519.PublicKey{}}
+	c := &control{
+		t: t, key: key, world: w, bundle: sealed, wake: make(chan struct{}), enrolled: map[string]ed25519.PublicKey{},
+		lessor: lessor{term: time.Minute},
+	}
 	c.address = freePort(t).String()
 	c.up()
 	t.Cleanup(c.down)
@@ -391,6 +395,11 @@ func (c *control) Enrol(ctx context.Context, r *syncpb.EnrolRequest) (*syncpb.En
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	id := string(authority.NewID[authority.GatewayID]())
+	for known, process := range c.enrolled {
+		if process.Equal(ed25519.PublicKey(r.GetPublicKey())) {
+			id = known
+		}
+	}
 	c.enrolled[id] = r.GetPublicKey()
 	return &syncpb.EnrolResponse{GatewayId: id, WorkspaceId: string(c.world.State.Workspace.ID), KeySet: keys, Time: timestamppb.Now()}, nil
 }
@@ -408,7 +417,7 @@ func (c *control) Stream(stream syncpb.Sync_StreamServer) error {
 	if err := c.greet(stream); err != nil {
 		return err
 	}
-	asked := make(chan uint64, 16)
+	asked := make(chan *syncpb.ControlMessage, 16)
 	ended := make(chan struct{})
 	go c.listen(stream, asked, ended)
 	for {
@@ -450,21 +459,22 @@ func (c *control) speak(instead func(syncpb.Sync_StreamServer) error) {
 	c.instead = instead
 }
 
-// rest answers sync requests until there is another bundle to send, or the stream is over.
-func (c *control) rest(stream syncpb.Sync_StreamServer, asked <-chan uint64, wake, ended <-chan struct{}) (over bool) {
+// rest sends answers until there is another bundle to send, or the stream is over.
+func (c *control) rest(stream syncpb.Sync_StreamServer, answers <-chan *syncpb.ControlMessage, wake, ended <-chan struct{}) (over bool) {
 	for {
 		select {
 		case <-ended:
 			return true
 		case <-wake:
 			return false
-		case id := <-asked:
-			_ = stream.Send(&syncpb.ControlMessage{Time: timestamppb.Now(), Message: &syncpb.ControlMessage_Current{Current: &syncpb.Current{Id: id, Revision: c.revision()}}})
+		case answer := <-answers:
+			answer.Time = timestamppb.Now()
+			_ = stream.Send(answer)
 		}
 	}
 }
 
-func (c *control) listen(stream syncpb.Sync_StreamServer, asked chan<- uint64, ended chan<- struct{}) {
+func (c *control) listen(stream syncpb.Sync_StreamServer, answers chan<- *syncpb.ControlMessage, ended chan<- struct{}) {
 	defer close(ended)
 	for {
 		m, err := stream.Recv()
@@ -486,7 +496,10 @@ func (c *control) listen(stream syncpb.Sync_StreamServer, asked chan<- uint64, e
 			return
 		}
 		if s := m.GetSync(); s != nil {
-			asked <- s.GetId()
+			answers <- &syncpb.ControlMessage{Message: &syncpb.ControlMessage_Current{Current: &syncpb.Current{Id: s.GetId(), Revision: c.revision()}}}
+		}
+		for _, answer := range c.lessor.hear(m) {
+			answers <- answer
 		}
 	}
 }

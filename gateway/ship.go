@@ -42,6 +42,7 @@ type shipper struct {
 	events   []authority.Event
 	outcomes map[authority.DecisionID]authority.Outcome
 	lost     uint64
+	sending  int           // events of the batch that is being stored
 	wake     chan struct{} // holds a token when a batch is full
 }
 
@@ -94,6 +95,13 @@ func (s *shipper) Lost() uint64 {
 	return s.lost
 }
 
+// Waiting counts the events that are not stored yet.
+func (s *shipper) Waiting() uint64 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return uint64(len(s.events) + s.sending)
+}
+
 // batch is what one call stores. What was not stored comes again under the same numbers, alone or with what followed.
 type batch struct {
 	first, last uint64
@@ -116,6 +124,7 @@ func (s *shipper) next() (batch, bool) {
 		b.first, b.last = b.events[0].Gateway.Sequence, b.events[n-1].Gateway.Sequence
 		s.events = s.events[n:]
 	}
+	s.sending = n
 	if len(s.events) == 0 {
 		b.outcomes = s.someOutcomes()
 	}
@@ -251,7 +260,7 @@ func (s *shipper) drop(b batch, cause error) {
 func (s *shipper) giveBack(b batch) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.events = append(b.events, s.events...)
+	s.events, s.sending = append(b.events, s.events...), 0
 	for id, o := range b.outcomes {
 		if _, newer := s.outcomes[id]; !newer {
 			s.outcomes[id] = o

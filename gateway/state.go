@@ -10,8 +10,8 @@ import (
 // Status is the gateway's condition in one word.
 type Status string
 
-// A gateway is ok while it enforces a bundle and the control plane is connected; degraded while it enforces the last
-// good bundle but something is wrong; fenced while it denies everything.
+// A gateway is ok while it enforces a bundle under a lease and the control plane is connected; degraded while it enforces
+// the last good bundle but something is wrong; fenced while it denies everything.
 const (
 	StatusOK       Status = "ok"
 	StatusDegraded Status = "degraded"
@@ -42,6 +42,7 @@ type state struct {
 	now      func() time.Time
 	log      *slog.Logger
 	envoy    func() verdict
+	holds    func() bool // whether the lease covers the present
 	interval time.Duration
 
 	mu       sync.Mutex
@@ -52,12 +53,16 @@ type state struct {
 	revision uint64 // that decisions enforce; 0 without a bundle
 	policies int
 	refusal  string        // why the newest bundle was not applied
+	covered  bool          // there was a lease when it was last looked at
+	lapsed   time.Time     // when there was none first; zero before the first lease
+	withhold string        // the control plane's words about why it grants none
+	nextTry  time.Time     // to be granted one; zero before the first
 	logged   Status        // of the last line
 	advanced chan struct{} // closed and replaced when the revision advances
 }
 
-func newState(interval time.Duration, now func() time.Time, envoy func() verdict, log *slog.Logger) *state {
-	return &state{now: now, log: log, envoy: envoy, interval: interval, fault: "not connected yet", advanced: make(chan struct{})}
+func newState(interval time.Duration, now func() time.Time, envoy func() verdict, holds func() bool, log *slog.Logger) *state {
+	return &state{now: now, log: log, envoy: envoy, holds: holds, interval: interval, fault: "not connected yet", advanced: make(chan struct{})}
 }
 
 // enforce notes the bundle that decisions are taken on from now on.
@@ -83,6 +88,29 @@ func (s *state) disconnected(cause error) {
 
 func (s *state) refused(revision uint64, cause error) {
 	s.change(func() { s.refusal = fmt.Sprintf("bundle %d: %v", revision, cause) })
+}
+
+// leased notes that a lease was granted, withheld that none was and why. look is for when one may have ended.
+func (s *state) leased() { s.change(func() { s.withhold = ""; s.cover() }) }
+
+func (s *state) withheld(message string) { s.change(func() { s.withhold = message; s.cover() }) }
+
+func (s *state) look() { s.change(s.cover) }
+
+// cover notes whether there is a lease. The caller holds the lock.
+func (s *state) cover() {
+	before := s.covered
+	s.covered = s.holds()
+	if before && !s.covered {
+		s.lapsed = s.now()
+	}
+}
+
+// retry notes how long it is until the next try to be granted a lease.
+func (s *state) retry(wait time.Duration) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.nextTry = s.now().Add(wait)
 }
 
 // synced notes which revision the control plane is at. Only while that is enforced, the gateway is in step.
@@ -118,8 +146,8 @@ func (s *state) envoyAnswered() {
 }
 
 // summary is what a change of state is: one of these differs.
-func (s *state) summary() [3]string {
-	return [3]string{fmt.Sprint(s.online), fmt.Sprint(s.revision), s.refusal}
+func (s *state) summary() [4]string {
+	return [4]string{fmt.Sprint(s.online), fmt.Sprint(s.revision), s.refusal, fmt.Sprint(s.covered)}
 }
 
 // Log writes the line that operators search for.
@@ -144,7 +172,7 @@ func (s *state) Health() Health {
 	defer s.mu.Unlock()
 	h := Health{Status: StatusOK, EnterpriseSync: EnterpriseSync{Connected: s.online, PoliciesSynced: s.policies}}
 	if !s.lastSync.IsZero() {
-		at := s.lastSync.UTC().Format("2006-01-02T15:04:05Z")
+		at := stamp(s.lastSync)
 		h.EnterpriseSync.LastSync = &at
 	}
 	note := func(status Status, reason, cause string) {
@@ -162,6 +190,9 @@ func (s *state) Health() Health {
 	} else if !envoy.forwards {
 		note(StatusFenced, "envoy has no route to any target yet: every request is denied", "")
 	}
+	if !s.holds() {
+		note(StatusFenced, s.uncovered(), s.withhold)
+	}
 	if !s.online {
 		note(StatusDegraded, "the control plane is not connected", s.fault)
 	}
@@ -175,6 +206,22 @@ func (s *state) Health() Health {
 	}
 	return h
 }
+
+// uncovered says since when there is no lease, and when the control plane is asked for one next. The caller holds the
+// lock.
+func (s *state) uncovered() string {
+	reason := "no lease yet: every request is denied"
+	if !s.lapsed.IsZero() {
+		reason = "no lease since " + stamp(s.lapsed) + ": every request is denied"
+	}
+	if !s.nextTry.IsZero() {
+		reason += "; the next try is at " + stamp(s.nextTry)
+	}
+	return reason
+}
+
+// stamp is an instant in RFC 3339 with whole seconds of UTC.
+func stamp(at time.Time) string { return at.UTC().Format("2006-01-02T15:04:05Z") }
 
 // Await reports true once decisions enforce at least the revision, and false when done is closed before.
 func (s *state) Await(done <-chan struct{}, revision uint64) bool {

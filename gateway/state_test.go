@@ -12,10 +12,12 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
+func always() bool { return true }
+
 func TestTheLogFollowsTheStatus(t *testing.T) {
 	var log bytes.Buffer
 	envoys := verdict{}
-	s := newState(time.Minute, time.Now, func() verdict { return envoys }, slog.New(slog.NewJSONHandler(&log, nil)))
+	s := newState(time.Minute, time.Now, func() verdict { return envoys }, always, slog.New(slog.NewJSONHandler(&log, nil)))
 	s.Log()
 	s.connected()
 	s.enforce("one", 7, 2)
@@ -41,7 +43,7 @@ func TestTheLogFollowsTheStatus(t *testing.T) {
 
 func TestHealthTellsNobodyWhatOnlyTheLogMayHold(t *testing.T) {
 	var log bytes.Buffer
-	s := newState(time.Minute, time.Now, func() verdict { return verdict{refusal: "canary certificate"} }, slog.New(slog.NewJSONHandler(&log, nil)))
+	s := newState(time.Minute, time.Now, func() verdict { return verdict{refusal: "canary certificate"} }, always, slog.New(slog.NewJSONHandler(&log, nil)))
 	s.disconnected(errors.New("dial tcp 10.0.0.5:8080: canary"))
 	s.refused(8, errors.New("canary bundle"))
 	told, err := json.Marshal(s.Health())

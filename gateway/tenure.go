@@ -1,0 +1,141 @@
+package gateway
+
+import (
+	"errors"
+	"log/slog"
+	"os"
+	"sync"
+
+	"github.com/caracal-gateway/caracal/lease"
+)
+
+// tenure is the lease of this process: the decision service holds it, the disk keeps it for the next process, and the end
+// of this one gives it up.
+type tenure struct {
+	hold func(lease.Lease) // makes it the one that decisions are made under
+	file leaseFile
+	boot string // id; empty where the host does not tell one
+	read func() lease.Reading
+	log  *slog.Logger
+
+	mu      sync.Mutex
+	gateway string // id that the lease was granted to
+	newest  lease.Lease
+	kept    uint64 // number of the lease on the disk; 0 for none
+	left    bool   // nothing is held any more
+}
+
+// terms are whom a lease is granted to, and what that gateway enforces.
+type terms struct {
+	gateway, timeline string
+	revision          uint64
+}
+
+// resume goes on under the lease that an earlier process kept, if it covers this one. The error says why it does not.
+func (t *tenure) resume(timeline string, revision uint64) error {
+	kept, err := t.file.read()
+	if errors.Is(err, os.ErrNotExist) {
+		return nil
+	}
+	var covered lease.Lease
+	if err == nil {
+		covered, err = kept.resume(present{t.boot, t.read(), timeline, revision})
+	}
+	if err != nil {
+		return errors.Join(err, t.file.remove())
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.gateway, t.newest, t.kept = kept.Gateway, covered, kept.Number
+	t.hold(covered)
+	t.log.Info("the kept lease is resumed", "lease", covered.Number, "for", covered.End.Boot-t.read().Boot)
+	return nil
+}
+
+// take holds a lease that was granted, unless one that is as new was granted before.
+func (t *tenure) take(granted lease.Lease, on terms) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if on.gateway == t.gateway && t.newest.Adopt(granted) == t.newest {
+		t.log.Error("a lease is not held that is not newer than the last", "lease", granted.Number, "last", t.newest.Number)
+		return
+	}
+	t.gateway, t.newest = on.gateway, granted
+	if t.left {
+		return // it is for the surrender to name
+	}
+	t.hold(granted)
+	t.keep(on)
+}
+
+// keep writes the lease down. Where that cannot be done the next process starts without one, which denies everything until
+// it is granted its own. The caller holds the lock.
+func (t *tenure) keep(on terms) {
+	if t.boot == "" {
+		return
+	}
+	err := t.file.write(keptLease{
+		Boot: t.boot, Gateway: on.gateway, Timeline: on.timeline, Revision: on.revision, Number: t.newest.Number,
+		KeptBoot: t.read().Boot, EndBoot: t.newest.End.Boot, EndWall: t.newest.End.Wall,
+	})
+	if err != nil {
+		t.log.Error("the lease is held but not kept", "lease", t.newest.Number, "cause", errors.Join(err, t.unkeep()))
+		return
+	}
+	t.kept = t.newest.Number
+}
+
+// unkeep leaves no lease to the next process. The caller holds the lock.
+func (t *tenure) unkeep() error {
+	if err := t.file.remove(); err != nil {
+		return err
+	}
+	t.kept = 0
+	return nil
+}
+
+// lowest is the lowest number of a lease that this gateway may decide by, now or after a restart; 0 for none.
+func (t *tenure) lowest() uint64 {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.kept != 0 {
+		return min(t.kept, t.newest.Number)
+	}
+	return t.newest.Number
+}
+
+// belongs gives the lease up unless it was granted to this gateway: who enrols under another id is another gateway to
+// the control plane, which does not wait for the one before.
+func (t *tenure) belongs(gateway string) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.newest.Number == 0 || t.gateway == gateway {
+		return
+	}
+	t.log.Warn("the lease is given up: it was granted to this gateway under another id", "lease", t.newest.Number, "id", t.gateway)
+	t.newest = lease.Lease{}
+	t.drop()
+}
+
+// leave gives the lease up for good: nothing is decided from now on. It gives the number to surrender; 0 for none, also
+// where a file stays that the next process may find the lease in.
+func (t *tenure) leave() uint64 {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if !t.left {
+		t.left = true
+		t.drop()
+	}
+	if t.kept != 0 {
+		return 0
+	}
+	return t.newest.Number
+}
+
+// drop ends the lease on this host. The caller holds the lock.
+func (t *tenure) drop() {
+	t.hold(lease.Lease{})
+	if err := t.unkeep(); err != nil {
+		t.log.Error("the lease is over but still kept", "cause", err)
+	}
+}
