@@ -221,6 +221,9 @@ func (s *Service) ForgetGateway(ctx context.Context, c Caller, id authority.Gate
 		if err := tx.ForgetGateway(ctx, id, ch.at); err != nil {
 			return Gateway{}, err
 		}
+		if err := tx.NoteFenced(ctx, []authority.GatewayID{id}, ch.at); err != nil {
+			return Gateway{}, err
+		}
 		ch.tell(authority.Event{Type: authority.EventGatewayForgotten, Message: f.Reason, Detail: map[string]any{
 			"gateway_id": id, "instance": g.Instance, "acknowledged_revision": g.Revision, "lease": g.LeaseNumber, "lease_over": g.LeaseOver, "seen_at": g.SeenAt,
 		}})

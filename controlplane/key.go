@@ -35,6 +35,8 @@ type NewKey struct {
 	AllowedNetworks []string `json:"allowed_networks"`
 	// ExpiresAt ends the key; nil means that only a revocation does.
 	ExpiresAt *time.Time `json:"expires_at"`
+	// SingleUse makes a gateway's key one that enrols one process only.
+	SingleUse bool `json:"single_use"`
 }
 
 // CreatedKey is a new API key, told this once.
@@ -77,7 +79,7 @@ func (s *Service) CreateKey(ctx context.Context, c Caller, n NewKey) (Written[Cr
 
 // terms are those of the key as they are kept, but for its workspaces.
 func (n NewKey) terms(now time.Time) (authority.Key, error) {
-	k := authority.Key{Kind: n.Kind, Name: n.Name, PrincipalID: n.PrincipalID, Role: n.Role}
+	k := authority.Key{Kind: n.Kind, Name: n.Name, PrincipalID: n.PrincipalID, Role: n.Role, SingleUse: n.SingleUse}
 	if n.Name == "" || len(n.Name) > maxKeyName || strings.ContainsFunc(n.Name, unprintable) {
 		return k, authority.Invalid("name", "is 1 to %d printable bytes", maxKeyName)
 	}
@@ -86,6 +88,9 @@ func (n NewKey) terms(now time.Time) (authority.Key, error) {
 	}
 	if ended(n.ExpiresAt, now) {
 		return k, authority.Invalid("expires_at", "lies in the past")
+	}
+	if n.SingleUse && n.Kind != authority.KeyGateway {
+		return k, authority.Invalid("single_use", "is for the key of a gateway")
 	}
 	if n.Role != "" && n.Kind != authority.KeyMember {
 		return k, authority.Invalid("role", "is for the key of a member")
@@ -326,6 +331,9 @@ func (s *Service) RevokeKey(ctx context.Context, c Caller, id authority.KeyID) (
 		before := k
 		k.RevokedAt = &ch.at
 		ch.tell(keyEvent(authority.EventKeyRevoked, &before, &k))
+		if err := tx.RevokeGatewaysOf(ctx, id, ch.at); err != nil {
+			return k, err
+		}
 		return k, s.keepingOwners(ctx, tx, ch.at, func() error { return tx.RevokeKey(ctx, id, ch.at) })
 	})
 	if err != nil {

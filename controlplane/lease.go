@@ -93,9 +93,6 @@ func (s *Service) grant(ctx context.Context, w authority.WorkspaceID, all []appl
 		for i, a := range all {
 			enforcing[i] = acknowledged{a.gateway, a.key, Acknowledgement{Revision: a.Revision}}
 		}
-		if err := tx.LockGateways(ctx, gatewaysOf(all)); err != nil {
-			return err
-		}
 		if _, err := s.acknowledge(ctx, tx, enforcing, at); err != nil {
 			return err
 		}
@@ -191,21 +188,40 @@ func (s *Service) noteAcknowledged(ctx context.Context, w authority.WorkspaceID,
 	return refusals, err
 }
 
-// acknowledge records what processes enforce and what their receipts learn from it. It answers for each why it was not
+// acknowledge records what processes enforce, and tells the receipts that wait for them. It answers for each why it was not
 // recorded, nil where it was or is no news.
 func (s *Service) acknowledge(ctx context.Context, tx *postgres.Tx, all []acknowledged, at time.Time) ([]error, error) {
-	highest := map[authority.GatewayID]postgres.Acknowledgement{}
+	highest := map[authority.GatewayID]acknowledged{}
 	for _, a := range all {
-		if known, some := highest[a.gateway]; a.Revision <= maxSequence && (!some || known.Revision <= a.Revision) {
-			highest[a.gateway] = postgres.Acknowledgement{GatewayID: a.gateway, KeyID: a.key, Revision: a.Revision, Digest: a.Digest}
+		known, some := highest[a.gateway]
+		if a.Revision > maxSequence {
+			continue
 		}
+		cut := min(known.StreamsCut+min(a.StreamsCut, maxSequence), maxSequence)
+		if some && a.Revision < known.Revision {
+			a = known
+		}
+		a.StreamsCut = cut
+		highest[a.gateway] = a
 	}
-	list := make([]postgres.Acknowledgement, 0, len(highest))
-	for _, a := range highest {
-		list = append(list, a)
+	ids := slices.Sorted(maps.Keys(highest))
+	if err := tx.LockGateways(ctx, ids); err != nil {
+		return nil, err
+	}
+	list := make([]postgres.Acknowledgement, len(ids))
+	for i, id := range ids {
+		a := highest[id]
+		list[i] = postgres.Acknowledgement{GatewayID: id, KeyID: a.key, Revision: a.Revision, Digest: a.Digest}
 	}
 	recorded, err := tx.Acknowledge(ctx, list, at)
 	if err != nil {
+		return nil, err
+	}
+	enforced := make([]postgres.Enforcement, len(recorded))
+	for i, id := range recorded {
+		enforced[i] = postgres.Enforcement{GatewayID: id, Revision: highest[id].Revision, StreamsCut: highest[id].StreamsCut}
+	}
+	if err := tx.NoteEnforced(ctx, enforced, at); err != nil {
 		return nil, err
 	}
 	refusals := make([]error, len(all))
@@ -256,5 +272,9 @@ func (s *Service) Surrender(ctx context.Context, c Caller, id authority.GatewayI
 // endLease marks the very lease of a number as over, for receipts too. The transaction holds the revision, so that a
 // revocation either sees it over or has its receipt told.
 func (s *Service) endLease(ctx context.Context, tx *postgres.Tx, id authority.GatewayID, number uint64, at time.Time) (bool, error) {
-	return tx.EndLease(ctx, id, min(number, maxSequence), at)
+	over, err := tx.EndLease(ctx, id, min(number, maxSequence), at)
+	if err != nil || !over {
+		return over, err
+	}
+	return true, tx.NoteFenced(ctx, []authority.GatewayID{id}, at)
 }

@@ -34,6 +34,9 @@ func (s *Service) UpdateWorkspace(ctx context.Context, c Caller, slug string, ch
 		replace(&w.Name, change.Name)
 		replace(&w.Description, change.Description)
 		if change.Settings != nil {
+			if term := change.Settings.LeaseSeconds; term != nil && *term == 0 {
+				return authority.Invalid("settings.lease_seconds", "is 5 to 86400")
+			}
 			replace(&w.Settings.MaxStreamSeconds, change.Settings.MaxStreamSeconds)
 			replace(&w.Settings.EventRetentionDays, change.Settings.EventRetentionDays)
 			replace(&w.Settings.LeaseSeconds, change.Settings.LeaseSeconds)
