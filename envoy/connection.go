@@ -20,8 +20,8 @@ const (
 	maxHeadersKiB    = 32
 )
 
-// connectionManager reads HTTP and takes each request through authorisation, name resolution and routing, in this order:
-// nothing is resolved for a request that was not permitted.
+// connectionManager reads HTTP and takes each request through authorisation, registration of its watch, name resolution and
+// routing, in this order: nothing is resolved for a request that was not permitted, or that is permitted no more.
 //
 // Paths stay byte for byte as they were sent, so that the decision service judges, and refuses, what the upstream would
 // get. No request id is made and no peer address appended: the upstream sees the caller's headers.
@@ -32,7 +32,7 @@ func connectionManager(routes string) *listenerv3.Filter {
 			ConfigSource:    ads(),
 			RouteConfigName: routes,
 		}},
-		HttpFilters: []*hcmv3.HttpFilter{authorisation(), resolution(), routing()},
+		HttpFilters: []*hcmv3.HttpFilter{authorisation(), watch(), resolution(), routing()},
 
 		NormalizePath:                wrapperspb.Bool(false),
 		MergeSlashes:                 false,

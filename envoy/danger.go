@@ -16,6 +16,7 @@ func dangers() map[protoreflect.FullName]string {
 	const (
 		authz   = "envoy.extensions.filters.http.ext_authz.v3."
 		route   = "envoy.config.route.v3."
+		proc    = "envoy.extensions.filters.http.ext_proc.v3."
 		manager = "envoy.extensions.filters.network.http_connection_manager.v3."
 	)
 	return map[protoreflect.FullName]string{
@@ -31,6 +32,20 @@ func dangers() map[protoreflect.FullName]string {
 		authz + "ExtAuthzPerRoute.disabled":              "requests on this route would pass without a decision",
 		authz + "CheckSettings.grpc_service":             "decisions on this route would be taken elsewhere",
 		authz + "CheckSettings.http_service":             "decisions on this route would be taken elsewhere",
+
+		proc + "ExternalProcessor.failure_mode_allow":         "live streams would go on when nobody watches them",
+		proc + "ExternalProcessor.observability_mode":         "a watch could not end its stream",
+		proc + "ExternalProcessor.disable_immediate_response": "a watch could not end its stream",
+		proc + "ExternalProcessor.allow_mode_override":        "a stream could be told to go unwatched",
+		proc + "ExternalProcessor.max_message_timeout":        "a request could be told to wait for ever",
+		proc + "ExternalProcessor.http_service":               "streams would be watched elsewhere",
+		proc + "MetadataOptions.receiving_namespaces":         "a watch could change the record of its decision",
+		proc + "ExtProcPerRoute.disabled":                     "requests on this route would go unwatched",
+		proc + "ExtProcOverrides.grpc_service":                "streams on this route would be watched elsewhere",
+		proc + "ExtProcOverrides.failure_mode_allow":          "live streams would go on when nobody watches them",
+		proc + "ExtProcOverrides.async_mode":                  "a request would go upstream before it is watched",
+		proc + "ExtProcOverrides.metadata_options":            "a watch would not know which decision it is of",
+		proc + "ExtProcOverrides.processing_request_modifier": "a watch would not know which decision it is of",
 
 		manager + "HttpFilter.disabled":                         "the filter would be skipped",
 		manager + "HttpFilter.is_optional":                      "an Envoy that does not know the filter would skip it",

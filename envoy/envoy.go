@@ -7,7 +7,8 @@
 // a bundle the gateway serves [BuiltIn] in place of the catalog's part.
 //
 // Envoy takes no decision. Every request is sent to the decision service first; its answer sets [RouteHeader], and the
-// route table forwards only what carries that header with a key it knows. Whatever else happens ends in a refusal.
+// route table forwards only what carries that header with a key it knows, and [BoundHeader] with what ends the request.
+// Whatever else happens ends in a refusal.
 package envoy
 
 import (
@@ -18,6 +19,23 @@ import (
 // RouteHeader carries the key of the route that the decision service chose: one of the Route constants or the result of
 // [Upstream.Route]. Copies sent by clients are removed before anything reads them, and it never reaches an upstream.
 const RouteHeader = internalPrefix + "route"
+
+// BoundHeader carries what ends a request that was permitted: [BoundWatched] or [BoundShort]. A request that has neither is
+// not forwarded. Copies sent by clients are removed before anything reads them, and it never reaches an upstream.
+const BoundHeader = internalPrefix + "bound"
+
+// What ends a request.
+const (
+	// BoundWatched says that the gateway process does: Envoy keeps a stream to it open for as long as the request lasts,
+	// registers the request there before anything of it goes upstream, and ends it as soon as that stream says so or breaks.
+	BoundWatched = "watched"
+	// BoundShort says that its duration does, which the decision has set to at most that of the workspace's short requests.
+	BoundShort = "short"
+)
+
+// WatchDetails starts the details with which the decision service ends a watched request. Access log entries carry them,
+// and a reply that has them goes to the client as the decision service wrote it.
+const WatchDetails = "caracal_watch_"
 
 // Headers by which the decision service tells the gateway process of the connection of a request that goes there: the
 // address that it comes from, its client certificate's thumbprint, and the principal that this identifies. Copies sent by
@@ -82,9 +100,14 @@ const (
 // CheckTimeout is how long Envoy waits for a decision before it refuses the request.
 const CheckTimeout = 500 * time.Millisecond
 
-// KeepaliveInterval is how often Envoy pings the gateway process. A gRPC server behind these sockets must permit pings
-// at this rate, also without active streams, or it closes the connection under live requests.
-const KeepaliveInterval = 5 * time.Second
+// KeepaliveInterval is how often Envoy pings the gateway process, and how long it waits for the answer. A gRPC server
+// behind these sockets must permit pings at this rate, also without active streams, or it closes the connection under live
+// requests.
+const KeepaliveInterval = time.Second
+
+// FreezeTimeout is how long after the gateway process has stopped running, without having ended, Envoy has ended every
+// watched request.
+const FreezeTimeout = 2 * KeepaliveInterval
 
 // internalPrefix starts the names of the headers that only the gateway's own parts may set.
 const internalPrefix = "x-caracal-int-"

@@ -23,7 +23,7 @@ type reply struct {
 // happened; they are never shown, for they name certificates and addresses.
 func replies() []reply {
 	return []reply{
-		{"response.code_details.startsWith('ext_authz_')", 503, "decision_unavailable", "The gateway could not decide on this request, so it was refused. Try again."},
+		{"response.code_details.startsWith('ext_authz_') || response.code_details.startsWith('ext_proc_') || response.code_details.startsWith('" + WatchDetails + "')", 503, "decision_unavailable", "The gateway could not decide on this request, so it was refused. Try again."},
 		{"response.code_details.startsWith('rbac_access_denied') || response.code_details == 'dns_resolution_failure{address_denied}'", 403, "target_not_allowed", "The target's address is not one that this gateway may connect to."},
 		{"response.code_details.startsWith('dns_')", 502, "upstream_unreachable", "The target's name could not be resolved."},
 		{"response.code_details == 'direct_response' && response.code == 426", 0, "tls_required", "This port serves plain HTTP only for /health, /ready and /admin/sync. Use https."},
@@ -50,11 +50,15 @@ func Reasons() []string {
 	return slices.Compact(reasons)
 }
 
+// ownWords are the replies that the decision service wrote, in answer to a check or to the watch of a request.
+const ownWords = "(response.code_details == 'ext_authz_denied' || response.code_details == 'ext_authz_error' || " +
+	"response.code_details.startsWith('" + WatchDetails + "')) && response.headers['content-type'] == 'application/json'"
+
 // localReplies gives every reply that Envoy makes by itself the contract's JSON. What the decision service wrote stays
 // as it is.
 func localReplies() *hcmv3.LocalReplyConfig {
 	config := &hcmv3.LocalReplyConfig{Mappers: []*hcmv3.ResponseMapper{{
-		Filter: matches("(response.code_details == 'ext_authz_denied' || response.code_details == 'ext_authz_error') && response.headers['content-type'] == 'application/json'"),
+		Filter: matches(ownWords),
 		BodyFormatOverride: &corev3.SubstitutionFormatString{
 			Format:      &corev3.SubstitutionFormatString_TextFormatSource{TextFormatSource: inlineText("%LOCAL_REPLY_BODY%")},
 			ContentType: "application/json",

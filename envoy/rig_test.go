@@ -17,10 +17,12 @@ import (
 	"testing"
 	"time"
 
+	bootstrapv3 "github.com/envoyproxy/go-control-plane/envoy/config/bootstrap/v3"
 	accesslogdatav3 "github.com/envoyproxy/go-control-plane/envoy/data/accesslog/v3"
 	accesslogv3 "github.com/envoyproxy/go-control-plane/envoy/service/accesslog/v3"
 	authv3 "github.com/envoyproxy/go-control-plane/envoy/service/auth/v3"
 	discoveryv3 "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
+	procv3 "github.com/envoyproxy/go-control-plane/envoy/service/ext_proc/v3"
 	"github.com/envoyproxy/go-control-plane/pkg/cache/types"
 	cachev3 "github.com/envoyproxy/go-control-plane/pkg/cache/v3"
 	"github.com/envoyproxy/go-control-plane/pkg/resource/v3"
@@ -41,6 +43,7 @@ type rig struct {
 	local   envoy.Local
 	dir     string
 	authz   *decider
+	watcher *watcher
 	cache   cachev3.SnapshotCache
 	updates *updates
 	// address is where the gateway port ended up.
@@ -57,6 +60,8 @@ type setup struct {
 	local     func(*envoy.Local)
 	resources func(envoy.Local) envoy.Resources
 	self      http.Handler
+	// between gives the socket that Envoy is told for the decision service's, nil for that itself.
+	between func(socket string) string
 }
 
 func startRig(t *testing.T, s setup) *rig {
@@ -66,7 +71,7 @@ func startRig(t *testing.T, s setup) *rig {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = os.RemoveAll(dir) })
-	r := &rig{t: t, dir: dir, authz: &decider{}, updates: &updates{}}
+	r := &rig{t: t, dir: dir, authz: &decider{}, watcher: newWatcher(), updates: &updates{}}
 	r.local = envoy.Local{
 		NodeID:      "gw-test",
 		AuthzSocket: filepath.Join(dir, "authz.sock"),
@@ -88,7 +93,11 @@ func startRig(t *testing.T, s setup) *rig {
 	r.serveConfiguration(s.resources(r.local))
 	r.serveDecisions()
 	r.serveSelf(s.self)
-	r.startEnvoy()
+	seen := r.local
+	if s.between != nil {
+		seen.AuthzSocket = s.between(seen.AuthzSocket)
+	}
+	r.startEnvoy(envoy.Bootstrap(seen))
 	return r
 }
 
@@ -158,6 +167,7 @@ func (r *rig) serveDecisions() {
 	g := newGRPCServer()
 	authv3.RegisterAuthorizationServer(g, r.authz)
 	accesslogv3.RegisterAccessLogServiceServer(g, r.authz)
+	procv3.RegisterExternalProcessorServer(g, r.watcher)
 	r.run(g, r.local.AuthzSocket)
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -191,13 +201,13 @@ var binary = sync.OnceValues(func() (string, error) {
 	return provision.Envoy(context.Background(), provision.Config{Getenv: os.Getenv, CacheDir: cache, Progress: os.Stderr})
 })
 
-func (r *rig) startEnvoy() {
+func (r *rig) startEnvoy(bootstrap *bootstrapv3.Bootstrap) {
 	r.t.Helper()
 	path, err := binary()
 	if err != nil {
 		r.t.Fatal(err)
 	}
-	document, err := envoy.YAML(envoy.Bootstrap(r.local))
+	document, err := envoy.YAML(bootstrap)
 	if err != nil {
 		r.t.Fatal(err)
 	}

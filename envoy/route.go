@@ -56,7 +56,7 @@ func routeTable(name string, routes []*routev3.Route) *routev3.RouteConfiguratio
 			Name:                   "all",
 			Domains:                []string{"*"},
 			Routes:                 routes,
-			RequestHeadersToRemove: []string{RouteHeader},
+			RequestHeadersToRemove: []string{RouteHeader, BoundHeader},
 		}},
 	}
 }
@@ -75,7 +75,7 @@ func selfPaths() []*routev3.Route {
 }
 
 func toSelf(match *routev3.RouteMatch) *routev3.Route {
-	match.Headers = []*routev3.HeaderMatcher{routeIs(RouteSelf)}
+	match.Headers = []*routev3.HeaderMatcher{headerIs(RouteHeader, RouteSelf)}
 	return &routev3.Route{
 		Name:  RouteSelf,
 		Match: match,
@@ -83,14 +83,16 @@ func toSelf(match *routev3.RouteMatch) *routev3.Route {
 			ClusterSpecifier: &routev3.RouteAction_Cluster{Cluster: ClusterSelf},
 			Timeout:          &durationpb.Duration{Seconds: selfTimeoutSeconds},
 		}},
+		TypedPerFilterConfig: unwatched(),
 	}
 }
 
-// routes lead to the cluster of the same name; nothing limits the response's duration but what the decision set.
+// routes lead to the cluster of the same name, one for requests that are watched and one for those that are short. Nothing
+// limits the response's duration but what the decision set.
 func (f forward) routes() []*routev3.Route {
-	to := func(cluster string, headers ...*routev3.HeaderMatcher) *routev3.Route {
+	to := func(cluster, bound string, headers ...*routev3.HeaderMatcher) *routev3.Route {
 		match := everyPath()
-		match.Headers = headers
+		match.Headers = append([]*routev3.HeaderMatcher{headerIs(RouteHeader, f.key), headerIs(BoundHeader, bound)}, headers...)
 		return &routev3.Route{
 			Name:  cluster,
 			Match: match,
@@ -100,14 +102,18 @@ func (f forward) routes() []*routev3.Route {
 			}},
 		}
 	}
-	chosen := []*routev3.HeaderMatcher{routeIs(f.key)}
+	var chosen []*routev3.HeaderMatcher
 	if f.authority != "" {
 		chosen = append(chosen, authorityMatches(f.authority))
 	}
-	if !f.twin {
-		return []*routev3.Route{to(f.key, chosen...)}
+	var routes []*routev3.Route
+	if f.twin {
+		// A handshake opens a connection that nothing bounds but its watch.
+		routes = append(routes, to(f.key+http1Suffix, BoundWatched, append(slices.Clone(chosen), isWebSocket())...))
 	}
-	return []*routev3.Route{to(f.key+http1Suffix, append(slices.Clone(chosen), isWebSocket())...), to(f.key, chosen...)}
+	short := to(f.key, BoundShort, chosen...)
+	short.TypedPerFilterConfig = unwatched()
+	return append(routes, to(f.key, BoundWatched, chosen...), short)
 }
 
 func authorityMatches(expression string) *routev3.HeaderMatcher {
@@ -119,10 +125,10 @@ func authorityMatches(expression string) *routev3.HeaderMatcher {
 	}
 }
 
-func routeIs(key string) *routev3.HeaderMatcher {
+func headerIs(name, value string) *routev3.HeaderMatcher {
 	return &routev3.HeaderMatcher{
-		Name:                 RouteHeader,
-		HeaderMatchSpecifier: &routev3.HeaderMatcher_StringMatch{StringMatch: exactly(key)},
+		Name:                 name,
+		HeaderMatchSpecifier: &routev3.HeaderMatcher_StringMatch{StringMatch: exactly(value)},
 	}
 }
 

@@ -174,11 +174,19 @@ func (u *upstream) connected() int {
 	return u.connections
 }
 
-// permit is an answer of the decision service: forward on this route, with these headers.
+// permit is an answer of the decision service: forward on this route, watched, with these headers.
 func permit(route string, headers map[string]string, remove ...string) *authv3.CheckResponse {
+	return permitBound(route, envoy.BoundWatched, headers, remove...)
+}
+
+// permitBound is permit for a request that this ends.
+func permitBound(route, bound string, headers map[string]string, remove ...string) *authv3.CheckResponse {
 	ok := &authv3.OkHttpResponse{HeadersToRemove: remove}
 	if route != "" {
 		ok.Headers = append(ok.Headers, setHeader(envoy.RouteHeader, route))
+	}
+	if bound != "" {
+		ok.Headers = append(ok.Headers, setHeader(envoy.BoundHeader, bound))
 	}
 	for name, value := range headers {
 		ok.Headers = append(ok.Headers, setHeader(name, value))

@@ -26,7 +26,7 @@ func TestAPermittedRequestGoesExactlyWhereItWasJudgedToGo(t *testing.T) {
 	}.Route()
 	want := map[string]string{
 		":scheme": "https", ":authority": "echo.caracal.test:9443", ":path": "/v1/chat/completions?stream=true&key=v4lue",
-		envoy.RouteHeader: route, "x-envoy-upstream-stream-duration-ms": "600000",
+		envoy.RouteHeader: route, envoy.BoundHeader: envoy.BoundWatched, "x-envoy-upstream-stream-duration-ms": "600000",
 	}
 	if diff := cmp.Diff(want, p.set); diff != "" {
 		t.Errorf("headers set (-want +got):\n%s", diff)

@@ -13,6 +13,8 @@ type enforced struct {
 	snapshot *Snapshot // nil before the first
 	number   uint64    // counts the snapshots that came to be enforced
 	lease    lease.Lease
+	// superseded is closed once another snapshot is enforced.
+	superseded chan struct{}
 }
 
 // ReadClocks reads the clocks of this host that leases are held against.
@@ -21,22 +23,34 @@ func ReadClocks() lease.Reading { return lease.Reading{Boot: BootTime(), Wall: t
 // Enforce makes a snapshot the one that decisions are made from; the change says what it decides differently. When it
 // returns, no decision that is yet to be answered is made from an older one, and every live stream that the change ends
 // has been cut. It returns how many those are.
+//
+// Only the exchange itself holds others up. Streams are judged again while decisions are made from the new state.
 func (s *Service) Enforce(snapshot *Snapshot, change Change) (cut int) {
-	s.exchanging.Lock()
-	defer s.exchanging.Unlock()
+	s.enforcing.Lock()
+	defer s.enforcing.Unlock()
 	s.clock.Passed(snapshot.issuedAt)
+	s.watches.mu.Lock()
 	before := s.current.Load()
-	s.current.Store(&enforced{snapshot: snapshot, number: before.number + 1, lease: before.lease})
-	return 0
+	state := &enforced{snapshot: snapshot, number: before.number + 1, lease: before.lease, superseded: make(chan struct{})}
+	s.current.Store(state)
+	close(before.superseded)
+	touched := s.watches.touched(change)
+	s.watches.mu.Unlock()
+	return awaitEnds(s.judgeAgain(state, touched))
 }
 
 // Hold makes a lease the one that decisions are made under. The zero Lease ends every live stream, and denies whatever is
-// asked from now on.
+// asked from now on. So does a lease that comes after the one before was over: streams do not outlive their lease.
 func (s *Service) Hold(l lease.Lease) {
-	s.exchanging.Lock()
-	defer s.exchanging.Unlock()
+	now := s.read()
+	s.watches.mu.Lock()
+	defer s.watches.mu.Unlock()
 	before := s.current.Load()
-	s.current.Store(&enforced{snapshot: before.snapshot, number: before.number, lease: l})
+	if !before.lease.Holds(now) || !l.Holds(now) {
+		s.watches.endAll(because(authority.ReasonLeaseExpired))
+	}
+	s.current.Store(&enforced{snapshot: before.snapshot, number: before.number, lease: l, superseded: before.superseded})
+	s.wakeTender()
 }
 
 // Lease is the one that is held; the zero Lease when there is none.
@@ -47,10 +61,10 @@ func (s *Service) Snapshot() *Snapshot { return s.current.Load().snapshot }
 
 // pass is the last step of a decision that was judged from a state: the state is enforced still and covered by a lease,
 // or the decision is not given.
-func (s *Service) pass(judged *enforced) lease.Verdict {
+func (s *Service) pass(judged uint64) lease.Verdict {
 	now := s.read()
 	present := s.current.Load()
-	return lease.Pass(judged.number, present.number, present.lease, now)
+	return lease.Pass(judged, present.number, present.lease, now)
 }
 
 // covered denies what is asked of a gateway without a lease.
@@ -68,7 +82,16 @@ type Figures struct {
 }
 
 // Figures counts.
-func (s *Service) Figures() Figures { return Figures{Decisions: s.decisions.Load()} }
+func (s *Service) Figures() Figures {
+	return Figures{Decisions: s.decisions.Load(), LiveWatches: s.watches.count()}
+}
 
-// End ends every live stream, for the reason given, and lets none begin: the gateway stops.
-func (s *Service) End(reason authority.Reason) {}
+// End ends every live stream, for the reason given, and lets none begin: the gateway stops. When it returns they have
+// been cut.
+func (s *Service) End(reason authority.Reason) {
+	s.watches.mu.Lock()
+	s.watches.stopped = because(reason)
+	ended := s.watches.endAll(s.watches.stopped)
+	s.watches.mu.Unlock()
+	awaitEnds(ended)
+}

@@ -62,7 +62,9 @@ func newBench(t testing.TB, edits ...func(*extauthz.Config)) *bench {
 }
 
 // read is what the clocks of the bench's host say.
-func (b *bench) read() lease.Reading { return lease.Reading{Boot: b.elapsed, Wall: start.Add(b.elapsed)} }
+func (b *bench) read() lease.Reading {
+	return lease.Reading{Boot: b.elapsed, Wall: start.Add(b.elapsed)}
+}
 
 // enforce makes the service decide from the world as it is now.
 func (b *bench) enforce(t testing.TB) {

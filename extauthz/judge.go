@@ -8,40 +8,62 @@ import (
 	"time"
 
 	"github.com/caracal-gateway/caracal/authority"
+	"github.com/caracal-gateway/caracal/envoy"
 	"github.com/caracal-gateway/caracal/rego"
 )
 
+// ruling is what a request that may pass was judged to be.
+type ruling struct {
+	target      authority.Target
+	match       authority.Match
+	chain       []authority.Mandate
+	obligations rego.Obligations
+}
+
 // judge takes a request to /api/proxy the whole way. The order is that of the reasons: who asks, for what, by which
-// mandate, whether the mandate covers it, whether the workspace's policy objects, and under which obligations.
-func (s *Service) judge(ctx context.Context, j *judgement) (Permit, error) {
-	caller, err := identify(j.snapshot, j.request, j.at)
+// mandate, whether the mandate covers it, and whether the workspace's policy objects.
+func (s *Service) judge(ctx context.Context, j *judgement) (ruling, error) {
+	caller, err := identify(j.snapshot, j.request, j.shown)
 	if err != nil {
-		return Permit{}, err
+		return ruling{}, err
 	}
 	j.caller, j.certificate = caller.ID, j.request.peer.thumbprint
 	if err := j.snapshot.open(); err != nil {
-		return Permit{}, err
+		return ruling{}, err
 	}
 	target, match, err := s.resolve(j)
 	if err != nil {
-		return Permit{}, err
+		return ruling{}, err
 	}
 	if err := j.presented(j.request.value(headerMandate)); err != nil {
-		return Permit{}, err
+		return ruling{}, err
 	}
 	finding, err := j.validate(neededActions(j.request, match.Action))
 	if err != nil {
-		return Permit{}, err
+		return ruling{}, err
 	}
 	verdict, err := s.consult(ctx, j, finding, requestInput(j.request, target))
 	if err != nil {
-		return Permit{}, err
+		return ruling{}, err
 	}
-	o, err := s.oblige(j, target, match, finding.Chain, verdict.Obligations)
+	return ruling{target, match, finding.Chain, verdict.Obligations}, nil
+}
+
+// permit judges a request and says how it goes on. Unless it ends by itself soon enough, what is to be kept of it as long
+// as it lasts comes with the permit.
+func (s *Service) permit(ctx context.Context, j *judgement) (Permit, *permitted, error) {
+	r, err := s.judge(ctx, j)
 	if err != nil {
-		return Permit{}, err
+		return Permit{}, nil, err
 	}
-	return permitTarget(j.request, target, o), nil
+	o, err := s.oblige(j, r)
+	if err != nil {
+		return Permit{}, nil, err
+	}
+	if o.short {
+		return permitTarget(j.request, r.target, o), nil, nil
+	}
+	return permitTarget(j.request, r.target, o), j.permitted(r, o), nil
 }
 
 // resolve reads the target and finds what a request to it is.
@@ -158,30 +180,46 @@ func (s *Service) consult(ctx context.Context, j *judgement, f authority.Finding
 type obligations struct {
 	route      string
 	bound      time.Duration // of the whole exchange
+	short      bool          // the bound alone ends it; it is not watched
 	credential header        // the destination's own; zero when it has none
 }
 
-func (s *Service) oblige(j *judgement, target authority.Target, match authority.Match, chain []authority.Mandate, policy rego.Obligations) (obligations, error) {
-	var o obligations
+// ends says what ends the exchange.
+func (o obligations) ends() string {
+	if o.short {
+		return envoy.BoundShort
+	}
+	return envoy.BoundWatched
+}
+
+func (s *Service) oblige(j *judgement, r ruling) (obligations, error) {
+	settings := j.snapshot.workspace.Settings
+	o := obligations{short: isShort(settings, r.match.Destination, j.request)}
 	var err error
-	if o.route, err = j.snapshot.route(match, target); err != nil {
+	if o.route, err = j.snapshot.route(r.match, r.target); err != nil {
 		return o, err
 	}
 	if !s.routes(o.route) {
 		return o, because(authority.ReasonRouteNotReady)
 	}
-	limits := []time.Duration{seconds(j.snapshot.workspace.Settings.MaxStreamSeconds), policy.MaxDuration}
-	if d := match.Destination; d != nil {
+	limits := []time.Duration{seconds(settings.MaxStreamSeconds), r.obligations.MaxDuration}
+	if d := r.match.Destination; d != nil {
 		limits = append(limits, seconds(d.MaxDurationSeconds))
 		if o.credential, err = s.credentialOf(d); err != nil {
 			s.log.Warn("credential unavailable", "decision_id", j.id, "destination_id", d.ID, "error", err)
 			return o, because(authority.ReasonMissingCredential)
 		}
 	}
-	if o.bound = bound(j.at, chain, limits...); o.bound <= 0 {
+	if o.bound = bound(j.at, r.chain, limits...); o.bound <= 0 {
 		return o, because(authority.ReasonExpired)
 	}
 	return o, nil
+}
+
+// isShort reports whether a request ends by itself before a revocation that comes after it is said to be in effect. What
+// asks to become a connection does not end so, whatever its destination says.
+func isShort(settings authority.Settings, d *authority.Destination, r *request) bool {
+	return d != nil && d.MaxDurationSeconds > 0 && d.MaxDurationSeconds <= settings.ShortRequestSeconds && r.value(headerUpgrade) == ""
 }
 
 func seconds(n int64) time.Duration { return time.Duration(n) * time.Second }

@@ -86,7 +86,7 @@ func TestADestinationsCredentialReplacesWhatTheCallerSends(t *testing.T) {
 			b.enforce(t)
 			request := b.proxied(pair{"x-caracal-upstream-authorization", "Bearer sk-upstream"}, pair{"x-api-key", "mine"}, pair{"x-api-key", "mine too"})
 			p := wantPermission(t, b.check(t, request.with("x-caracal-target-url", "https://api.model.test/v1/chat").check()))
-			for _, routing := range []string{":scheme", ":authority", ":path", envoy.RouteHeader, "x-envoy-upstream-stream-duration-ms"} {
+			for _, routing := range []string{":scheme", ":authority", ":path", envoy.RouteHeader, envoy.BoundHeader, "x-envoy-upstream-stream-duration-ms"} {
 				delete(p.set, routing)
 			}
 			if diff := cmp.Diff(c.want, p.set); diff != "" {

@@ -23,6 +23,7 @@ type Recorder interface {
 type judgement struct {
 	id       authority.DecisionID
 	at       time.Time
+	shown    time.Time // when the caller showed its credential
 	snapshot *Snapshot // nil as long as there is none
 	request  *request  // nil for a call that only asks
 	findings

@@ -9,10 +9,13 @@ import (
 
 	accesslogv3 "github.com/envoyproxy/go-control-plane/envoy/service/accesslog/v3"
 	authv3 "github.com/envoyproxy/go-control-plane/envoy/service/auth/v3"
+	procv3 "github.com/envoyproxy/go-control-plane/envoy/service/ext_proc/v3"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/keepalive"
 	"google.golang.org/grpc/status"
+
+	"github.com/caracal-gateway/caracal/authority"
 )
 
 const (
@@ -24,9 +27,11 @@ const (
 	stopTime = 2 * time.Second
 )
 
-// Serve answers Envoy's checks and takes its access log until ctx ends, and closes the listener. It serves these two
-// methods and nothing else. Whoever can connect is believed to be Envoy: the listener is a Unix socket that only the
-// gateway's own user can open.
+// Serve answers Envoy's checks, watches its live requests and takes its access log until ctx ends, and closes the listener.
+// It serves these three methods and nothing else. Whoever can connect is believed to be Envoy: the listener is a Unix socket
+// that only the gateway's own user can open.
+//
+// When ctx ends every live request is ended first: nobody would be left to end it later.
 func (s *Service) Serve(ctx context.Context, listener net.Listener) error {
 	server := grpc.NewServer(
 		grpc.NumStreamWorkers(checkWorkers),
@@ -36,10 +41,14 @@ func (s *Service) Serve(ctx context.Context, listener net.Listener) error {
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: time.Millisecond, PermitWithoutStream: true}),
 		grpc.ConnectionTimeout(5*time.Second),
 		grpc.UnaryInterceptor(s.onlyCheck),
-		grpc.StreamInterceptor(s.onlyAccessLog),
+		grpc.StreamInterceptor(s.onlyStreams),
 	)
 	authv3.RegisterAuthorizationServer(server, s)
 	accesslogv3.RegisterAccessLogServiceServer(server, accessLog{recorder: s.recorder})
+	procv3.RegisterExternalProcessorServer(server, watchServer{service: s})
+	tended, stopTending := context.WithCancel(context.WithoutCancel(ctx))
+	defer stopTending()
+	go s.tend(tended)
 	served := make(chan error, 1)
 	go func() { served <- server.Serve(listener) }()
 	select {
@@ -47,6 +56,7 @@ func (s *Service) Serve(ctx context.Context, listener net.Listener) error {
 		return fmt.Errorf("serve checks: %w", err)
 	case <-ctx.Done():
 	}
+	s.End(authority.ReasonNoDecision)
 	stopped := make(chan struct{})
 	go func() {
 		server.GracefulStop()
@@ -72,15 +82,17 @@ func (s *Service) onlyCheck(ctx context.Context, request any, info *grpc.UnarySe
 	return handler(ctx, request)
 }
 
-// onlyAccessLog refuses every streaming method but one, and keeps a bug in it from ending the process.
-func (s *Service) onlyAccessLog(service any, stream grpc.ServerStream, info *grpc.StreamServerInfo, handler grpc.StreamHandler) (err error) {
-	if info.FullMethod != accesslogv3.AccessLogService_StreamAccessLogs_FullMethodName {
+// onlyStreams refuses every streaming method but two, and keeps a bug in them from ending the process.
+func (s *Service) onlyStreams(service any, stream grpc.ServerStream, info *grpc.StreamServerInfo, handler grpc.StreamHandler) (err error) {
+	switch info.FullMethod {
+	case accesslogv3.AccessLogService_StreamAccessLogs_FullMethodName, procv3.ExternalProcessor_Process_FullMethodName:
+	default:
 		return status.Error(codes.Unimplemented, "unknown method")
 	}
 	defer func() {
 		if cause := recover(); cause != nil {
-			s.log.Error("access log panicked", "cause", cause, "stack", string(debug.Stack()))
-			err = status.Error(codes.Internal, "the access log failed")
+			s.log.Error("stream panicked", "method", info.FullMethod, "cause", cause, "stack", string(debug.Stack()))
+			err = status.Error(codes.Internal, "the stream failed")
 		}
 	}()
 	return handler(service, stream)

@@ -45,18 +45,20 @@ type Service struct {
 	read        func() lease.Reading
 	log         *slog.Logger
 
-	exchanging sync.Mutex // one exchange of what is enforced at a time
-	current    atomic.Pointer[enforced]
-	decisions  atomic.Uint64
+	enforcing sync.Mutex // one new state at a time
+	current   atomic.Pointer[enforced]
+	watches   *watches
+	tender    chan struct{} // holds a token when something ends sooner than was known
+	decisions atomic.Uint64
 }
 
 // New makes a Service without a snapshot.
 func New(c Config) *Service {
 	s := &Service{
 		clock: c.Clock, recorder: c.Recorder, credentials: c.Credentials, routes: c.Routes, listeners: c.Listeners,
-		read: c.Read, log: c.Log,
+		read: c.Read, log: c.Log, watches: newWatches(), tender: make(chan struct{}, 1),
 	}
-	s.current.Store(&enforced{})
+	s.current.Store(&enforced{superseded: make(chan struct{})})
 	return s
 }
 
@@ -70,7 +72,8 @@ var errPanic = errors.New("panic")
 func (s *Service) Check(ctx context.Context, check *authv3.CheckRequest) (*authv3.CheckResponse, error) {
 	ctx, cancel := context.WithTimeout(ctx, checkTime)
 	defer cancel()
-	j := &judgement{id: authority.NewID[authority.DecisionID](), at: s.clock.Now()}
+	now := s.clock.Now()
+	j := &judgement{id: authority.NewID[authority.DecisionID](), at: now, shown: now}
 	var permit Permit
 	var asked endpoint
 	err := s.guard(func() (err error) {
@@ -95,19 +98,29 @@ func (s *Service) Check(ctx context.Context, check *authv3.CheckRequest) (*authv
 
 // decide judges a request until it has done so from the state that is enforced at the end, under a lease that holds then.
 func (s *Service) decide(ctx context.Context, j *judgement) (Permit, error) {
+	if err := s.AwaitStates(ctx, j.request.value(headerState)); err != nil {
+		return Permit{}, err
+	}
 	for ctx.Err() == nil {
 		state := s.current.Load()
 		j.snapshot, j.findings = state.snapshot, findings{}
 		if j.snapshot == nil {
 			return Permit{}, errNoState()
 		}
-		permit, err := s.judge(ctx, j)
+		permit, watched, err := s.permit(ctx, j)
 		if late := ctx.Err(); late != nil && err == nil {
 			return Permit{}, fmt.Errorf("decide: %w", late)
 		}
-		switch s.pass(state) {
+		switch s.pass(state.number) {
 		case lease.Passes:
-			return permit, err
+			if err == nil && watched != nil {
+				watched.number = state.number
+				err = s.watches.expect(watched, s.read().Boot)
+			}
+			if err != nil {
+				return Permit{}, err
+			}
+			return permit, nil
 		case lease.Superseded:
 		default:
 			return Permit{}, because(authority.ReasonLeaseExpired)

@@ -131,7 +131,7 @@ func forwarded(t *testing.T, check *authv3.CheckRequest, answer *authv3.CheckRes
 		delete(headers, name)
 	}
 	// Envoy's own configuration, and nothing that the service answers, keeps these from the upstream.
-	for _, name := range []string{envoy.RouteHeader, "x-envoy-upstream-stream-duration-ms", "x-forwarded-proto"} {
+	for _, name := range []string{envoy.RouteHeader, envoy.BoundHeader, "x-envoy-upstream-stream-duration-ms", "x-forwarded-proto"} {
 		delete(headers, name)
 	}
 	return arrived{method: headers[":method"][0], host: headers[":authority"][0], path: headers[":path"][0], headers: headers}

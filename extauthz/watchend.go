@@ -1,0 +1,193 @@
+package extauthz
+
+import (
+	"context"
+	"fmt"
+	"runtime"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/caracal-gateway/caracal/authority"
+	"github.com/caracal-gateway/caracal/lease"
+)
+
+const (
+	// againTime is how long all live streams together may take to be judged again. What has not been by then is cut: no
+	// policy holds up a revocation for longer.
+	againTime = 5 * time.Second
+	// cutTime is how long Envoy may take to end a stream before the stream to Envoy is broken off.
+	cutTime = time.Second
+	// lookTime is how often all clocks are looked at.
+	lookTime = time.Second
+)
+
+// again judges a permitted request from a state, as it was made: by the credential that its caller showed, at the time
+// when that was shown, for the same target. The error is why it is permitted no more.
+func (s *Service) again(ctx context.Context, state *enforced, p *permitted) error {
+	j := &judgement{id: p.decision, at: s.clock.Now(), shown: p.at, snapshot: state.snapshot, request: p.request}
+	if !j.at.Before(p.ends) {
+		return because(authority.ReasonExpired)
+	}
+	return s.guard(func() error {
+		r, err := s.judge(ctx, j)
+		if err != nil {
+			return err
+		}
+		if late := ctx.Err(); late != nil {
+			return fmt.Errorf("judge again: %w", late)
+		}
+		route, err := j.snapshot.route(r.match, r.target)
+		if err != nil {
+			return err
+		}
+		if route != p.route {
+			return deny(authority.ReasonTargetNotAllowed, "The way to the target is another since the request was permitted.")
+		}
+		return nil
+	})
+}
+
+// judgeAgain judges live streams from a state, ends those that it denies, and returns them.
+func (s *Service) judgeAgain(state *enforced, touched []*watch) (ended []*watch) {
+	if len(touched) == 0 {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), againTime)
+	defer cancel()
+	denied := make([]bool, len(touched))
+	var group errgroup.Group
+	group.SetLimit(runtime.GOMAXPROCS(0))
+	for i, w := range touched {
+		group.Go(func() error {
+			if err := s.again(ctx, state, &w.permitted); err != nil {
+				denied[i] = w.end(s.explain(&judgement{id: w.decision}, err))
+			}
+			return nil
+		})
+	}
+	_ = group.Wait() // none of them fails
+	for i, w := range touched {
+		if denied[i] {
+			ended = append(ended, w)
+		}
+	}
+	return ended
+}
+
+// endAll ends every live stream and returns them. The caller holds the lock.
+func (ws *watches) endAll(why *Denial) (ended []*watch) {
+	for w := range ws.live {
+		if w.end(why) {
+			ended = append(ended, w)
+		}
+	}
+	return ended
+}
+
+// awaitEnds waits until streams that were told to end are over, and counts them. Each ends itself in cutTime, whatever
+// Envoy does.
+func awaitEnds(ended []*watch) int {
+	for _, w := range ended {
+		<-w.over
+	}
+	return len(ended)
+}
+
+// register takes the watch of a request that was permitted: judged from the state that is enforced, in the same moment in
+// which the watch becomes one that an exchange of the state finds.
+func (s *Service) register(ctx context.Context, id authority.DecisionID) (*watch, error) {
+	p, err := s.watches.claim(id, s.read().Boot)
+	if err != nil {
+		return nil, err
+	}
+	w := &watch{permitted: *p, cut: make(chan struct{}), over: make(chan struct{})}
+	for ctx.Err() == nil {
+		state := s.current.Load()
+		var denied error
+		if w.number != state.number {
+			denied = s.again(ctx, state, &w.permitted)
+			w.number = state.number
+		}
+		switch verdict, err := s.admit(w, denied); verdict {
+		case lease.Passes:
+			return w, err
+		case lease.Superseded:
+		default:
+			return nil, because(authority.ReasonLeaseExpired)
+		}
+	}
+	return nil, errRestless()
+}
+
+// admit makes a watch live unless its request was denied, or what it was judged from is enforced no more.
+func (s *Service) admit(w *watch, denied error) (lease.Verdict, error) {
+	s.watches.mu.Lock()
+	defer s.watches.mu.Unlock()
+	verdict := s.pass(w.number)
+	switch {
+	case verdict != lease.Passes:
+		return verdict, nil
+	case denied != nil:
+		return verdict, denied
+	case s.watches.stopped != nil:
+		return verdict, s.watches.stopped
+	case !s.clock.Now().Before(w.ends):
+		return verdict, because(authority.ReasonExpired)
+	}
+	s.watches.add(w)
+	if w.place == 0 {
+		s.wakeTender()
+	}
+	return verdict, nil
+}
+
+// tend ends streams whose mandate or lease comes to its end, until ctx ends.
+func (s *Service) tend(ctx context.Context) {
+	for {
+		timer := time.NewTimer(s.look())
+		select {
+		case <-ctx.Done():
+		case <-timer.C:
+		case <-s.tender:
+		}
+		timer.Stop()
+		if ctx.Err() != nil {
+			return
+		}
+	}
+}
+
+func (s *Service) wakeTender() {
+	select {
+	case s.tender <- struct{}{}:
+	default:
+	}
+}
+
+// look ends what is over, and says when to look again: when something else will be, and soon in any case, since timers
+// do not see a wall clock that is set, nor count the time that the host was suspended.
+func (s *Service) look() time.Duration {
+	now, reading := s.clock.Now(), s.read()
+	s.watches.mu.Lock()
+	defer s.watches.mu.Unlock()
+	s.watches.forget(reading.Boot)
+	if len(s.watches.live) == 0 {
+		return lookTime
+	}
+	held := s.current.Load().lease
+	if !held.Holds(reading) {
+		s.watches.endAll(because(authority.ReasonLeaseExpired))
+		return lookTime
+	}
+	next := min(lookTime, held.End.Boot-reading.Boot, held.End.Wall.Sub(reading.Wall))
+	for w := s.watches.ending.first(); w != nil; w = s.watches.ending.first() {
+		if now.Before(w.ends) {
+			next = min(next, w.ends.Sub(now))
+			break
+		}
+		s.watches.ending.take(w)
+		w.end(because(authority.ReasonExpired))
+	}
+	return max(next, time.Millisecond)
+}
