@@ -111,6 +111,8 @@ func nounOf(id string) string {
 		return "gateway"
 	case "iss":
 		return "issuer"
+	case "rcp":
+		return "receipt"
 	case "evt", "dec":
 		return "event"
 	}

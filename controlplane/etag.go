@@ -28,6 +28,8 @@ func Tag(thing any) string {
 		return Tag(t.Workspace)
 	case RegisteredPrincipal:
 		thing = t.Principal
+	case Suspension:
+		thing = t.Principal
 	case authority.Key:
 		t.LastUsedAt, t.Workspaces = nil, nil // which never change, and are told as slugs that may
 		thing = t

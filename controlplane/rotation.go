@@ -346,6 +346,15 @@ func spent(ctx context.Context, tx *postgres.Tx, all []postgres.SealedKey, now t
 				continue
 			}
 		}
+		if k.Purpose == string(token.PurposeReceipt) {
+			signed, err := tx.SignedReceipts(ctx, k.ID)
+			if err != nil {
+				return nil, err
+			}
+			if signed { // a receipt is verified for as long as there is a workspace
+				continue
+			}
+		}
 		ids = append(ids, k.ID)
 	}
 	return ids, nil

@@ -24,7 +24,7 @@ const (
 
 // purposes are what a workspace has signing keys for, beside its root.
 func purposes() []token.Purpose {
-	return []token.Purpose{token.PurposeToken, token.PurposeMandate, token.PurposeBundle}
+	return []token.Purpose{token.PurposeToken, token.PurposeMandate, token.PurposeBundle, token.PurposeReceipt}
 }
 
 // workspaceKeys are the private keys of a workspace, opened.

@@ -19,6 +19,7 @@ var (
 	ErrNotYetValid  = errors.New("token is not valid yet")
 	ErrBound        = errors.New("token is bound to a client certificate")
 	ErrMandateTerms = errors.New("mandate differs from what was signed")
+	ErrReceipt      = errors.New("receipt differs from what was signed")
 	ErrTooLong      = errors.New("token holds for longer than its issuer may grant")
 	ErrUnbound      = errors.New("the issuer's claim is bound to nobody")
 	ErrForeignRoot  = errors.New("key set is of another root key")

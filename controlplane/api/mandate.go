@@ -85,33 +85,6 @@ func (h *Handler) delegate(x *exchange) (*reply, error) {
 	return written[mandate](http.StatusCreated)(lasting(h.service.DelegateMandate(x.ctx(), x.caller, in)))
 }
 
-func (h *Handler) revoke(x *exchange) (*reply, error) {
-	var in struct {
-		MandateID authority.MandateID `json:"mandate_id"`
-		Wait      *float64            `json:"wait"`
-	}
-	if err := x.decodeOptional(&in); err != nil {
-		return nil, err
-	}
-	id, err := same(x, "mandate_id", in.MandateID)
-	if err != nil {
-		return nil, err
-	}
-	wait := controlplane.DefaultRevocationWait
-	if in.Wait != nil {
-		if *in.Wait < 0 || *in.Wait > controlplane.MaxRevocationWait.Seconds() {
-			return nil, authority.Invalid("wait", "must be from 0 to %v seconds", controlplane.MaxRevocationWait.Seconds())
-		}
-		wait = time.Duration(*in.Wait * float64(time.Second))
-	}
-	receipt, err := h.service.RevokeMandate(x.ctx(), x.caller, id, wait)
-	status := http.StatusOK
-	if receipt.Value.State != controlplane.RevocationEnforced {
-		status = http.StatusAccepted
-	}
-	return written[controlplane.Receipt](status)(receipt, err)
-}
-
 // same is the mandate in the path. A body may name it once more, but no other.
 func same(x *exchange, field string, inBody authority.MandateID) (authority.MandateID, error) {
 	inPath, err := named[authority.MandateID](x)

@@ -45,7 +45,7 @@ func (h *Handler) routes() []route {
 		[]route{
 			{method: http.MethodGet, path: root + "principals/{id}", do: find(s.Principal)},
 			{method: http.MethodPatch, path: root + "principals/{id}", do: edit(s.UpdatePrincipal)},
-			{method: http.MethodPost, path: root + "principals/{id}/suspend", do: change(s.SuspendPrincipal)},
+			{method: http.MethodPost, path: root + "principals/{id}/suspend", do: h.suspend, wait: controlplane.MaxRevocationWait},
 			{method: http.MethodPost, path: root + "principals/{id}/resume", do: change(s.ResumePrincipal)},
 		},
 		collection("policies", list(policyFilter, s.Policies), create(s.CreatePolicy)),
@@ -61,6 +61,17 @@ func (h *Handler) routes() []route {
 			{method: http.MethodGet, path: root + "mandates/{id}", do: find(h.mandate)},
 			{method: http.MethodPost, path: root + "mandates/{id}/delegate", do: h.delegate},
 			{method: http.MethodPost, path: root + "mandates/{id}/revoke", do: h.revoke, wait: controlplane.MaxRevocationWait},
+		},
+		[]route{
+			{method: http.MethodPost, path: root + "workspaces/{workspace}/revocations", do: h.revokeAll, wait: controlplane.MaxRevocationWait},
+			{method: http.MethodPost, path: root + "revocations", do: h.revokeAll, wait: controlplane.MaxRevocationWait},
+		},
+		collection("receipts", list(receiptFilter, s.Receipts), nil),
+		[]route{
+			{method: http.MethodGet, path: root + "receipts/{id}", do: find(s.Receipt)},
+			{method: http.MethodGet, path: root + "receipts/{id}/mandates", do: h.receiptMandates},
+			{method: http.MethodGet, path: root + "workspaces/{workspace}/key-set", do: single(s.KeySet)},
+			{method: http.MethodGet, path: root + "key-set", do: single(s.KeySet)},
 		},
 		collection("destinations", list(destinationFilter, s.Destinations), create(s.CreateDestination)),
 		[]route{

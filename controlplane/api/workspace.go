@@ -4,7 +4,6 @@ import (
 	"context"
 	"net/http"
 	"strconv"
-	"time"
 
 	"github.com/caracal-gateway/caracal/authority"
 	"github.com/caracal-gateway/caracal/controlplane"
@@ -36,12 +35,17 @@ func inside(do operation) operation {
 // deleteWorkspace waits for the gateways as long as the query says.
 func (h *Handler) deleteWorkspace(x *exchange) (*reply, error) {
 	q := readQuery(x.r.URL.RawQuery)
-	wait, err := strconv.ParseFloat(q.text("wait"), 64)
-	if q.text("wait") == "" {
-		wait, err = controlplane.DefaultRevocationWait.Seconds(), nil
+	var given *float64
+	if text := q.text("wait"); text != "" {
+		seconds, err := strconv.ParseFloat(text, 64)
+		if err != nil {
+			seconds = -1
+		}
+		given = &seconds
 	}
-	if limit := controlplane.MaxRevocationWait.Seconds(); err != nil || !(wait >= 0 && wait <= limit) {
-		q.refuse(authority.Invalid("wait", "must be from 0 to %v seconds", limit))
+	wait, err := patience(given)
+	if err != nil {
+		q.refuse(err)
 	}
 	if err := q.end(); err != nil {
 		return nil, err
@@ -49,12 +53,8 @@ func (h *Handler) deleteWorkspace(x *exchange) (*reply, error) {
 	if err := x.decodeOptional(&struct{}{}); err != nil {
 		return nil, err
 	}
-	deletion, err := h.service.DeleteWorkspace(x.ctx(), x.caller, x.r.PathValue("id"), time.Duration(wait*float64(time.Second)))
-	status := http.StatusOK
-	if deletion.Value.State != controlplane.RevocationEnforced {
-		status = http.StatusAccepted
-	}
-	return written[controlplane.Deletion](status)(deletion, err)
+	deletion, err := h.service.DeleteWorkspace(x.ctx(), x.caller, x.r.PathValue("id"), wait)
+	return written[controlplane.Deletion](revocationStatus(deletion.Value.State))(deletion, err)
 }
 
 // usage answers the quotas of a workspace as a list.
