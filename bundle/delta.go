@@ -203,7 +203,7 @@ func openDelta(sealed []byte, trust Trust) (Delta, token.KeySet, error) {
 	if err != nil {
 		return Delta{}, token.KeySet{}, err
 	}
-	if err := trust.continues(told, keys); err != nil {
+	if err := trust.within(keys).continues(told, keys); err != nil {
 		return Delta{}, token.KeySet{}, err
 	}
 	content, err := told.content(sealed[len(sealed)-source.Len():])

@@ -58,7 +58,7 @@ func NewReader(source io.Reader, trust Trust) (*Reader, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := trust.admits(told, keys); err != nil {
+	if err := trust.within(keys).admits(told, keys); err != nil {
 		return nil, err
 	}
 	if err := told.check(); err != nil {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
+	"slices"
 
 	"github.com/caracal-gateway/caracal/authority"
 	"github.com/caracal-gateway/caracal/token"
@@ -35,6 +36,15 @@ func (t Trust) Advanced(d Delta, keys token.KeySet) Trust {
 	return t
 }
 
+// within is the trust to open with what a trusted key set vouches for. Where its timeline took the place of the trusted
+// one, how far that one had come says nothing.
+func (t Trust) within(keys token.KeySet) Trust {
+	if t.Timeline == "" || t.Timeline == keys.Timeline {
+		return t
+	}
+	return Trust{Root: t.Root, Deployment: t.Deployment, Workspace: t.Workspace, Timeline: keys.Timeline}
+}
+
 // openKeySet opens the key set that came along, of the workspace that is trusted.
 func openKeySet(sealed string, trust Trust) (token.KeySet, error) {
 	keys, err := token.OpenKeySet(sealed, trust.Root)
@@ -47,9 +57,9 @@ func openKeySet(sealed string, trust Trust) (token.KeySet, error) {
 		return token.KeySet{}, refuse(CodeForeign, "deployment is not %s", trust.Deployment)
 	case trust.Workspace != "" && keys.Workspace != trust.Workspace:
 		return token.KeySet{}, refuse(CodeForeign, "workspace is not %s", trust.Workspace)
-	case trust.Timeline != "" && keys.Timeline != trust.Timeline:
-		return token.KeySet{}, refuse(CodeForeign, "timeline is not %s", trust.Timeline)
-	case keys.Version < trust.KeySet:
+	case trust.Timeline != "" && keys.Timeline != trust.Timeline && !slices.Contains(keys.Succeeds, trust.Timeline):
+		return token.KeySet{}, refuse(CodeForeign, "timeline is not %s, nor a successor of it", trust.Timeline)
+	case keys.Version < trust.within(keys).KeySet:
 		return token.KeySet{}, refuse(CodeOlder, "key set %d is older than %d", keys.Version, trust.KeySet)
 	}
 	return keys, nil

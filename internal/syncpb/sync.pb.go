@@ -387,6 +387,7 @@ type Hello struct {
 	Digest        []byte                 `protobuf:"bytes,6,opt,name=digest,proto3" json:"digest,omitempty"`           // of the state that is enforced, as Acknowledged has it; empty when there is none
 	Version       string                 `protobuf:"bytes,7,opt,name=version,proto3" json:"version,omitempty"`         // of the gateway's program
 	Formats       []uint32               `protobuf:"varint,8,rep,packed,name=formats,proto3" json:"formats,omitempty"` // of bundles that this gateway reads
+	Issued        *timestamppb.Timestamp `protobuf:"bytes,9,opt,name=issued,proto3" json:"issued,omitempty"`           // when the state that is enforced was sealed
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -473,6 +474,13 @@ func (x *Hello) GetVersion() string {
 func (x *Hello) GetFormats() []uint32 {
 	if x != nil {
 		return x.Formats
+	}
+	return nil
+}
+
+func (x *Hello) GetIssued() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Issued
 	}
 	return nil
 }
@@ -738,8 +746,13 @@ type BeyondReport struct {
 	RevokedMandates     []string               `protobuf:"bytes,3,rep,name=revoked_mandates,json=revokedMandates,proto3" json:"revoked_mandates,omitempty"`             // at most 1000 in a part
 	SuspendedPrincipals []string               `protobuf:"bytes,4,rep,name=suspended_principals,json=suspendedPrincipals,proto3" json:"suspended_principals,omitempty"` // at most 1000 in a part
 	Last                bool                   `protobuf:"varint,5,opt,name=last,proto3" json:"last,omitempty"`
-	unknownFields       protoimpl.UnknownFields
-	sizeCache           protoimpl.SizeCache
+	// That the state was made by a control plane of the deployment: its manifest, signed by the workspace's bundle key, and
+	// the key set that came along. They are in the first part; without them nothing that a gateway says here counts.
+	Manifest      string   `protobuf:"bytes,6,opt,name=manifest,proto3" json:"manifest,omitempty"`
+	KeySet        string   `protobuf:"bytes,7,opt,name=key_set,json=keySet,proto3" json:"key_set,omitempty"`
+	AgentKeys     []string `protobuf:"bytes,8,rep,name=agent_keys,json=agentKeys,proto3" json:"agent_keys,omitempty"` // that are good in the state; at most 1000 in a part
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *BeyondReport) Reset() {
@@ -805,6 +818,27 @@ func (x *BeyondReport) GetLast() bool {
 		return x.Last
 	}
 	return false
+}
+
+func (x *BeyondReport) GetManifest() string {
+	if x != nil {
+		return x.Manifest
+	}
+	return ""
+}
+
+func (x *BeyondReport) GetKeySet() string {
+	if x != nil {
+		return x.KeySet
+	}
+	return ""
+}
+
+func (x *BeyondReport) GetAgentKeys() []string {
+	if x != nil {
+		return x.AgentKeys
+	}
+	return nil
 }
 
 // Refused says that a bundle was not applied; the last good one stays.
@@ -1711,7 +1745,7 @@ const file_bundle_sync_proto_rawDesc = "" +
 	"\arenewal\x18\x06 \x01(\v2\x18.caracal.sync.v1.RenewalH\x00R\arenewal\x12:\n" +
 	"\tsurrender\x18\a \x01(\v2\x1a.caracal.sync.v1.SurrenderH\x00R\tsurrender\x127\n" +
 	"\x06beyond\x18\b \x01(\v2\x1d.caracal.sync.v1.BeyondReportH\x00R\x06beyondB\t\n" +
-	"\amessage\"\xd6\x01\n" +
+	"\amessage\"\x8a\x02\n" +
 	"\x05Hello\x12\x1d\n" +
 	"\n" +
 	"gateway_id\x18\x01 \x01(\tR\tgatewayId\x12\x14\n" +
@@ -1721,7 +1755,8 @@ const file_bundle_sync_proto_rawDesc = "" +
 	"\x05epoch\x18\x05 \x01(\x04R\x05epoch\x12\x16\n" +
 	"\x06digest\x18\x06 \x01(\fR\x06digest\x12\x18\n" +
 	"\aversion\x18\a \x01(\tR\aversion\x12\x18\n" +
-	"\aformats\x18\b \x03(\rR\aformats\"c\n" +
+	"\aformats\x18\b \x03(\rR\aformats\x122\n" +
+	"\x06issued\x18\t \x01(\v2\x1a.google.protobuf.TimestampR\x06issued\"c\n" +
 	"\fAcknowledged\x12\x1a\n" +
 	"\brevision\x18\x01 \x01(\x04R\brevision\x12\x16\n" +
 	"\x06digest\x18\x02 \x01(\fR\x06digest\x12\x1f\n" +
@@ -1739,13 +1774,17 @@ const file_bundle_sync_proto_rawDesc = "" +
 	"\renvoy_current\x18\x04 \x01(\bR\fenvoyCurrent\x12#\n" +
 	"\rqueued_events\x18\x05 \x01(\x04R\fqueuedEvents\"!\n" +
 	"\tSurrender\x12\x14\n" +
-	"\x05lease\x18\x01 \x01(\x04R\x05lease\"\xb8\x01\n" +
+	"\x05lease\x18\x01 \x01(\x04R\x05lease\"\x8c\x02\n" +
 	"\fBeyondReport\x12\x1a\n" +
 	"\brevision\x18\x01 \x01(\x04R\brevision\x12\x1a\n" +
 	"\btimeline\x18\x02 \x01(\tR\btimeline\x12)\n" +
 	"\x10revoked_mandates\x18\x03 \x03(\tR\x0frevokedMandates\x121\n" +
 	"\x14suspended_principals\x18\x04 \x03(\tR\x13suspendedPrincipals\x12\x12\n" +
-	"\x04last\x18\x05 \x01(\bR\x04last\"S\n" +
+	"\x04last\x18\x05 \x01(\bR\x04last\x12\x1a\n" +
+	"\bmanifest\x18\x06 \x01(\tR\bmanifest\x12\x17\n" +
+	"\akey_set\x18\a \x01(\tR\x06keySet\x12\x1d\n" +
+	"\n" +
+	"agent_keys\x18\b \x03(\tR\tagentKeys\"S\n" +
 	"\aRefused\x12\x1a\n" +
 	"\brevision\x18\x01 \x01(\x04R\brevision\x12\x12\n" +
 	"\x04code\x18\x02 \x01(\tR\x04code\x12\x18\n" +
@@ -1855,27 +1894,28 @@ var file_bundle_sync_proto_depIdxs = []int32{
 	5,  // 6: caracal.sync.v1.GatewayMessage.renewal:type_name -> caracal.sync.v1.Renewal
 	7,  // 7: caracal.sync.v1.GatewayMessage.surrender:type_name -> caracal.sync.v1.Surrender
 	8,  // 8: caracal.sync.v1.GatewayMessage.beyond:type_name -> caracal.sync.v1.BeyondReport
-	6,  // 9: caracal.sync.v1.Renewal.report:type_name -> caracal.sync.v1.Report
-	22, // 10: caracal.sync.v1.ControlMessage.time:type_name -> google.protobuf.Timestamp
-	13, // 11: caracal.sync.v1.ControlMessage.challenge:type_name -> caracal.sync.v1.Challenge
-	14, // 12: caracal.sync.v1.ControlMessage.bundle:type_name -> caracal.sync.v1.Bundle
-	19, // 13: caracal.sync.v1.ControlMessage.current:type_name -> caracal.sync.v1.Current
-	15, // 14: caracal.sync.v1.ControlMessage.delta:type_name -> caracal.sync.v1.Delta
-	16, // 15: caracal.sync.v1.ControlMessage.grant:type_name -> caracal.sync.v1.Grant
-	17, // 16: caracal.sync.v1.ControlMessage.withheld:type_name -> caracal.sync.v1.Withheld
-	18, // 17: caracal.sync.v1.ControlMessage.beyond:type_name -> caracal.sync.v1.Beyond
-	23, // 18: caracal.sync.v1.Grant.term:type_name -> google.protobuf.Duration
-	0,  // 19: caracal.sync.v1.Sync.Enrol:input_type -> caracal.sync.v1.EnrolRequest
-	2,  // 20: caracal.sync.v1.Sync.Stream:input_type -> caracal.sync.v1.GatewayMessage
-	20, // 21: caracal.sync.v1.Sync.Record:input_type -> caracal.sync.v1.RecordRequest
-	1,  // 22: caracal.sync.v1.Sync.Enrol:output_type -> caracal.sync.v1.EnrolResponse
-	12, // 23: caracal.sync.v1.Sync.Stream:output_type -> caracal.sync.v1.ControlMessage
-	21, // 24: caracal.sync.v1.Sync.Record:output_type -> caracal.sync.v1.RecordResponse
-	22, // [22:25] is the sub-list for method output_type
-	19, // [19:22] is the sub-list for method input_type
-	19, // [19:19] is the sub-list for extension type_name
-	19, // [19:19] is the sub-list for extension extendee
-	0,  // [0:19] is the sub-list for field type_name
+	22, // 9: caracal.sync.v1.Hello.issued:type_name -> google.protobuf.Timestamp
+	6,  // 10: caracal.sync.v1.Renewal.report:type_name -> caracal.sync.v1.Report
+	22, // 11: caracal.sync.v1.ControlMessage.time:type_name -> google.protobuf.Timestamp
+	13, // 12: caracal.sync.v1.ControlMessage.challenge:type_name -> caracal.sync.v1.Challenge
+	14, // 13: caracal.sync.v1.ControlMessage.bundle:type_name -> caracal.sync.v1.Bundle
+	19, // 14: caracal.sync.v1.ControlMessage.current:type_name -> caracal.sync.v1.Current
+	15, // 15: caracal.sync.v1.ControlMessage.delta:type_name -> caracal.sync.v1.Delta
+	16, // 16: caracal.sync.v1.ControlMessage.grant:type_name -> caracal.sync.v1.Grant
+	17, // 17: caracal.sync.v1.ControlMessage.withheld:type_name -> caracal.sync.v1.Withheld
+	18, // 18: caracal.sync.v1.ControlMessage.beyond:type_name -> caracal.sync.v1.Beyond
+	23, // 19: caracal.sync.v1.Grant.term:type_name -> google.protobuf.Duration
+	0,  // 20: caracal.sync.v1.Sync.Enrol:input_type -> caracal.sync.v1.EnrolRequest
+	2,  // 21: caracal.sync.v1.Sync.Stream:input_type -> caracal.sync.v1.GatewayMessage
+	20, // 22: caracal.sync.v1.Sync.Record:input_type -> caracal.sync.v1.RecordRequest
+	1,  // 23: caracal.sync.v1.Sync.Enrol:output_type -> caracal.sync.v1.EnrolResponse
+	12, // 24: caracal.sync.v1.Sync.Stream:output_type -> caracal.sync.v1.ControlMessage
+	21, // 25: caracal.sync.v1.Sync.Record:output_type -> caracal.sync.v1.RecordResponse
+	23, // [23:26] is the sub-list for method output_type
+	20, // [20:23] is the sub-list for method input_type
+	20, // [20:20] is the sub-list for extension type_name
+	20, // [20:20] is the sub-list for extension extendee
+	0,  // [0:20] is the sub-list for field type_name
 }
 
 func init() { file_bundle_sync_proto_init() }
