@@ -28,7 +28,6 @@ type Feed struct {
 	given       Position
 	outstanding []Position // that were given and not acknowledged, the oldest first
 	needsWhole  bool       // nothing leads on from what was given
-	doubts      uint64     // of the image, that the gateway was authenticated after
 }
 
 // maxOutstanding bounds what a feed remembers of what it gave; a gateway acknowledges the newest.
@@ -49,7 +48,7 @@ func (f *Feed) Close() {
 	f.close.Do(func() { f.image.service.images.leave(f) })
 }
 
-// Wake is sent to when there may be something next, or a reason to end.
+// Wake is sent to when there may be something next.
 func (f *Feed) Wake() <-chan struct{} { return f.wake }
 
 func (f *Feed) stir() {
@@ -64,16 +63,6 @@ func (f *Feed) Given() uint64 {
 	f.image.mu.Lock()
 	defer f.image.mu.Unlock()
 	return f.given.Revision
-}
-
-// Doubtful reports, once for each such change, whether something has changed since by which the gateway's stream may have
-// to end: it is to be authenticated again.
-func (f *Feed) Doubtful() bool {
-	f.image.mu.Lock()
-	defer f.image.mu.Unlock()
-	doubtful := f.doubts != f.image.doubts
-	f.doubts = f.image.doubts
-	return doubtful
 }
 
 // Look has the state of the database be read, unless that was begun after this was called. What is new is next then.
@@ -158,7 +147,6 @@ func (is *images) join(s *Service, w authority.WorkspaceID, f *Feed) {
 	i.mu.Lock()
 	defer i.mu.Unlock()
 	i.feeds[f] = struct{}{}
-	f.doubts = i.doubts
 	if i.stop == nil {
 		ctx, stop := context.WithCancel(context.Background())
 		i.stop = stop

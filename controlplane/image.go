@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -39,7 +40,6 @@ type image struct {
 	sealing bool   // one is being sealed
 	feeds   map[*Feed]struct{}
 	stop    context.CancelFunc // nil while no gateway follows
-	doubts  uint64             // counts the changes by which a stream may have to end
 }
 
 // picture is a state as it is told, without its lists.
@@ -141,12 +141,14 @@ func (i *image) follow(ctx context.Context, tx *postgres.Tx) error {
 	if err != nil {
 		return err
 	}
+	if toldWhole(changes) {
+		return postgres.ErrForgotten
+	}
 	next := *p
 	if next.asOf, err = tx.RevisedAt(ctx); err != nil {
 		return err
 	}
-	doubtful, err := i.renew(ctx, tx, changes, &next)
-	if err != nil {
+	if err := i.renewKeys(ctx, tx, changes, &next); err != nil {
 		return err
 	}
 	next.head.Workspace = w
@@ -160,25 +162,21 @@ func (i *image) follow(ctx context.Context, tx *postgres.Tx) error {
 	}
 	next.at = Position{Timeline: p.at.Timeline, Revision: w.Revision, Digest: delta.Digest[:]}
 	i.picture = &next
-	i.publish(&next, i.seal(delta, p.at, &next), doubtful)
+	i.publish(&next, i.seal(delta, p.at, &next))
 	return nil
 }
 
-// renew reads the keys again if they changed, and reports whether streams may have to end.
-func (i *image) renew(ctx context.Context, tx *postgres.Tx, changes []postgres.Changed, next *picture) (doubtful bool, err error) {
-	for _, c := range changes {
-		switch c.Kind {
-		case postgres.ChangedEverything:
-			return false, postgres.ErrForgotten
-		case postgres.ChangedGatewayKey, postgres.ChangedGateway:
-			doubtful = true
-		case postgres.ChangedSigningKey:
-			if next.keys, err = i.service.openKeys(ctx, tx, i.workspace); err != nil {
-				return doubtful, err
-			}
-		}
+// toldWhole reports whether changes are of a kind that is told with the whole state.
+func toldWhole(changes []postgres.Changed) bool {
+	return slices.ContainsFunc(changes, func(c postgres.Changed) bool { return c.Kind == postgres.ChangedEverything })
+}
+
+// renewKeys reads the keys again if they changed.
+func (i *image) renewKeys(ctx context.Context, tx *postgres.Tx, changes []postgres.Changed, next *picture) (err error) {
+	if slices.ContainsFunc(changes, func(c postgres.Changed) bool { return c.Kind == postgres.ChangedSigningKey }) {
+		next.keys, err = i.service.openKeys(ctx, tx, i.workspace)
 	}
-	return doubtful, nil
+	return err
 }
 
 // seal completes a delta and seals it. One that is too large, or cannot be sealed, is none: the gateways are sent the
@@ -219,7 +217,7 @@ func (i *image) begin(ctx context.Context, tx *postgres.Tx) error {
 		return err
 	}
 	i.picture = p
-	i.publish(p, nil, true)
+	i.publish(p, nil)
 	return nil
 }
 
@@ -249,15 +247,12 @@ func (s *Service) draw(ctx context.Context, tx *postgres.Tx, w authority.Workspa
 }
 
 // publish lets the feeds go on to a picture.
-func (i *image) publish(p *picture, by *step, doubtful bool) {
+func (i *image) publish(p *picture, by *step) {
 	i.mu.Lock()
 	defer i.mu.Unlock()
 	i.at = p.at
 	if by != nil {
 		i.steps.add(*by)
-	}
-	if doubtful {
-		i.doubts++
 	}
 	for f := range i.feeds {
 		f.stir()
@@ -310,7 +305,7 @@ func (i *image) stranded() []Position {
 	var all []Position
 	for f := range i.feeds {
 		key := f.given.standpoint()
-		if _, leads := i.steps.from[key]; leads || f.needsWhole || seen[key] || i.at.Revision == 0 || i.at.is(f.given) {
+		if _, leads := i.steps.from[key]; leads || f.needsWhole || seen[key] || i.at.Revision == 0 || i.at.is(f.given) || i.isBehind(f.given) {
 			continue
 		}
 		seen[key] = true
@@ -318,6 +313,9 @@ func (i *image) stranded() []Position {
 	}
 	return all
 }
+
+// isBehind reports whether a gateway is beyond what this database has, which is no reason to bring it back.
+func (i *image) isBehind(p Position) bool { return p.Timeline == i.at.Timeline && p.Revision > i.at.Revision }
 
 // wantsWhole reports whether a feed needs the whole state and there is none from which steps lead on.
 func (i *image) wantsWhole() bool {
@@ -354,5 +352,55 @@ func (i *image) seals(ctx context.Context) {
 	}
 }
 
-// bridge is a step from a position to the present one; nil where it is not known what has changed since.
-func (i *image) bridge(context.Context, Position) (*step, error) { return nil, nil }
+// bridge is a step from a position to the present one, made of what has changed since; nil where that is not known.
+func (i *image) bridge(ctx context.Context, from Position) (*step, error) {
+	release, err := i.hold(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer release()
+	if i.picture == nil || len(from.Digest) != len(bundle.Digest{}) {
+		return nil, nil
+	}
+	var by *step
+	err = i.service.store.Read(ctx, i.workspace, func(ctx context.Context, tx *postgres.Tx) error {
+		if err := i.follow(ctx, tx); err != nil {
+			return err
+		}
+		p := i.picture
+		if from.Timeline != p.at.Timeline || from.Revision >= p.at.Revision {
+			return postgres.ErrForgotten
+		}
+		edits, err := since(ctx, tx, from.Revision, p)
+		if err != nil {
+			return err
+		}
+		delta, err := p.index.Since(bundle.Digest(from.Digest), edits)
+		if err != nil {
+			return err
+		}
+		by = i.seal(delta, from, p)
+		return nil
+	})
+	if errors.Is(err, postgres.ErrForgotten) {
+		return nil, nil
+	}
+	return by, err
+}
+
+// since reads how that is in a picture which may have changed after a revision.
+func since(ctx context.Context, tx *postgres.Tx, revision uint64, p *picture) (bundle.Edits, error) {
+	began, err := tx.RevisionTime(ctx, revision)
+	if err != nil {
+		return bundle.Edits{}, err
+	}
+	changes, err := tx.ChangesSince(ctx, revision, p.at.Revision, maxChanges)
+	if err != nil {
+		return bundle.Edits{}, err
+	}
+	if toldWhole(changes) {
+		return bundle.Edits{}, postgres.ErrForgotten
+	}
+	head := p.head
+	return readEdits(ctx, tx, changes, span{began, p.asOf}, &head)
+}

@@ -32,7 +32,8 @@ CREATE INDEX mandates_by_time_of_revocation ON mandates (workspace_id, revoked_a
 -- Notes the rows that a statement changed, under the revision that its transaction has taken. A transaction that names no
 -- workspace is the owner's, which erases or migrates: gateways are told nothing of that.
 --
--- The arguments are the kind and the id of a row as expressions over it, and the columns that gateways are not told.
+-- The arguments are the kind and the id of a row as expressions over it, and the columns that gateways are not told. A row
+-- without a kind is not told at all.
 -- +goose StatementBegin
 CREATE FUNCTION note_changes() RETURNS trigger
     LANGUAGE plpgsql
@@ -81,8 +82,7 @@ REVOKE ALL ON FUNCTION note_changes_of(regclass, text, text, text[]) FROM PUBLIC
 
 SELECT note_changes_of('principals', $$'principal'$$, 'id', '{}');
 SELECT note_changes_of('mandates', $$'mandate'$$, 'id', '{}');
-SELECT note_changes_of('api_keys', $$CASE r.kind WHEN 'gateway' THEN 'gateway_key' WHEN 'agent' THEN 'agent_key' WHEN 'service' THEN 'agent_key' END$$,
-    'id', '{last_used_at}');
+SELECT note_changes_of('api_keys', $$CASE WHEN r.kind IN ('agent', 'service') THEN 'agent_key' END$$, 'id', '{last_used_at}');
 SELECT note_changes_of('destinations', $$'destination'$$, 'id', '{}');
 SELECT note_changes_of('rego_versions', $$'rego'$$, 'id', '{}');
 SELECT note_changes_of('client_authorities', $$'client_authority'$$, 'id', '{}');
@@ -90,25 +90,6 @@ SELECT note_changes_of('issuers', $$'trusted_issuer'$$, 'id', '{}');
 SELECT note_changes_of('issuer_keys', $$'trusted_issuer'$$, 'issuer_id', '{fetched_at,usable_until,attempted_at,next_attempt_at,failure}');
 SELECT note_changes_of('policies', $$'policy'$$, 'id', '{}');
 SELECT note_changes_of('signing_keys', $$'signing_key'$$, 'id', '{}');
-
--- A gateway is not part of what gateways are told: its end is noted so that its streams end.
--- +goose StatementBegin
-CREATE FUNCTION note_end_of_gateway() RETURNS trigger
-    LANGUAGE plpgsql
-    SET search_path = pg_catalog, pg_temp
-AS $$
-BEGIN
-    IF nullif(current_setting('caracal.workspace', true), '') IS NOT NULL THEN
-        INSERT INTO public.changes (workspace_id, revision, kind, id)
-        SELECT w.id, w.revision, 'gateway', NEW.id FROM public.workspaces w WHERE w.id = NEW.workspace_id;
-    END IF;
-    RETURN NULL;
-END
-$$;
--- +goose StatementEnd
-CREATE TRIGGER note_end AFTER UPDATE ON gateways FOR EACH ROW
-    WHEN (NEW.revoked_at IS DISTINCT FROM OLD.revoked_at OR NEW.forgotten_at IS DISTINCT FROM OLD.forgotten_at)
-    EXECUTE FUNCTION note_end_of_gateway();
 
 -- A deleted workspace is told without any of its mandates, and with all of them again once it is restored: that is no
 -- difference that is worth telling.

@@ -15,7 +15,7 @@ import (
 // ChangeKind says what a change is of.
 type ChangeKind string
 
-// The kinds of changes. Those of keys of gateways and of gateways say that streams may have to end.
+// The kinds of changes.
 const (
 	ChangedEverything      ChangeKind = "everything" // more than is worth telling one by one
 	ChangedWorkspace       ChangeKind = "workspace"
@@ -28,8 +28,6 @@ const (
 	ChangedTrustedIssuer   ChangeKind = "trusted_issuer"
 	ChangedPolicy          ChangeKind = "policy"
 	ChangedSigningKey      ChangeKind = "signing_key"
-	ChangedGatewayKey      ChangeKind = "gateway_key"
-	ChangedGateway         ChangeKind = "gateway"
 )
 
 // Changed names something that is or was in a workspace and may be other than before.

@@ -71,13 +71,8 @@ func (c *connection) push(ctx context.Context) error {
 	}
 }
 
-// send sends all that the feed has. The gateway key is authenticated again first, if it may have been revoked.
+// send sends all that the feed has.
 func (c *connection) send(ctx context.Context) error {
-	if c.feed.Doubtful() {
-		if _, _, err := c.server.authenticate(c.stream.Context()); err != nil {
-			return err
-		}
-	}
 	for m := c.feed.Next(); m != nil; m = c.feed.Next() {
 		if err := c.pass(m); err != nil {
 			return err

@@ -46,7 +46,9 @@ func (s *server) Stream(stream syncpb.Sync_StreamServer) error {
 		return s.answer("connect gateway", err)
 	}
 	defer presence.Leave()
-	feed, err := s.service.Follow(stream.Context(), caller, controlplane.Position{Revision: enforced(gateway, hello.hello)})
+	feed, err := s.service.Follow(stream.Context(), caller, controlplane.Position{
+		Timeline: hello.hello.GetTimeline(), Revision: hello.hello.GetRevision(), Digest: hello.hello.GetDigest(),
+	})
 	if err != nil {
 		return s.answer("follow workspace", err)
 	}
@@ -64,15 +66,6 @@ func (s *server) Stream(stream syncpb.Sync_StreamServer) error {
 		return nil
 	}
 	return err
-}
-
-// enforced is the revision that the process need not be sent: the one that it says it enforces, if it acknowledged that
-// to this very database. A database that was restored from a backup may give the same number to another state.
-func enforced(g controlplane.Process, hello *syncpb.Hello) uint64 {
-	if g.AcknowledgedAt != nil && hello.GetRevision() == g.Revision {
-		return g.Revision
-	}
-	return 0
 }
 
 // greeting is a hello and the challenge that it answers.
