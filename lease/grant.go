@@ -50,6 +50,15 @@ func (s Standing) Granted(held uint64, term time.Duration) Standing {
 	return s
 }
 
+// Ended is the standing once a lease has been surrendered, or watched for as long as it can last: over, if no other has
+// been granted since.
+func (s Standing) Ended(number uint64) Standing {
+	if number != 0 && number == s.Lease {
+		s.Over = true
+	}
+	return s
+}
+
 // lost is by how much the numbers of leases are moved on when a database was set back, which is more than were granted.
 const lost = 1 << 32
 
