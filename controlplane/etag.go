@@ -17,7 +17,7 @@ const tagBytes = 18
 
 // Tag names the state of a thing, as an entity tag without its quotes: two states that differ in anything but what
 // changes by itself have different tags. Of a workspace that is its revision, of a key when it was last used and the slugs
-// of the workspaces that it opens, of an issuer how its keys stand. A new thing
+// of the workspaces that it opens, of an issuer how its keys stand, and of a gateway all that it says of itself. A new thing
 // has the tag that it has when it is read, without the key that comes with it.
 func Tag(thing any) string {
 	switch t := thing.(type) {
@@ -30,6 +30,10 @@ func Tag(thing any) string {
 		thing = t.Principal
 	case Suspension:
 		thing = t.Principal
+	case RevokedGateway:
+		return Tag(t.Gateway)
+	case Gateway:
+		thing = Gateway{ID: t.ID, RevokedAt: t.RevokedAt, ForgottenAt: t.ForgottenAt}
 	case authority.Key:
 		t.LastUsedAt, t.Workspaces = nil, nil // which never change, and are told as slugs that may
 		thing = t

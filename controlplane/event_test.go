@@ -14,7 +14,7 @@ func TestDecisionsOfAGatewayAreRecordedOnceWithTheirOutcome(t *testing.T) {
 	ctx := t.Context()
 	gateway := w.as(must(w.CreateKey(ctx, w.owner, controlplane.NewKey{Kind: authority.KeyGateway, Name: "g"}))(t).Value.APIKey)
 	other := w.as(must(w.CreateKey(ctx, w.owner, controlplane.NewKey{Kind: authority.KeyGateway, Name: "h"}))(t).Value.APIKey)
-	id := must(w.EnrolGateway(ctx, gateway, controlplane.Enrolment{PublicKey: make([]byte, 32), Instance: "here"}))(t).Gateway.ID
+	id := w.enrol(gateway, "here").id
 	decision := authority.NewID[authority.DecisionID]()
 	event := func() authority.Event {
 		return authority.Event{

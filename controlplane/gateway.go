@@ -176,24 +176,66 @@ func (s *Service) gateway(ctx context.Context, tx *postgres.Tx, id authority.Gat
 	return against.show(g), orNotFound("gateway", err)
 }
 
+// RevokedGateway is a gateway process that was revoked, with the receipt of that.
+type RevokedGateway struct {
+	Gateway
+	Receipt Receipt `json:"receipt"`
+}
+
 // RevokeGateway ends a single process: it is granted no lease any more, its proofs are refused and its streams end. It
-// decides until the lease that it has is over. A gateway key enrols other processes as before.
-func (s *Service) RevokeGateway(ctx context.Context, c Caller, id authority.GatewayID) (Written[Gateway], error) {
-	return write(ctx, s, c, allowed("revoke_gateway"), func(ctx context.Context, tx *postgres.Tx, ch *change) (Gateway, error) {
-		g, err := tx.LockGateway(ctx, id)
-		if err != nil {
-			return Gateway{}, orNotFound("gateway", err)
-		}
-		if g.RevokedAt != nil {
-			ch.unchanged = true
-			return s.gateway(ctx, tx, id)
-		}
-		if err := tx.RevokeGateway(ctx, id, ch.at); err != nil {
-			return Gateway{}, err
-		}
-		ch.tell(authority.Event{Type: authority.EventGatewayRevoked, Detail: map[string]any{"gateway_id": id, "instance": g.Instance}})
-		return s.gateway(ctx, tx, id)
+// decides until the lease that it has is over, which the receipt waits for like RevokeMandate's. The gateway key enrols
+// other processes as before.
+func (s *Service) RevokeGateway(ctx context.Context, c Caller, id authority.GatewayID, wait time.Duration) (Written[RevokedGateway], error) {
+	if err := bearable(wait); err != nil {
+		return Written[RevokedGateway]{}, err
+	}
+	written, err := write(ctx, s, c, allowed("revoke_gateway"), func(ctx context.Context, tx *postgres.Tx, ch *change) (RevokedGateway, error) {
+		return s.revokeGateway(ctx, tx, ch, id)
 	})
+	if err != nil {
+		return written, err
+	}
+	written.Value.Receipt = s.awaitReceipt(ctx, c, written.Value.Receipt, wait)
+	return written, nil
+}
+
+func (s *Service) revokeGateway(ctx context.Context, tx *postgres.Tx, ch *change, id authority.GatewayID) (RevokedGateway, error) {
+	g, err := ch.lockGateway(ctx, tx, id)
+	if err != nil {
+		return RevokedGateway{}, err
+	}
+	if g.RevokedRevision != nil {
+		before, err := ch.issuedBefore(ctx, tx, *g.RevokedRevision)
+		if err != nil {
+			return RevokedGateway{}, err
+		}
+		if before != nil {
+			shown, err := s.gateway(ctx, tx, id)
+			return RevokedGateway{shown, *before}, err
+		}
+	}
+	if err := tx.RevokeGateway(ctx, id, ch.at, ch.revision); err != nil {
+		return RevokedGateway{}, err
+	}
+	r := ch.receipt(authority.ReceiptOfGateway, authority.ReceiptTarget{GatewayID: id})
+	ch.tell(authority.Event{Type: authority.EventGatewayRevoked, Detail: map[string]any{
+		"gateway_id": id, "instance": g.Instance, "receipt_id": r.ID,
+	}})
+	receipt, err := s.issueReceipt(ctx, tx, ch, r, nil)
+	if err != nil {
+		return RevokedGateway{}, err
+	}
+	shown, err := s.gateway(ctx, tx, id)
+	return RevokedGateway{shown, receipt}, err
+}
+
+// lockGateway reads a process that is to be changed.
+func (ch *change) lockGateway(ctx context.Context, tx *postgres.Tx, id authority.GatewayID) (postgres.Gateway, error) {
+	g, err := tx.LockGateway(ctx, id)
+	if err != nil {
+		return g, orNotFound("gateway", err)
+	}
+	return g, ch.expect(look{at: ch.at}.show(g))
 }
 
 const maxForgetReason = 1000
@@ -210,9 +252,9 @@ func (s *Service) ForgetGateway(ctx context.Context, c Caller, id authority.Gate
 		if strings.TrimSpace(f.Reason) == "" || len(f.Reason) > maxForgetReason || strings.ContainsFunc(f.Reason, unprintable) {
 			return Gateway{}, authority.Invalid("reason", "says in 1 to %d printable bytes why the gateway is known to be dead", maxForgetReason)
 		}
-		g, err := tx.LockGateway(ctx, id)
+		g, err := ch.lockGateway(ctx, tx, id)
 		if err != nil {
-			return Gateway{}, orNotFound("gateway", err)
+			return Gateway{}, err
 		}
 		if g.ForgottenAt != nil {
 			ch.unchanged = true

@@ -331,7 +331,7 @@ func (s *Service) RevokeKey(ctx context.Context, c Caller, id authority.KeyID) (
 		before := k
 		k.RevokedAt = &ch.at
 		ch.tell(keyEvent(authority.EventKeyRevoked, &before, &k))
-		if err := tx.RevokeGatewaysOf(ctx, id, ch.at); err != nil {
+		if err := tx.RevokeGatewaysOf(ctx, id, ch.at, ch.revision); err != nil {
 			return k, err
 		}
 		return k, s.keepingOwners(ctx, tx, ch.at, func() error { return tx.RevokeKey(ctx, id, ch.at) })

@@ -174,25 +174,16 @@ func TestARevocationIsEnforcedWhenEveryGatewayHasAcknowledgedIt(t *testing.T) {
 	ctx := t.Context()
 	agent, _ := w.agent(w.owner, "a", authority.Agent)
 	w.policy(w.owner, agent, 0)
-	gateway := w.as(must(w.CreateKey(ctx, w.owner, controlplane.NewKey{Kind: authority.KeyGateway, Name: "g"}))(t).Value.APIKey)
-	enrol := func(n byte, instance string) authority.GatewayID {
-		public := make([]byte, 32)
-		public[0] = n
-		e := must(w.EnrolGateway(ctx, gateway, controlplane.Enrolment{PublicKey: public, Instance: instance}))(t)
-		if again := must(w.EnrolGateway(ctx, gateway, controlplane.Enrolment{PublicKey: public, Instance: instance}))(t); again.Gateway.ID != e.Gateway.ID {
-			t.Errorf("enrolled twice: %s and %s", e.Gateway.ID, again.Gateway.ID)
-		}
-		return e.Gateway.ID
-	}
-	one, two := enrol(1, "one"), enrol(2, "two")
-	leaveOne := must(w.ConnectGateway(ctx, gateway, one))(t)
-	leaveTwo := must(w.ConnectGateway(ctx, gateway, two))(t)
+	gateway := w.as(w.edgeKey(w.owner).APIKey)
+	one, two := w.enrol(gateway, "one"), w.enrol(gateway, "two")
+	w.hold(one)
+	w.hold(two)
 
 	pending := must(w.RevokeMandate(ctx, w.owner, w.mandate(w.owner, agent).ID, 0))(t).Value
-	if pending.State != controlplane.RevocationPending || pending.EffectiveAt != nil || len(pending.Gateways) != 2 {
+	if pending.State != authority.ReceiptPending || pending.EffectiveAt != nil || len(pending.Gateways) != 2 {
 		t.Errorf("before anybody acknowledged: %+v", pending)
 	}
-	wantError(t, w.Acknowledge(ctx, gateway, one, pending.Revision+1000), authority.CodeInvalid, "")
+	wantError(t, w.Acknowledge(ctx, gateway, one.id, controlplane.Acknowledgement{Revision: pending.Revision + 1000}), authority.CodeInvalid, "")
 
 	m := w.mandate(w.owner, agent).ID
 	waiting := make(chan controlplane.Receipt, 1)
@@ -205,32 +196,24 @@ func TestARevocationIsEnforcedWhenEveryGatewayHasAcknowledgedIt(t *testing.T) {
 	}()
 	eventually(t, "the revocation is committed", func() bool { return must(w.Mandate(ctx, w.owner, m))(t).Revoked })
 	revision := must(w.Revision(ctx, w.owner))(t)
-	if err := w.Acknowledge(ctx, gateway, one, revision); err != nil {
-		t.Fatal(err)
-	}
+	acknowledge(t, w.Service, one, revision)
 	select {
 	case r := <-waiting:
 		t.Errorf("answered before the second gateway acknowledged: %+v", r)
 	default:
 	}
-	if err := newService(t, w.appURL).Acknowledge(ctx, gateway, two, revision); err != nil { // at another replica
-		t.Fatal(err)
-	}
-	if r := <-waiting; r.State != controlplane.RevocationEnforced || r.EffectiveAt == nil || len(r.Gateways) != 2 || r.Gateways[0].EnforcedAt == nil {
+	acknowledge(t, newService(t, w.appURL), two, revision) // at another replica
+	if r := <-waiting; r.State != authority.ReceiptEnforced || r.EffectiveAt == nil || len(r.Gateways) != 2 || r.Gateways[0].EnforcedAt == nil {
 		t.Errorf("after both acknowledged: %+v", r)
 	}
 
-	leaveOne(false) // the connection broke: it may still decide
-	leaveTwo(true)
-	r := must(w.RevokeMandate(ctx, w.owner, w.mandate(w.owner, agent).ID, 10*time.Millisecond))(t).Value
-	if r.State != controlplane.RevocationPending || len(r.Gateways) != 1 || r.Gateways[0].GatewayID != one {
-		t.Errorf("with one gateway away and one that left: %+v", r)
+	surrendered := w.hold(two)
+	if err := w.Surrender(ctx, gateway, two.id, surrendered.Number); err != nil {
+		t.Fatal(err)
 	}
-	enrol(3, "one") // the process that starts in its place
-	for _, g := range must(w.Gateways(ctx, w.owner))(t) {
-		if g.ID == one && g.LeftAt == nil {
-			t.Error("the earlier process of the same place still counts")
-		}
+	r := must(w.RevokeMandate(ctx, w.owner, w.mandate(w.owner, agent).ID, 10*time.Millisecond))(t).Value
+	if r.State != authority.ReceiptPending || len(r.Gateways) != 1 || r.Gateways[0].GatewayID != one.id {
+		t.Errorf("with one gateway that may decide and one that surrendered: %+v", r)
 	}
 }
 

@@ -49,7 +49,7 @@ func TestTheMainJob(t *testing.T) {
 	wantError(t, err, authority.CodeRefused, authority.ReasonScopeExceedsParent)
 
 	receipt := must(w.RevokeMandate(ctx, asAgent, m.ID, 0))(t)
-	if receipt.Value.State != controlplane.RevocationEnforced || len(receipt.Value.Mandates) != 2 {
+	if receipt.Value.State != authority.ReceiptEnforced || len(receipt.Value.Mandates) != 2 {
 		t.Errorf("receipt %+v", receipt)
 	}
 	if receipt.Revision != delegated.Revision+1 {
@@ -67,9 +67,9 @@ func TestTheMainJob(t *testing.T) {
 
 	key := must(w.CreateKey(ctx, w.owner, controlplane.NewKey{Kind: authority.KeyGateway, Name: "gateway"}))(t).Value
 	asGateway := w.as(key.APIKey)
-	sealed := must(w.Snapshot(ctx, asGateway))(t)
+	sealed := whole(t, w.Service, asGateway)
 	apiKey := must(token.ParseAPIKey(key.APIKey))(t)
-	enrolled := must(w.EnrolGateway(ctx, asGateway, controlplane.Enrolment{PublicKey: make([]byte, 32), Instance: "here"}))(t)
+	enrolled := must(w.EnrolGateway(ctx, asGateway, controlplane.Enrolment{PublicKey: make([]byte, 32), Instance: "here", Program: current}))(t)
 	snapshot, set, err := bundle.Open(sealed.Sealed, bundle.Trust{
 		Root: apiKey.Root, Workspace: asGateway.Workspace(), Deployment: enrolled.Deployment, Timeline: enrolled.Timeline,
 	})
@@ -102,11 +102,11 @@ func TestTheSameRevisionIsTheSameBundleHoweverMuchLaterItIsSealed(t *testing.T) 
 	w.policy(w.owner, agent, 0)
 	w.mandate(w.owner, agent)
 	key := must(w.CreateKey(t.Context(), w.owner, controlplane.NewKey{Kind: authority.KeyGateway, Name: "gateway"}))(t).Value
-	now := must(w.Snapshot(t.Context(), w.as(key.APIKey)))(t)
+	now := whole(t, w.Service, w.as(key.APIKey))
 
 	later := serviceAt(t, w.appURL, func() time.Time { return time.Now().Add(72 * time.Hour) })
 	caller := must(later.Authenticate(t.Context(), controlplane.Credential{Bearer: key.APIKey}))(t)
-	then := must(later.Snapshot(t.Context(), caller))(t)
+	then := whole(t, later, caller)
 	if now.Revision != then.Revision || !bytes.Equal(now.Sealed.Digest(), then.Sealed.Digest()) {
 		t.Error("after the mandate's end the same revision has another content, which gateways refuse")
 	}
@@ -119,7 +119,8 @@ func TestARevocationGoesOnWaitingWhenTheDatabaseIsAwayForAMoment(t *testing.T) {
 	m := w.mandate(w.owner, agent)
 	key := must(w.CreateKey(t.Context(), w.owner, controlplane.NewKey{Kind: authority.KeyGateway, Name: "gateway"}))(t).Value
 	asGateway := w.as(key.APIKey)
-	enrolled := must(w.EnrolGateway(t.Context(), asGateway, controlplane.Enrolment{PublicKey: make([]byte, 32), Instance: "here"}))(t)
+	e := w.enrol(asGateway, "here")
+	w.hold(e)
 	// Nobody can close the database that it is connected to.
 	config := must(pgx.ParseConfig(cluster.Superuser(t, w.ownerURL)))(t)
 	database := config.Database
@@ -159,9 +160,9 @@ func TestARevocationGoesOnWaitingWhenTheDatabaseIsAwayForAMoment(t *testing.T) {
 	allow(true)
 	eventually(t, "the gateway acknowledges", func() bool {
 		revision, err := w.Revision(t.Context(), asGateway)
-		return err == nil && w.Acknowledge(t.Context(), asGateway, enrolled.Gateway.ID, revision) == nil
+		return err == nil && w.Acknowledge(t.Context(), asGateway, e.id, controlplane.Acknowledgement{Revision: revision}) == nil
 	})
-	if receipt := <-answered; receipt.Value.State != controlplane.RevocationEnforced {
+	if receipt := <-answered; receipt.Value.State != authority.ReceiptEnforced {
 		t.Errorf("the receipt says %+v", receipt.Value)
 	}
 }

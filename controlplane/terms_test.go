@@ -130,28 +130,29 @@ func TestARotatedKeyGoesOnForTheOverlap(t *testing.T) {
 	wantError(t, drop(w.RotateKey(ctx, w.owner, at.ID, controlplane.Rotation{})), authority.CodeConflict, "")
 }
 
-// A gateway goes on with the key that it has, and a process that starts where it ran with the successor takes its place:
-// a revocation waits for one of the two, not for both.
+// A gateway goes on with the key that it has, and a process that starts where it ran with the successor takes its place
+// for those who look. It ends no lease: a revocation waits for both.
 func TestAGatewaysKeyIsRotatedUnderARunningGateway(t *testing.T) {
 	w := newWorld(t)
 	ctx := t.Context()
-	key := must(w.CreateKey(ctx, w.owner, controlplane.NewKey{Kind: authority.KeyGateway, Name: "edge"}))(t).Value
-	running := w.as(key.APIKey)
-	first := must(w.EnrolGateway(ctx, running, controlplane.Enrolment{PublicKey: make([]byte, 32), Instance: "edge-1"}))(t)
-	leave := must(w.ConnectGateway(ctx, running, first.Gateway.ID))(t)
+	key := w.edgeKey(w.owner)
+	first := w.enrol(w.as(key.APIKey), "edge-1")
+	present := must(w.ConnectGateway(ctx, first.caller, first.id, current))(t)
 	rotated := must(w.RotateKey(ctx, w.owner, key.ID, controlplane.Rotation{}))(t).Value
-	if err := w.Acknowledge(ctx, running, first.Gateway.ID, must(w.Revision(ctx, w.owner))(t)); err != nil {
-		t.Errorf("the running gateway acknowledges: %v", err)
-	}
-	must(w.Snapshot(ctx, running))(t)
-	leave(false)
-	public := make([]byte, 32)
-	public[0] = 1
-	second := must(w.EnrolGateway(ctx, w.as(rotated.APIKey), controlplane.Enrolment{PublicKey: public, Instance: "edge-1"}))(t)
+	w.hold(first)
+	whole(t, w.Service, first.caller)
+	present.Leave()
+	second := w.enrol(w.as(rotated.APIKey), "edge-1")
+	w.hold(second)
 	for _, g := range must(w.Gateways(ctx, w.owner))(t) {
-		if left := g.LeftAt != nil; left != (g.ID == first.Gateway.ID) {
-			t.Errorf("the gateway %s of the key %s has left: %t; the second is %s", g.ID, g.KeyID, left, second.Gateway.ID)
+		if superseded := g.SupersededAt != nil; superseded != (g.ID == first.id) || g.LeftAt != nil || g.State != controlplane.GatewayInSync {
+			t.Errorf("the gateway %s of the key %s is superseded: %t, left at %v, %s; the second is %s", g.ID, g.KeyID, superseded, g.LeftAt, g.State, second.id)
 		}
+	}
+	agent, _ := w.agent(w.owner, "a", authority.Agent)
+	w.policy(w.owner, agent, 0)
+	if r := must(w.RevokeMandate(ctx, w.owner, w.mandate(w.owner, agent).ID, 0))(t).Value; len(r.Gateways) != 2 {
+		t.Errorf("it waits for %+v", r.Gateways)
 	}
 }
 

@@ -29,6 +29,7 @@ ALTER TABLE gateways
     ADD COLUMN reported_at          timestamptz,
     ADD COLUMN superseded_at        timestamptz,
     ADD COLUMN revoked_at           timestamptz,
+    ADD COLUMN revoked_revision     bigint,
     ADD COLUMN forgotten_at         timestamptz;
 CREATE INDEX gateways_deciding ON gateways (workspace_id, id)
     WHERE (lease_number > 0 AND NOT lease_over) OR (endless AND left_at IS NULL AND forgotten_at IS NULL);

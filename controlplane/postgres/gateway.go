@@ -42,6 +42,7 @@ type Gateway struct {
 	ReportedAt         *time.Time
 	SupersededAt       *time.Time // when another started in its place
 	RevokedAt          *time.Time
+	RevokedRevision    *uint64
 	ForgottenAt        *time.Time
 }
 
@@ -157,14 +158,15 @@ func (t *Tx) ReviveGateway(ctx context.Context, g Gateway, at time.Time) error {
 }
 
 // RevokeGatewaysOf marks every process of a gateway key as one that is granted nothing more.
-func (t *Tx) RevokeGatewaysOf(ctx context.Context, key authority.KeyID, at time.Time) error {
-	err := t.q.RevokeGatewaysOf(ctx, query.RevokeGatewaysOfParams{WorkspaceID: t.workspace, KeyID: key, At: at})
+func (t *Tx) RevokeGatewaysOf(ctx context.Context, key authority.KeyID, at time.Time, revision uint64) error {
+	err := t.q.RevokeGatewaysOf(ctx, query.RevokeGatewaysOfParams{WorkspaceID: t.workspace, KeyID: key, At: at, Revision: int64(revision)})
 	return translate("revoke gateways of key", err)
 }
 
 // RevokeGateway marks a process as one that is granted nothing more.
-func (t *Tx) RevokeGateway(ctx context.Context, id authority.GatewayID, at time.Time) error {
-	return translate("revoke gateway", t.q.RevokeGateway(ctx, query.RevokeGatewayParams{WorkspaceID: t.workspace, ID: id, At: at}))
+func (t *Tx) RevokeGateway(ctx context.Context, id authority.GatewayID, at time.Time, revision uint64) error {
+	err := t.q.RevokeGateway(ctx, query.RevokeGatewayParams{WorkspaceID: t.workspace, ID: id, At: at, Revision: int64(revision)})
+	return translate("revoke gateway", err)
 }
 
 // ForgetGateway marks a process as dead; its lease is over.

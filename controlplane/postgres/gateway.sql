@@ -8,21 +8,21 @@ VALUES (@id, @workspace_id, @key_id, @public_key, @instance, @version, @formats,
 SELECT id, workspace_id, key_id, public_key, instance, version, formats, revision, acknowledged_at, connected,
     enrolled_at, seen_at, left_at, envoy_refusal, lease_number, lease_term_ms, lease_granted_at, lease_over, lease_over_at,
     endless, digest, address, envoy_revision, envoy_current, decisions_per_second, live_watches, queued_events,
-    reported_at, superseded_at, revoked_at, forgotten_at
+    reported_at, superseded_at, revoked_at, revoked_revision, forgotten_at
 FROM gateways WHERE workspace_id = @workspace_id AND key_id = @key_id AND public_key = @public_key;
 
 -- name: Gateway :one
 SELECT id, workspace_id, key_id, public_key, instance, version, formats, revision, acknowledged_at, connected,
     enrolled_at, seen_at, left_at, envoy_refusal, lease_number, lease_term_ms, lease_granted_at, lease_over, lease_over_at,
     endless, digest, address, envoy_revision, envoy_current, decisions_per_second, live_watches, queued_events,
-    reported_at, superseded_at, revoked_at, forgotten_at
+    reported_at, superseded_at, revoked_at, revoked_revision, forgotten_at
 FROM gateways WHERE workspace_id = @workspace_id AND id = @id;
 
 -- name: LockGateway :one
 SELECT id, workspace_id, key_id, public_key, instance, version, formats, revision, acknowledged_at, connected,
     enrolled_at, seen_at, left_at, envoy_refusal, lease_number, lease_term_ms, lease_granted_at, lease_over, lease_over_at,
     endless, digest, address, envoy_revision, envoy_current, decisions_per_second, live_watches, queued_events,
-    reported_at, superseded_at, revoked_at, forgotten_at
+    reported_at, superseded_at, revoked_at, revoked_revision, forgotten_at
 FROM gateways WHERE workspace_id = @workspace_id AND id = @id FOR NO KEY UPDATE;
 
 -- Those that may decide are listed however long nothing was heard of them.
@@ -30,7 +30,7 @@ FROM gateways WHERE workspace_id = @workspace_id AND id = @id FOR NO KEY UPDATE;
 SELECT id, workspace_id, key_id, public_key, instance, version, formats, revision, acknowledged_at, connected,
     enrolled_at, seen_at, left_at, envoy_refusal, lease_number, lease_term_ms, lease_granted_at, lease_over, lease_over_at,
     endless, digest, address, envoy_revision, envoy_current, decisions_per_second, live_watches, queued_events,
-    reported_at, superseded_at, revoked_at, forgotten_at
+    reported_at, superseded_at, revoked_at, revoked_revision, forgotten_at
 FROM gateways
 WHERE workspace_id = @workspace_id AND (seen_at > @seen_after::timestamptz
     OR (lease_number > 0 AND NOT lease_over) OR (endless AND left_at IS NULL AND forgotten_at IS NULL))
@@ -75,7 +75,8 @@ UPDATE gateways SET seen_at = @at, left_at = NULL WHERE workspace_id = @workspac
 SELECT id FROM gateways WHERE workspace_id = @workspace_id AND id = ANY (@ids::text[]) ORDER BY id COLLATE "C" FOR NO KEY UPDATE;
 
 -- name: RevokeGatewaysOf :exec
-UPDATE gateways SET revoked_at = @at::timestamptz WHERE workspace_id = @workspace_id AND key_id = @key_id AND revoked_at IS NULL;
+UPDATE gateways SET revoked_at = @at::timestamptz, revoked_revision = @revision::bigint
+WHERE workspace_id = @workspace_id AND key_id = @key_id AND revoked_at IS NULL;
 
 -- name: ReviveGateway :exec
 UPDATE gateways SET forgotten_at = NULL, left_at = NULL, version = @version, formats = @formats, seen_at = @at
@@ -103,7 +104,7 @@ RETURNING g.id;
 -- Grants wait for each other in the order of ids. A gateway is granted nothing once it, or its key, has been revoked.
 -- name: LockForGrant :many
 SELECT g.id, g.revision, g.lease_number,
-    (g.revoked_at IS NOT NULL OR k.revoked_at IS NOT NULL OR k.expires_at <= @at::timestamptz)::boolean AS revoked,
+    (g.revoked_at IS NOT NULL OR k.revoked_at IS NOT NULL OR coalesce(k.expires_at <= @at::timestamptz, false))::boolean AS revoked,
     (g.forgotten_at IS NOT NULL)::boolean AS forgotten
 FROM gateways g JOIN api_keys k ON k.workspace_id = g.workspace_id AND k.id = g.key_id
 WHERE g.workspace_id = @workspace_id AND g.id = ANY (@ids::text[])
@@ -133,7 +134,8 @@ UPDATE gateways SET left_at = @at::timestamptz, seen_at = @at
 WHERE workspace_id = @workspace_id AND key_id = @key_id AND id = @id;
 
 -- name: RevokeGateway :exec
-UPDATE gateways SET revoked_at = @at::timestamptz WHERE workspace_id = @workspace_id AND id = @id AND revoked_at IS NULL;
+UPDATE gateways SET revoked_at = coalesce(revoked_at, @at::timestamptz), revoked_revision = @revision::bigint
+WHERE workspace_id = @workspace_id AND id = @id;
 
 -- name: ForgetGateway :exec
 UPDATE gateways SET forgotten_at = @at::timestamptz, connected = false, lease_over = true,

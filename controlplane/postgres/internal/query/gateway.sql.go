@@ -192,7 +192,7 @@ const gateway = `-- name: Gateway :one
 SELECT id, workspace_id, key_id, public_key, instance, version, formats, revision, acknowledged_at, connected,
     enrolled_at, seen_at, left_at, envoy_refusal, lease_number, lease_term_ms, lease_granted_at, lease_over, lease_over_at,
     endless, digest, address, envoy_revision, envoy_current, decisions_per_second, live_watches, queued_events,
-    reported_at, superseded_at, revoked_at, forgotten_at
+    reported_at, superseded_at, revoked_at, revoked_revision, forgotten_at
 FROM gateways WHERE workspace_id = $1 AND id = $2
 `
 
@@ -235,6 +235,7 @@ func (q *Queries) Gateway(ctx context.Context, arg GatewayParams) (Gateway, erro
 		&i.ReportedAt,
 		&i.SupersededAt,
 		&i.RevokedAt,
+		&i.RevokedRevision,
 		&i.ForgottenAt,
 	)
 	return i, err
@@ -244,7 +245,7 @@ const gatewayByPublicKey = `-- name: GatewayByPublicKey :one
 SELECT id, workspace_id, key_id, public_key, instance, version, formats, revision, acknowledged_at, connected,
     enrolled_at, seen_at, left_at, envoy_refusal, lease_number, lease_term_ms, lease_granted_at, lease_over, lease_over_at,
     endless, digest, address, envoy_revision, envoy_current, decisions_per_second, live_watches, queued_events,
-    reported_at, superseded_at, revoked_at, forgotten_at
+    reported_at, superseded_at, revoked_at, revoked_revision, forgotten_at
 FROM gateways WHERE workspace_id = $1 AND key_id = $2 AND public_key = $3
 `
 
@@ -288,6 +289,7 @@ func (q *Queries) GatewayByPublicKey(ctx context.Context, arg GatewayByPublicKey
 		&i.ReportedAt,
 		&i.SupersededAt,
 		&i.RevokedAt,
+		&i.RevokedRevision,
 		&i.ForgottenAt,
 	)
 	return i, err
@@ -297,7 +299,7 @@ const gateways = `-- name: Gateways :many
 SELECT id, workspace_id, key_id, public_key, instance, version, formats, revision, acknowledged_at, connected,
     enrolled_at, seen_at, left_at, envoy_refusal, lease_number, lease_term_ms, lease_granted_at, lease_over, lease_over_at,
     endless, digest, address, envoy_revision, envoy_current, decisions_per_second, live_watches, queued_events,
-    reported_at, superseded_at, revoked_at, forgotten_at
+    reported_at, superseded_at, revoked_at, revoked_revision, forgotten_at
 FROM gateways
 WHERE workspace_id = $1 AND (seen_at > $2::timestamptz
     OR (lease_number > 0 AND NOT lease_over) OR (endless AND left_at IS NULL AND forgotten_at IS NULL))
@@ -352,6 +354,7 @@ func (q *Queries) Gateways(ctx context.Context, arg GatewaysParams) ([]Gateway, 
 			&i.ReportedAt,
 			&i.SupersededAt,
 			&i.RevokedAt,
+			&i.RevokedRevision,
 			&i.ForgottenAt,
 		); err != nil {
 			return nil, err
@@ -463,7 +466,7 @@ func (q *Queries) LeaveGateway(ctx context.Context, arg LeaveGatewayParams) erro
 
 const lockForGrant = `-- name: LockForGrant :many
 SELECT g.id, g.revision, g.lease_number,
-    (g.revoked_at IS NOT NULL OR k.revoked_at IS NOT NULL OR k.expires_at <= $1::timestamptz)::boolean AS revoked,
+    (g.revoked_at IS NOT NULL OR k.revoked_at IS NOT NULL OR coalesce(k.expires_at <= $1::timestamptz, false))::boolean AS revoked,
     (g.forgotten_at IS NOT NULL)::boolean AS forgotten
 FROM gateways g JOIN api_keys k ON k.workspace_id = g.workspace_id AND k.id = g.key_id
 WHERE g.workspace_id = $2 AND g.id = ANY ($3::text[])
@@ -515,7 +518,7 @@ const lockGateway = `-- name: LockGateway :one
 SELECT id, workspace_id, key_id, public_key, instance, version, formats, revision, acknowledged_at, connected,
     enrolled_at, seen_at, left_at, envoy_refusal, lease_number, lease_term_ms, lease_granted_at, lease_over, lease_over_at,
     endless, digest, address, envoy_revision, envoy_current, decisions_per_second, live_watches, queued_events,
-    reported_at, superseded_at, revoked_at, forgotten_at
+    reported_at, superseded_at, revoked_at, revoked_revision, forgotten_at
 FROM gateways WHERE workspace_id = $1 AND id = $2 FOR NO KEY UPDATE
 `
 
@@ -558,6 +561,7 @@ func (q *Queries) LockGateway(ctx context.Context, arg LockGatewayParams) (Gatew
 		&i.ReportedAt,
 		&i.SupersededAt,
 		&i.RevokedAt,
+		&i.RevokedRevision,
 		&i.ForgottenAt,
 	)
 	return i, err
@@ -669,32 +673,46 @@ func (q *Queries) ReviveGateway(ctx context.Context, arg ReviveGatewayParams) er
 }
 
 const revokeGateway = `-- name: RevokeGateway :exec
-UPDATE gateways SET revoked_at = $1::timestamptz WHERE workspace_id = $2 AND id = $3 AND revoked_at IS NULL
+UPDATE gateways SET revoked_at = coalesce(revoked_at, $1::timestamptz), revoked_revision = $2::bigint
+WHERE workspace_id = $3 AND id = $4
 `
 
 type RevokeGatewayParams struct {
 	At          time.Time
+	Revision    int64
 	WorkspaceID authority.WorkspaceID
 	ID          authority.GatewayID
 }
 
 func (q *Queries) RevokeGateway(ctx context.Context, arg RevokeGatewayParams) error {
-	_, err := q.db.Exec(ctx, revokeGateway, arg.At, arg.WorkspaceID, arg.ID)
+	_, err := q.db.Exec(ctx, revokeGateway,
+		arg.At,
+		arg.Revision,
+		arg.WorkspaceID,
+		arg.ID,
+	)
 	return err
 }
 
 const revokeGatewaysOf = `-- name: RevokeGatewaysOf :exec
-UPDATE gateways SET revoked_at = $1::timestamptz WHERE workspace_id = $2 AND key_id = $3 AND revoked_at IS NULL
+UPDATE gateways SET revoked_at = $1::timestamptz, revoked_revision = $2::bigint
+WHERE workspace_id = $3 AND key_id = $4 AND revoked_at IS NULL
 `
 
 type RevokeGatewaysOfParams struct {
 	At          time.Time
+	Revision    int64
 	WorkspaceID authority.WorkspaceID
 	KeyID       authority.KeyID
 }
 
 func (q *Queries) RevokeGatewaysOf(ctx context.Context, arg RevokeGatewaysOfParams) error {
-	_, err := q.db.Exec(ctx, revokeGatewaysOf, arg.At, arg.WorkspaceID, arg.KeyID)
+	_, err := q.db.Exec(ctx, revokeGatewaysOf,
+		arg.At,
+		arg.Revision,
+		arg.WorkspaceID,
+		arg.KeyID,
+	)
 	return err
 }
 

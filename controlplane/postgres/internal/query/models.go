@@ -70,6 +70,7 @@ type Gateway struct {
 	ReportedAt         *time.Time
 	SupersededAt       *time.Time
 	RevokedAt          *time.Time
+	RevokedRevision    *uint64
 	ForgottenAt        *time.Time
 }
 
