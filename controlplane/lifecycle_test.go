@@ -115,7 +115,7 @@ func TestAnArchivedWorkspaceGivesNoAuthorityAndTakesItAway(t *testing.T) {
 		t.Errorf("revocation %+v", receipt)
 	}
 	must(w.DeactivatePolicy(ctx, w.owner, policy.ID))(t)
-	must(w.SuspendPrincipal(ctx, w.owner, subject.ID))(t)
+	must(w.SuspendPrincipal(ctx, w.owner, subject.ID, 0))(t)
 	must(w.UnarchiveWorkspace(ctx, w.owner, "first"))(t)
 	must(w.ResumePrincipal(ctx, w.owner, subject.ID))(t)
 	want := []authority.EventType{authority.EventPrincipalResumed, authority.EventWorkspaceUnarchived}
@@ -137,7 +137,7 @@ func TestADeletedWorkspaceDeniesAtOnceAndCanBeRestored(t *testing.T) {
 
 	deletion := must(w.DeleteWorkspace(ctx, w.owner, "first", time.Second))(t)
 	d := deletion.Value
-	if d.State != controlplane.RevocationEnforced || d.EffectiveAt == nil || d.Workspace.State() != authority.WorkspaceDeleted {
+	if d.State != authority.ReceiptEnforced || d.EffectiveAt == nil || d.Workspace.State() != authority.WorkspaceDeleted {
 		t.Fatalf("deletion %+v", d)
 	}
 	if grace := d.Workspace.EraseAt.Sub(*d.Workspace.DeletedAt); grace != controlplane.DefaultGrace {
@@ -167,7 +167,7 @@ func TestADeletedWorkspaceDeniesAtOnceAndCanBeRestored(t *testing.T) {
 	}
 	wantError(t, drop(w.CreateWorkspace(ctx, w.as(setupKey), controlplane.NewWorkspace{Name: "x", Slug: "first"})), authority.CodeConflict, "")
 
-	sealed := must(w.Snapshot(ctx, w.as(gatewayKey)))(t)
+	sealed := whole(t, w.Service, w.as(gatewayKey))
 	if sealed.Revision != deletion.Revision {
 		t.Errorf("a gateway gets revision %d, want %d", sealed.Revision, deletion.Revision)
 	}

@@ -35,7 +35,7 @@ func calls() map[string]call {
 			return drop(w.Principal(ctx, c, of.agent))
 		},
 		"suspend principal": func(ctx context.Context, w *world, c controlplane.Caller, of belongings) error {
-			return drop(w.SuspendPrincipal(ctx, c, of.agent))
+			return drop(w.SuspendPrincipal(ctx, c, of.agent, 0))
 		},
 		"resume principal": func(ctx context.Context, w *world, c controlplane.Caller, of belongings) error {
 			return drop(w.ResumePrincipal(ctx, c, of.agent))
@@ -199,7 +199,7 @@ func TestAnAgentsKeyReachesItsOwnAuthorityAndNothingElse(t *testing.T) {
 		"destinations": drop(w.Destinations(ctx, asAgent, controlplane.DestinationFilter{}, controlplane.Page{})),
 		"keys":         drop(w.Keys(ctx, asAgent, controlplane.KeyFilter{}, controlplane.Page{})),
 		"gateways":     drop(w.Gateways(ctx, asAgent)),
-		"snapshot":     drop(w.Snapshot(ctx, asAgent)),
+		"snapshot":     drop(w.Follow(ctx, asAgent, controlplane.Position{})),
 		"enrolment":    drop(w.EnrolGateway(ctx, asAgent, controlplane.Enrolment{})),
 		"registration": drop(w.RegisterPrincipal(ctx, asAgent, controlplane.NewPrincipal{Name: "x", Type: authority.Agent})),
 		"creation":     drop(w.CreateWorkspace(ctx, asAgent, controlplane.NewWorkspace{Name: "x", Slug: "xyz"})),
@@ -303,10 +303,10 @@ func TestACredentialOpensWhatItIsForOrNothing(t *testing.T) {
 	wantError(t, err, authority.CodeUnauthenticated, "")
 	wantError(t, drop(w.RequestMandate(ctx, asLive, request(owner.Principal().ID, asLive.Principal().ID))), authority.CodeUnauthenticated, "")
 
-	must(w.SuspendPrincipal(ctx, owner, asAgent.Principal().ID))(t)
+	must(w.SuspendPrincipal(ctx, owner, asAgent.Principal().ID, 0))(t)
 	wantError(t, drop(w.RequestMandate(ctx, asAgent, request(owner.Principal().ID, asAgent.Principal().ID))), authority.CodeForbidden, authority.ReasonSuspended)
 	wantError(t, drop(w.IssueToken(ctx, w.as(access.AccessToken))), authority.CodeForbidden, authority.ReasonSuspended)
-	wantError(t, drop(w.SuspendPrincipal(ctx, owner, owner.Principal().ID)), authority.CodeConflict, "")
+	wantError(t, drop(w.SuspendPrincipal(ctx, owner, owner.Principal().ID, 0)), authority.CodeConflict, "")
 	wantError(t, drop(w.RevokeKey(ctx, owner, owner.Key())), authority.CodeConflict, "")
 	wantError(t, drop(w.Principals(ctx, controlplane.Caller{}, controlplane.PrincipalFilter{}, controlplane.Page{})), authority.CodeUnauthenticated, "")
 	wantError(t, drop(w.Principals(ctx, w.as(setupKey), controlplane.PrincipalFilter{}, controlplane.Page{})), authority.CodeForbidden, "")

@@ -18,6 +18,7 @@ type sealed struct {
 // whole is what a gateway is sent that has nothing.
 func whole(t *testing.T, s *controlplane.Service, gateway controlplane.Caller) sealed {
 	t.Helper()
+	s.ForgetImages()
 	feed := must(s.Follow(t.Context(), gateway, controlplane.Position{}))(t)
 	defer feed.Close()
 	m := next(t, feed)
