@@ -21,6 +21,7 @@ type command struct {
 func commands() []command {
 	return []command{
 		{"decisions", "decisions a second and core, and how long one takes, against no-op and OPA", decisions},
+		{"revoke", "how long a revocation takes until it is enforced, with up to 1,000 gateways", revoke},
 		{"serve", "one of the services that are compared; started by the others", serve},
 	}
 }

@@ -13,10 +13,8 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"github.com/caracal-gateway/caracal/authority"
-	"github.com/caracal-gateway/caracal/bundle"
 	"github.com/caracal-gateway/caracal/envoy"
 	"github.com/caracal-gateway/caracal/internal/world"
-	"github.com/caracal-gateway/caracal/token"
 )
 
 const (
@@ -100,31 +98,18 @@ func pattern(i int) authority.ResourcePattern {
 
 // Names of a scenario's files.
 const (
-	stateFile = "state.json"
+	stateFile = "state.bundle"
+	rootFile  = "root"
 	dataFile  = "data.json"
 )
 
-// kept is what our service starts from.
-type kept struct {
-	Deployment, Timeline string
-	Revision             uint64
-	IssuedAt             time.Time
-	Snapshot             bundle.Snapshot
-	Root                 token.Fingerprint
-	KeySet               string
-}
-
 // write leaves in a directory what the services start from.
 func (s *scenario) write(dir string) error {
-	state := s.world.State
-	sealed, err := token.SealKeySet(s.world.Root, s.world.KeySet())
-	if err != nil {
+	if err := os.WriteFile(filepath.Join(dir, stateFile), s.world.Seal(), 0o600); err != nil {
 		return err
 	}
-	if err := writeJSON(filepath.Join(dir, stateFile), kept{
-		Deployment: state.Deployment, Timeline: state.Timeline, Revision: state.Revision, IssuedAt: state.IssuedAt, Snapshot: state,
-		Root: s.world.Root.Fingerprint(), KeySet: sealed,
-	}); err != nil {
+	root := []byte(s.world.Root.Fingerprint())
+	if err := os.WriteFile(filepath.Join(dir, rootFile), root, 0o600); err != nil {
 		return err
 	}
 	return writeJSON(filepath.Join(dir, dataFile), s.data())

@@ -1,8 +1,8 @@
 package main
 
 import (
+	"bytes"
 	"context"
-	"encoding/json"
 	"flag"
 	"fmt"
 	"log/slog"
@@ -16,6 +16,7 @@ import (
 	"google.golang.org/grpc"
 
 	"github.com/caracal-gateway/caracal/authority"
+	"github.com/caracal-gateway/caracal/bundle"
 	"github.com/caracal-gateway/caracal/extauthz"
 	"github.com/caracal-gateway/caracal/lease"
 	"github.com/caracal-gateway/caracal/token"
@@ -69,30 +70,28 @@ func (unrecorded) Record(authority.Event)                          {}
 func (unrecorded) Outcome(authority.DecisionID, authority.Outcome) {}
 
 func serveCaracal(ctx context.Context, listener net.Listener, dir string) error {
-	text, err := os.ReadFile(filepath.Join(dir, stateFile))
+	sealed, err := os.ReadFile(filepath.Join(dir, stateFile))
 	if err != nil {
 		return err
 	}
-	var k kept
-	if err := json.Unmarshal(text, &k); err != nil {
-		return fmt.Errorf("read the scenario: %w", err)
-	}
-	k.Snapshot.Deployment, k.Snapshot.Timeline, k.Snapshot.Revision, k.Snapshot.IssuedAt = k.Deployment, k.Timeline, k.Revision, k.IssuedAt
-	keys, err := token.OpenKeySet(k.KeySet, k.Root)
+	root, err := os.ReadFile(filepath.Join(dir, rootFile))
 	if err != nil {
 		return err
 	}
-	snapshot, err := extauthz.NewSnapshot(ctx, k.Snapshot, keys)
+	reader, err := bundle.NewReader(bytes.NewReader(sealed), bundle.Trust{Root: token.Fingerprint(root)})
 	if err != nil {
 		return err
 	}
-	read := func() lease.Reading { return lease.Reading{Boot: extauthz.BootTime(), Wall: time.Now()} }
+	snapshot, err := extauthz.NewSnapshot(ctx, reader)
+	if err != nil {
+		return err
+	}
 	service := extauthz.New(extauthz.Config{
-		Clock: extauthz.NewClock(extauthz.BootTime, time.Now), Read: read,
+		Clock: extauthz.NewClock(extauthz.BootTime, time.Now), Read: extauthz.ReadClocks,
 		Recorder: unrecorded{}, Credentials: extauthz.NewCredentials("", func(string) (string, bool) { return "", false }),
 		Routes: func(string) bool { return true }, Log: slog.New(slog.DiscardHandler),
 	})
-	service.Hold(lease.From(read(), 1, lease.MaxTerm))
+	service.Hold(lease.From(extauthz.ReadClocks(), 1, lease.MaxTerm))
 	service.Enforce(snapshot, extauthz.Change{All: true})
 	return service.Serve(ctx, listener)
 }

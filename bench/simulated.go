@@ -1,0 +1,240 @@
+package main
+
+import (
+	"context"
+	"crypto/ed25519"
+	"errors"
+	"fmt"
+	"net/url"
+	"sync/atomic"
+	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/metadata"
+
+	"github.com/caracal-gateway/caracal/bundle"
+	"github.com/caracal-gateway/caracal/internal/syncpb"
+	"github.com/caracal-gateway/caracal/token"
+)
+
+// simulated is a gateway that speaks the sync protocol as a real one does, and enforces nothing: what the control plane
+// has to do for it is the same.
+type simulated struct {
+	key     token.APIKey
+	private ed25519.PrivateKey
+	to      *grpc.ClientConn
+	id      string
+	trust   bundle.Trust
+	piece   []byte // of a snapshot, as far as it has come
+
+	received *traffic
+}
+
+// traffic counts what the control plane has sent to all simulated gateways.
+type traffic struct {
+	bytes, snapshots, deltas, grants atomic.Int64
+}
+
+func newSimulated(ctx context.Context, s *site, n int, received *traffic) (*simulated, error) {
+	key, err := token.ParseAPIKey(s.gatewayKey)
+	if err != nil {
+		return nil, err
+	}
+	_, private, err := ed25519.GenerateKey(nil)
+	if err != nil {
+		return nil, err
+	}
+	address, err := url.Parse(s.url)
+	if err != nil {
+		return nil, err
+	}
+	g := &simulated{key: key, private: private, trust: bundle.Trust{Root: key.Root}, received: received}
+	if g.to, err = grpc.NewClient("passthrough:///"+address.Host, grpc.WithTransportCredentials(insecure.NewCredentials())); err != nil {
+		return nil, err
+	}
+	enrolled, err := syncpb.NewSyncClient(g.to).Enrol(g.authorised(ctx), &syncpb.EnrolRequest{
+		Workspace: slug, PublicKey: private.Public().(ed25519.PublicKey), Proof: bundle.EnrolProof(private, key),
+		Instance: fmt.Sprintf("simulated-%d", n), Version: "bench", Formats: []uint32{bundle.Format},
+	})
+	if err != nil {
+		return nil, errors.Join(err, g.to.Close())
+	}
+	g.id = enrolled.GetGatewayId()
+	return g, nil
+}
+
+func (g *simulated) authorised(ctx context.Context) context.Context {
+	return metadata.AppendToOutgoingContext(ctx, "authorization", "Bearer "+g.key.Reveal())
+}
+
+// run keeps one stream until ctx ends; ready is closed with its first grant.
+func (g *simulated) run(ctx context.Context, ready chan<- struct{}) error {
+	stream, err := syncpb.NewSyncClient(g.to).Stream(g.authorised(ctx))
+	if err != nil {
+		return err
+	}
+	first, err := stream.Recv()
+	if err != nil {
+		return err
+	}
+	hello := &syncpb.Hello{
+		GatewayId: g.id, Proof: bundle.StreamProof(g.private, first.GetChallenge().GetNonce()), Timeline: g.trust.Timeline,
+		Revision: g.trust.Revision, Digest: g.trust.Digest, Epoch: 1, Version: "bench", Formats: []uint32{bundle.Format},
+	}
+	if err := stream.Send(&syncpb.GatewayMessage{Message: &syncpb.GatewayMessage_Hello{Hello: hello}}); err != nil {
+		return err
+	}
+	messages := make(chan *syncpb.ControlMessage)
+	failed := make(chan error, 1)
+	go func() {
+		for {
+			m, err := stream.Recv()
+			if err != nil {
+				failed <- err
+				return
+			}
+			select {
+			case messages <- m:
+			case <-ctx.Done():
+				return
+			}
+		}
+	}()
+	return g.converse(ctx, stream, messages, failed, ready)
+}
+
+func (g *simulated) converse(ctx context.Context, stream syncpb.Sync_StreamClient, messages <-chan *syncpb.ControlMessage, failed <-chan error, ready chan<- struct{}) error {
+	renew := time.NewTicker(15 * time.Second)
+	defer renew.Stop()
+	for renewal := uint64(0); ; {
+		select {
+		case <-ctx.Done():
+			return nil
+		case err := <-failed:
+			if ctx.Err() != nil {
+				return nil
+			}
+			return err
+		case <-renew.C:
+			renewal++
+			if err := g.renew(stream, renewal); err != nil {
+				return err
+			}
+		case m := <-messages:
+			acknowledge, err := g.take(m)
+			if err != nil {
+				return err
+			}
+			if m.GetGrant() != nil && ready != nil {
+				close(ready)
+				ready = nil
+			}
+			if acknowledge == nil {
+				continue
+			}
+			if err := stream.Send(&syncpb.GatewayMessage{Message: &syncpb.GatewayMessage_Acknowledged{Acknowledged: acknowledge}}); err != nil {
+				return err
+			}
+			if renewal == 0 {
+				renewal++
+				if err := g.renew(stream, renewal); err != nil {
+					return err
+				}
+			}
+		}
+	}
+}
+
+func (g *simulated) renew(stream syncpb.Sync_StreamClient, id uint64) error {
+	return stream.Send(&syncpb.GatewayMessage{Message: &syncpb.GatewayMessage_Renewal{Renewal: &syncpb.Renewal{
+		Id: id, Revision: g.trust.Revision, Report: &syncpb.Report{},
+	}}})
+}
+
+// take makes of a message what is to be acknowledged, if anything.
+func (g *simulated) take(m *syncpb.ControlMessage) (*syncpb.Acknowledged, error) {
+	switch message := m.GetMessage().(type) {
+	case *syncpb.ControlMessage_Grant:
+		g.received.grants.Add(1)
+	case *syncpb.ControlMessage_Bundle:
+		b := message.Bundle
+		g.received.bytes.Add(int64(len(b.GetSealed())))
+		g.piece = append(g.piece, b.GetSealed()...)
+		if uint64(len(g.piece)) < b.GetSize() {
+			return nil, nil
+		}
+		g.received.snapshots.Add(1)
+		sealed := bundle.Sealed(g.piece)
+		g.trust.Revision, g.trust.Digest, g.piece = sealed.Revision(), sealed.Digest(), nil
+		return &syncpb.Acknowledged{Revision: g.trust.Revision, Digest: g.trust.Digest}, nil
+	case *syncpb.ControlMessage_Delta:
+		g.received.bytes.Add(int64(len(message.Delta.GetSealed())))
+		g.received.deltas.Add(1)
+		d, keys, err := bundle.OpenDelta(message.Delta.GetSealed(), g.trust)
+		if err != nil {
+			return nil, err
+		}
+		g.trust = g.trust.Advanced(d, keys)
+		return &syncpb.Acknowledged{Revision: g.trust.Revision, Digest: g.trust.Digest}, nil
+	}
+	return nil, nil
+}
+
+// fleet is a number of simulated gateways that are connected and hold a lease.
+type fleet struct {
+	received *traffic
+	stop     context.CancelFunc
+	ended    []chan struct{}
+	members  []*simulated
+	failed   chan error
+}
+
+// newFleet connects all at once, and says how long it took until each had its lease.
+func newFleet(ctx context.Context, s *site, size int) (*fleet, time.Duration, error) {
+	running, stop := context.WithCancel(ctx)
+	f := &fleet{received: &traffic{}, stop: stop, failed: make(chan error, 2*size+1)}
+	for n := range size {
+		g, err := newSimulated(ctx, s, n, f.received)
+		if err != nil {
+			stop()
+			return nil, 0, err
+		}
+		f.members = append(f.members, g)
+	}
+	took, err := f.connect(running)
+	return f, took, err
+}
+
+func (f *fleet) connect(ctx context.Context) (time.Duration, error) {
+	began := time.Now()
+	ready := make([]chan struct{}, len(f.members))
+	for n, g := range f.members {
+		ended := make(chan struct{})
+		ready[n], f.ended = make(chan struct{}), append(f.ended, ended)
+		go func() {
+			defer close(ended)
+			if err := g.run(ctx, ready[n]); err != nil {
+				f.failed <- err
+			}
+		}()
+	}
+	for _, r := range ready {
+		select {
+		case <-r:
+		case err := <-f.failed:
+			return 0, err
+		}
+	}
+	return time.Since(began), nil
+}
+
+func (f *fleet) close() {
+	f.stop()
+	for _, ended := range f.ended {
+		<-ended
+	}
+	for _, g := range f.members {
+		_ = g.to.Close()
+	}
+}

@@ -1,0 +1,206 @@
+package main
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/caracal-gateway/caracal/authority"
+	"github.com/caracal-gateway/caracal/client"
+	"github.com/caracal-gateway/caracal/provision"
+)
+
+const slug = "bench"
+
+// site is a control plane on a private PostgreSQL, with a workspace of one agent.
+type site struct {
+	dir      string
+	postgres *provision.Postgres
+	control  *exec.Cmd
+	url      string
+
+	owner      *client.Client
+	ownerID    authority.PrincipalID
+	agentID    authority.PrincipalID
+	gatewayKey string
+}
+
+// openSite starts everything. What was started is stopped again when a later part fails.
+func openSite(ctx context.Context, caracal string) (_ *site, err error) {
+	dir, err := os.MkdirTemp("", "bench-")
+	if err != nil {
+		return nil, err
+	}
+	s := &site{dir: dir}
+	defer func() {
+		if err != nil {
+			s.close()
+		}
+	}()
+	if err := os.Chmod(dir, 0o755); err != nil { // PostgreSQL may run as another account
+		return nil, err
+	}
+	for _, step := range []func(context.Context, string) error{s.startDatabase, s.startControl, s.setUp} {
+		if err := step(ctx, caracal); err != nil {
+			return nil, err
+		}
+	}
+	return s, nil
+}
+
+// close ends what runs and removes what it kept.
+func (s *site) close() {
+	if s.control != nil {
+		_ = s.control.Process.Signal(syscall.SIGTERM)
+		_ = s.control.Wait()
+	}
+	if s.postgres != nil {
+		_ = s.postgres.Stop(context.Background())
+	}
+	_ = os.RemoveAll(s.dir)
+}
+
+func (s *site) startDatabase(ctx context.Context, _ string) error {
+	cache, err := provision.CacheDir(os.Getenv, os.Getuid())
+	if err != nil {
+		return err
+	}
+	binaries, err := provision.PostgresBinaries(ctx, provision.Config{Getenv: os.Getenv, CacheDir: cache, Progress: os.Stderr})
+	if err != nil {
+		return err
+	}
+	s.postgres, err = provision.StartPostgres(ctx, provision.PostgresConfig{
+		Binaries: binaries, Dir: filepath.Join(s.dir, "postgres"), Durable: true, Log: slog.New(slog.DiscardHandler),
+	})
+	return err
+}
+
+func (s *site) role(ctx context.Context, role string) (string, error) {
+	password := rand.Text()
+	if err := provision.EnsureRole(ctx, s.postgres.URL("postgres"), role, password); err != nil {
+		return "", err
+	}
+	return provision.RoleURL(s.postgres.URL("postgres"), role, password, "caracal")
+}
+
+func (s *site) startControl(ctx context.Context, caracal string) error {
+	owner, err := s.role(ctx, "caracal_owner")
+	if err != nil {
+		return err
+	}
+	app, err := s.role(ctx, "caracal_app")
+	if err != nil {
+		return err
+	}
+	if err := provision.EnsureDatabase(ctx, s.postgres.URL("postgres"), "caracal", "caracal_owner"); err != nil {
+		return err
+	}
+	migrate := exec.CommandContext(ctx, caracal, "migrate")
+	migrate.Env = append(os.Environ(), "CARACAL_MIGRATE_DATABASE_URL="+owner)
+	if out, err := migrate.CombinedOutput(); err != nil {
+		return fmt.Errorf("migrate: %w\n%s", err, out)
+	}
+	for _, name := range []string{"master.key", "setup.key"} {
+		secret := make([]byte, 32)
+		rand.Read(secret)
+		if err := os.WriteFile(s.file(name), []byte(base64.StdEncoding.EncodeToString(secret)), 0o600); err != nil {
+			return err
+		}
+	}
+	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", "127.0.0.1:0")
+	if err != nil {
+		return err
+	}
+	address := listener.Addr().String()
+	if err := listener.Close(); err != nil {
+		return err
+	}
+	log, err := os.Create(s.file("control.log"))
+	if err != nil {
+		return err
+	}
+	defer log.Close()
+	s.url = "http://" + address
+	s.control = exec.Command(caracal, "controlplane")
+	s.control.Stdout, s.control.Stderr = log, log
+	s.control.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	s.control.Env = append(os.Environ(), "CARACAL_DATABASE_URL="+app, "CARACAL_LISTEN="+address, "CARACAL_REQUESTS_PER_SECOND=100000",
+		"CARACAL_MASTER_KEY_FILE="+s.file("master.key"), "CARACAL_SETUP_KEY_FILE="+s.file("setup.key"))
+	if err := s.control.Start(); err != nil {
+		return err
+	}
+	return s.await(ctx)
+}
+
+func (s *site) file(name string) string { return filepath.Join(s.dir, name) }
+
+func (s *site) await(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, time.Minute)
+	defer cancel()
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		if response, err := http.Get(s.url + "/ready"); err == nil {
+			_, err := io.Copy(io.Discard, response.Body)
+			if failed := errors.Join(err, response.Body.Close()); failed == nil && response.StatusCode == http.StatusOK {
+				return nil
+			}
+		}
+		select {
+		case <-ctx.Done():
+			text, _ := os.ReadFile(s.file("control.log")) // for the message only
+			return fmt.Errorf("the control plane does not get ready: %s", text)
+		case <-tick.C:
+		}
+	}
+}
+
+func (s *site) setUp(ctx context.Context, _ string) error {
+	setup, err := os.ReadFile(s.file("setup.key"))
+	if err != nil {
+		return err
+	}
+	first, err := client.New(client.Config{URL: s.url, Key: strings.TrimSpace(string(setup))})
+	if err != nil {
+		return err
+	}
+	made, err := first.CreateWorkspace(ctx, client.NewWorkspace{Name: "Bench", Slug: slug})
+	if err != nil {
+		return err
+	}
+	s.ownerID = made.Owner.ID
+	if s.owner, err = client.New(client.Config{URL: s.url, Key: made.APIKey, Workspace: slug}); err != nil {
+		return err
+	}
+	agent, err := s.owner.RegisterPrincipal(ctx, client.NewPrincipal{Name: "agent", Type: authority.Agent})
+	if err != nil {
+		return err
+	}
+	s.agentID = agent.ID
+	if _, err := s.owner.CreatePolicy(ctx, client.NewPolicy{
+		PrincipalID: agent.ID, AllowedResources: []string{"api:*"}, AllowedActions: []string{"*"}, MaxValiditySeconds: 86400, DelegationDepth: 2,
+	}); err != nil {
+		return err
+	}
+	key, err := s.owner.CreateKey(ctx, client.NewKey{Kind: authority.KeyGateway, Name: "gateways"})
+	s.gatewayKey = key.APIKey
+	return err
+}
+
+func (s *site) issue(ctx context.Context) (authority.Mandate, error) {
+	return s.owner.IssueMandate(ctx, client.MandateRequest{
+		IssuerID: s.ownerID, SubjectID: s.agentID, ResourceScope: []string{"api:tools/search"}, ActionScope: []string{"read"}, ValiditySeconds: 3600,
+	})
+}
