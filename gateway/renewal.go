@@ -33,7 +33,8 @@ type renewals struct {
 	waiting map[uint64]renewal
 	term    time.Duration // of the last grant; the shortest before the first
 	due     time.Duration
-	wanted  uint64 // revision without which there is no grant; 0 for none
+	present uint64 // revision that is enforced
+	wanted  uint64 // one without which there is no grant; 0 for none
 	silent  int    // streams in a row that ended for want of an answer
 }
 
@@ -54,12 +55,13 @@ func (r *renewals) begin() {
 	clear(r.waiting)
 }
 
-// next numbers a renewal if one is due. A lease that it brings counts from this moment.
+// next numbers a renewal if one is due, which tells that the revision is enforced. A lease that it brings counts from this
+// moment. A gateway that enforces nothing decides nothing: no revocation is to wait for it.
 func (r *renewals) next(revision uint64) (id uint64, due bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	now := r.read()
-	if now.Boot < r.due {
+	if r.present = revision; revision == 0 || now.Boot < r.due {
 		return 0, false
 	}
 	r.newest++
@@ -73,6 +75,9 @@ func (r *renewals) rest() time.Duration {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	now, next := r.read().Boot, r.due
+	if r.present == 0 {
+		next = now + lookEvery
+	}
 	if oldest, some := r.oldest(); some {
 		next = min(next, oldest+r.patience())
 	}

@@ -258,3 +258,12 @@ func TestAHostThatWasSuspendedRenewsWithinASecond(t *testing.T) {
 	c.pass(8 * time.Hour)
 	asked(t, r, 7, true)
 }
+
+func TestAGatewayThatEnforcesNothingAsksForNoLease(t *testing.T) {
+	r := newRenewals(time.Hour, newClocks().read)
+	asked(t, r, 0, false)
+	if rest := r.rest(); rest <= 0 {
+		t.Errorf("the link looks again after %s", rest)
+	}
+	asked(t, r, 7, true)
+}

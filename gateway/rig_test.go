@@ -231,8 +231,8 @@ func (r *rig) get(path string) (answer, error) {
 	return r.send(request)
 }
 
-// proxy calls the echo upstream through the gateway as the world's agent, under its mandate.
-func (r *rig) proxy(path string) (answer, error) {
+// request is a call to the echo upstream through the gateway by the world's agent, under its mandate.
+func (r *rig) request(path string) *http.Request {
 	request, err := http.NewRequestWithContext(r.t.Context(), http.MethodPost, "http://"+r.listen.String()+"/api/proxy", strings.NewReader(`{"model":"gpt-4"}`))
 	if err != nil {
 		r.t.Fatal(err)
@@ -240,8 +240,10 @@ func (r *rig) proxy(path string) (answer, error) {
 	request.Header.Set("Authorization", "Bearer "+r.world.Token(r.world.Agent.ID))
 	request.Header.Set("X-Caracal-Mandate", string(r.world.Mandate.ID))
 	request.Header.Set("X-Caracal-Target-URL", fmt.Sprintf("https://%s:%d%s", world.EchoHost, world.EchoPort, path))
-	return r.send(request)
+	return request
 }
+
+func (r *rig) proxy(path string) (answer, error) { return r.send(r.request(path)) }
 
 // until repeats a call until its answer is as wanted.
 func (r *rig) until(what string, call func() (answer, error), wanted func(answer) bool) answer {

@@ -97,12 +97,16 @@ func (s *state) withheld(message string) { s.change(func() { s.withhold = messag
 
 func (s *state) look() { s.change(s.cover) }
 
-// cover notes whether there is a lease. The caller holds the lock.
+// cover notes whether there is a lease, and logs it when that has changed. The caller holds the lock.
 func (s *state) cover() {
 	before := s.covered
 	s.covered = s.holds()
-	if before && !s.covered {
+	switch {
+	case before && !s.covered:
 		s.lapsed = s.now()
+		s.log.Warn("the lease has lapsed: every request is denied, and live streams end", "withheld", s.withhold)
+	case !before && s.covered:
+		s.log.Info("a lease is held")
 	}
 }
 
