@@ -184,9 +184,10 @@ func (s *Service) bearerOfToken(ctx context.Context, workspace authority.Workspa
 	return c, nil
 }
 
-// withPrincipal completes a caller who has proven to be one of the workspace.
+// withPrincipal completes a caller who has proven to be one of the workspace. Who it is can be told of a restored database
+// too: what it asks for is refused then.
 func (s *Service) withPrincipal(ctx context.Context, c Caller, id authority.PrincipalID) (Caller, error) {
-	err := s.store.Read(ctx, c.workspace, func(ctx context.Context, tx *postgres.Tx) error {
+	err := s.store.ReadRestored(ctx, c.workspace, func(ctx context.Context, tx *postgres.Tx) error {
 		w, err := tx.Workspace(ctx)
 		if err != nil {
 			return err

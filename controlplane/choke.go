@@ -72,7 +72,11 @@ func write[T any](ctx context.Context, s *Service, c Caller, op operation, apply
 	if len(c.once.key) > maxIdempotencyKey {
 		return none, authority.Invalid("Idempotency-Key", "has at most %d characters", maxIdempotencyKey)
 	}
-	err := s.store.Write(ctx, c.workspace, func(ctx context.Context, tx *postgres.Tx) error {
+	enter := s.store.Write
+	if op.whileRestored() {
+		enter = s.store.WriteRestored
+	}
+	err := enter(ctx, c.workspace, func(ctx context.Context, tx *postgres.Tx) error {
 		ch := &change{caller: c, at: s.now()}
 		err := s.abreast(ctx, tx, c)
 		if err != nil {
@@ -248,7 +252,11 @@ func read[T any](ctx context.Context, s *Service, c Caller, op operation, look f
 	if err := s.permit(ctx, c, op); err != nil {
 		return none, err
 	}
-	err := s.store.Read(ctx, c.workspace, func(ctx context.Context, tx *postgres.Tx) error {
+	enter := s.store.Read
+	if op.whileRestored() {
+		enter = s.store.ReadRestored
+	}
+	err := enter(ctx, c.workspace, func(ctx context.Context, tx *postgres.Tx) error {
 		err := s.abreast(ctx, tx, c)
 		if err != nil {
 			return err

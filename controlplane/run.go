@@ -26,6 +26,7 @@ func (s *Service) Run(ctx context.Context) error {
 	g.Go(func() error { return s.requireMasterKey(running) })
 	g.Go(func() error { return s.keepSigning(running) })
 	g.Go(func() error { return s.follow(running) })
+	g.Go(func() error { return s.watchRestoration(running) })
 	g.Go(func() error { return s.beat(running) })
 	g.Go(func() error { return s.lookOut(running) })
 	g.Go(func() error { return s.finishReceipts(running) })

@@ -70,22 +70,24 @@ type Service struct {
 	log        *slog.Logger
 	clock      func() time.Time
 	deployment atomic.Pointer[postgres.Deployment] // of the timeline that was met last
-	policies   policyCache
-	vetting    chan struct{} // holds a token for each version of a Rego policy that is compiled and tested
-	changes    topic         // wakes who waits for a change of a workspace
-	acks       topic         // wakes who waits for a gateway's acknowledgement
-	connected  connections
-	images     images
-	surveys    chan struct{} // holds a token for each state that is read as a whole
-	boot       func() time.Duration
+	// restoration is how far the database was relied on when this replica looked last.
+	restoration atomic.Pointer[Restoration]
+	policies    policyCache
+	vetting     chan struct{} // holds a token for each version of a Rego policy that is compiled and tested
+	changes     topic         // wakes who waits for a change of a workspace
+	acks        topic         // wakes who waits for a gateway's acknowledgement
+	connected   connections
+	images      images
+	surveys     chan struct{} // holds a token for each state that is read as a whole
+	boot        func() time.Duration
 	// What gateways say is written for many of them at once.
 	renewals         *gathering[application, Granted]
 	acknowledgements *gathering[acknowledged, error]
 	// receipts brings pending receipts forward, for all who wait at the same time.
 	receipts *gathering[struct{}, time.Duration]
 	settling settling
-	replica          *replica.Replica
-	fetcher          discovery.Fetcher // of the keys of trusted issuers
+	replica  *replica.Replica
+	fetcher  discovery.Fetcher // of the keys of trusted issuers
 	// issuerNetworks are where key servers may be beside the public internet, whatever a workspace lists.
 	issuerNetworks []netip.Prefix
 }

@@ -59,7 +59,7 @@ func (s *Service) newKey(purpose token.Purpose, now, notBefore time.Time) postgr
 // keys opens the keys of a workspace in a transaction of their own.
 func (s *Service) keys(ctx context.Context, w authority.WorkspaceID) (workspaceKeys, error) {
 	var keys workspaceKeys
-	err := s.store.Read(ctx, w, func(ctx context.Context, tx *postgres.Tx) error {
+	err := s.store.ReadRestored(ctx, w, func(ctx context.Context, tx *postgres.Tx) error {
 		var err error
 		keys, err = s.openKeys(ctx, tx, w)
 		return err
@@ -82,7 +82,7 @@ func (s *Service) openKeys(ctx context.Context, tx *postgres.Tx, w authority.Wor
 		return workspaceKeys{}, err
 	}
 	keys := workspaceKeys{set: token.KeySet{
-		Deployment: deployment.ID, Workspace: w, Timeline: deployment.Timeline, Version: keySetVersion(sealed),
+		Deployment: deployment.ID, Workspace: w, Timeline: deployment.Timeline, Succeeds: deployment.Past, Version: keySetVersion(sealed),
 	}}
 	for _, k := range sealed {
 		if k.WithdrawnAt != nil {

@@ -46,6 +46,13 @@ func (t *topic) wake(w authority.WorkspaceID) {
 	}
 }
 
+// wakeAll wakes whoever waits for anything.
+func (t *topic) wakeAll() {
+	for _, w := range t.workspaces() {
+		t.wake(w)
+	}
+}
+
 // workspaces are those that somebody waits for.
 func (t *topic) workspaces() []authority.WorkspaceID {
 	t.mu.Lock()

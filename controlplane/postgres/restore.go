@@ -2,6 +2,9 @@ package postgres
 
 import (
 	"context"
+	"crypto/ed25519"
+	"crypto/rand"
+	"errors"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -9,6 +12,7 @@ import (
 
 	"github.com/caracal-gateway/caracal/authority"
 	"github.com/caracal-gateway/caracal/controlplane/postgres/internal/query"
+	"github.com/caracal-gateway/caracal/lease"
 )
 
 // BeyondReport is what a gateway process enforces that the database does not have, and which authority that takes away.
@@ -169,4 +173,69 @@ func (s *Store) LookUpBeyond(ctx context.Context) ([]ReportedBeyond, error) {
 		return err
 	})
 	return all, translate("look up reports", err)
+}
+
+// RevokeForest ends mandates with all that was cut from them, by nobody's name, and tells which of them still lived.
+func (t *Tx) RevokeForest(ctx context.Context, ids []authority.MandateID, revision uint64, at time.Time) ([]RevokedMandate, error) {
+	rows, err := t.q.RevokeForest(ctx, query.RevokeForestParams{WorkspaceID: t.workspace, Ids: texts(ids), RevokedAt: at, RevokedRevision: &revision})
+	ended := make([]RevokedMandate, len(rows))
+	for i, row := range rows {
+		ended[i] = RevokedMandate(row)
+	}
+	return ended, translate("revoke", err)
+}
+
+// SuspendAll suspends principals and tells which of them were not before.
+func (t *Tx) SuspendAll(ctx context.Context, ids []authority.PrincipalID) ([]authority.PrincipalID, error) {
+	suspended, err := t.q.SuspendAll(ctx, query.SuspendAllParams{WorkspaceID: t.workspace, Ids: texts(ids)})
+	return suspended, translate("suspend", err)
+}
+
+// RevokeKeys ends API keys and tells which of them were good before, with their holders.
+func (t *Tx) RevokeKeys(ctx context.Context, ids []authority.KeyID, at time.Time) (map[authority.KeyID]authority.PrincipalID, error) {
+	rows, err := t.q.RevokeKeys(ctx, query.RevokeKeysParams{WorkspaceID: t.workspace, Ids: texts(ids), RevokedAt: at})
+	ended := make(map[authority.KeyID]authority.PrincipalID, len(rows))
+	for _, row := range rows {
+		ended[row.ID] = row.PrincipalID
+	}
+	return ended, translate("revoke keys", err)
+}
+
+// RestoreStandings has revocations wait for leases that the database has never heard of, which last for a term at most:
+// for those of each process that it knows, but has been told of no more, and for those of processes that it does not know,
+// in whose stead one is added that will never be heard of.
+func (t *Tx) RestoreStandings(ctx context.Context, longest time.Duration, at time.Time) error {
+	if err := t.standForUnknown(ctx, at); err != nil {
+		return err
+	}
+	rows, err := t.q.LockAllGateways(ctx, query.LockAllGatewaysParams{WorkspaceID: t.workspace})
+	if err != nil {
+		return translate("lock gateways", err)
+	}
+	p := query.RestoreStandingsParams{WorkspaceID: t.workspace, LeaseTermMs: longest.Milliseconds(), At: &at}
+	for _, r := range rows {
+		term := time.Duration(r.LeaseTermMs) * time.Millisecond
+		before := lease.Standing{Enforced: r.Revision, Lease: r.LeaseNumber, Over: r.LeaseOver, Endless: r.Endless, Term: term, Wait: term}
+		p.Ids, p.LeaseNumbers = append(p.Ids, string(r.ID)), append(p.LeaseNumbers, int64(before.Restored(longest).Lease))
+	}
+	return translate("restore standings", t.q.RestoreStandings(ctx, p))
+}
+
+// lostInstance is where the process is said to run that stands for those which the database does not know.
+const lostInstance = "(processes that the backup does not know)"
+
+func (t *Tx) standForUnknown(ctx context.Context, at time.Time) error {
+	key, err := t.q.AnyGatewayKey(ctx, query.AnyGatewayKeyParams{WorkspaceID: t.workspace})
+	if err != nil {
+		if err = translate("find gateway key", err); errors.Is(err, ErrNotFound) {
+			return nil // nobody can have enrolled
+		}
+		return err
+	}
+	nobody := make([]byte, ed25519.PublicKeySize)
+	rand.Read(nobody)
+	return t.InsertGateway(ctx, Gateway{
+		ID: authority.NewID[authority.GatewayID](), WorkspaceID: t.workspace, KeyID: key, PublicKey: nobody,
+		Instance: lostInstance, Formats: []uint32{2}, EnrolledAt: at,
+	})
 }

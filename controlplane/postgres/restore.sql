@@ -36,3 +36,43 @@ SELECT revised_at FROM revisions WHERE workspace_id = @workspace_id AND revision
 -- name: RaiseRevision :one
 UPDATE workspaces SET revision = greatest(revision, @least::bigint) + 1, fence = greatest(revision, @least::bigint) + 1, revised_at = @at
 WHERE id = @workspace_id RETURNING revision;
+
+-- Ends mandates with all that was cut from them.
+-- name: RevokeForest :many
+WITH RECURSIVE forest (id) AS (
+    SELECT m.id FROM mandates m WHERE m.workspace_id = @workspace_id AND m.id = ANY (@ids::text[])
+    UNION
+    SELECT m.id FROM mandates m JOIN forest ON m.parent_id = forest.id WHERE m.workspace_id = @workspace_id
+)
+UPDATE mandates m
+SET revoked = true, revoked_at = @revoked_at::timestamptz, revoked_by = '', revoked_revision = @revoked_revision
+FROM forest
+WHERE m.workspace_id = @workspace_id AND m.id = forest.id AND NOT m.revoked
+RETURNING m.id, m.subject_id, m.level;
+
+-- name: SuspendAll :many
+UPDATE principals SET suspended = true WHERE workspace_id = @workspace_id AND id = ANY (@ids::text[]) AND NOT suspended
+RETURNING id;
+
+-- name: RevokeKeys :many
+UPDATE api_keys SET revoked_at = @revoked_at::timestamptz
+WHERE workspace_id = @workspace_id AND id = ANY (@ids::text[]) AND revoked_at IS NULL
+RETURNING id, principal_id;
+
+-- Those that may have been granted a lease which the database has never heard of: all that nobody has declared dead.
+-- name: LockAllGateways :many
+SELECT id, revision, lease_number, lease_over, endless, lease_term_ms FROM gateways
+WHERE workspace_id = @workspace_id AND forgotten_at IS NULL ORDER BY id FOR UPDATE;
+
+-- name: RestoreStandings :exec
+UPDATE gateways g
+SET revision = 0, acknowledged_at = NULL, digest = '', lease_number = s.number, lease_term_ms = @lease_term_ms, lease_over = false,
+    lease_over_at = NULL, lease_granted_at = @at, left_at = NULL
+FROM (SELECT unnest(@ids::text[]) AS id, unnest(@lease_numbers::bigint[]) AS number) s
+WHERE g.workspace_id = @workspace_id AND g.id = s.id;
+
+-- A gateway key that processes may have enrolled with of which the database has never heard; one that enrols a single process
+-- only where there is no other.
+-- name: AnyGatewayKey :one
+SELECT id FROM api_keys WHERE workspace_id = @workspace_id AND kind = 'gateway'
+ORDER BY single_use, revoked_at IS NOT NULL, created_at DESC, id LIMIT 1;

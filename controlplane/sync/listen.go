@@ -27,7 +27,7 @@ func (c *connection) listen(ctx context.Context, fail func(error)) error {
 		}
 	}()
 	for {
-		m, err := c.stream.Recv()
+		m, err := c.next()
 		if errors.Is(err, io.EOF) {
 			return errLeft
 		}
@@ -43,6 +43,16 @@ func (c *connection) listen(ctx context.Context, fail func(error)) error {
 			return err
 		}
 	}
+}
+
+// next is the next message, of those that came before the gateway was served first.
+func (c *connection) next() (*syncpb.GatewayMessage, error) {
+	if len(c.heard) == 0 {
+		return c.stream.Recv()
+	}
+	m := c.heard[0]
+	c.heard = c.heard[1:]
+	return m, nil
 }
 
 func (c *connection) take(ctx context.Context, m *syncpb.GatewayMessage) error {

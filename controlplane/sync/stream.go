@@ -40,6 +40,10 @@ func (s *server) Stream(stream syncpb.Sync_StreamServer) error {
 	if bundle.VerifyStreamProof(gateway.PublicKey, hello.nonce, hello.hello.GetProof()) != nil {
 		return status.Error(codes.Unauthenticated, "the proof is not by the gateway's enrolled key")
 	}
+	heard, err := s.settle(stream, caller, gateway.ID, hello.hello)
+	if err != nil {
+		return err
+	}
 	presence, err := s.service.ConnectGateway(stream.Context(), caller, gateway.ID,
 		controlplane.Program{Version: hello.hello.GetVersion(), Formats: hello.hello.GetFormats()})
 	if err != nil {
@@ -56,6 +60,7 @@ func (s *server) Stream(stream syncpb.Sync_StreamServer) error {
 	c := &connection{
 		server: s, stream: stream, caller: caller, gateway: gateway.ID, presence: presence, feed: feed,
 		asked: make(chan uint64, 1), replies: make(chan reply), renewals: make(chan *syncpb.Renewal, 1),
+		heard: heard,
 	}
 	s.log.Info("gateway connected", "gateway", gateway.ID, "workspace", caller.Slug(), "revision", hello.hello.GetRevision())
 
@@ -115,8 +120,9 @@ type connection struct {
 	replies chan reply  // from listen to push
 
 	presence controlplane.Presence
-	renewals chan *syncpb.Renewal // the newest that is not answered
-	granted  atomic.Uint64        // number of the last lease that was granted on this stream
+	renewals chan *syncpb.Renewal     // the newest that is not answered
+	granted  atomic.Uint64            // number of the last lease that was granted on this stream
+	heard    []*syncpb.GatewayMessage // before it was served
 }
 
 // serve pushes, listens and renews until one of these ends, or the gateway is to be served no more. A receive that still

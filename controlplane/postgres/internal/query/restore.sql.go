@@ -55,6 +55,24 @@ func (q *Queries) ActivePrincipalsAmong(ctx context.Context, arg ActivePrincipal
 	return items, nil
 }
 
+const anyGatewayKey = `-- name: AnyGatewayKey :one
+SELECT id FROM api_keys WHERE workspace_id = $1 AND kind = 'gateway'
+ORDER BY single_use, revoked_at IS NOT NULL, created_at DESC, id LIMIT 1
+`
+
+type AnyGatewayKeyParams struct {
+	WorkspaceID authority.WorkspaceID
+}
+
+// A gateway key that processes may have enrolled with of which the database has never heard; one that enrols a single process
+// only where there is no other.
+func (q *Queries) AnyGatewayKey(ctx context.Context, arg AnyGatewayKeyParams) (authority.KeyID, error) {
+	row := q.db.QueryRow(ctx, anyGatewayKey, arg.WorkspaceID)
+	var id authority.KeyID
+	err := row.Scan(&id)
+	return id, err
+}
+
 const keepBeyondReport = `-- name: KeepBeyondReport :exec
 INSERT INTO beyond_reports (workspace_id, gateway_id, timeline, revision, database_revision, proven, issued_at,
     revoked_mandates, suspended, revoked_keys, whole, reported_at)
@@ -162,6 +180,52 @@ func (q *Queries) LivingMandatesAmong(ctx context.Context, arg LivingMandatesAmo
 	return items, nil
 }
 
+const lockAllGateways = `-- name: LockAllGateways :many
+SELECT id, revision, lease_number, lease_over, endless, lease_term_ms FROM gateways
+WHERE workspace_id = $1 AND forgotten_at IS NULL ORDER BY id FOR UPDATE
+`
+
+type LockAllGatewaysParams struct {
+	WorkspaceID authority.WorkspaceID
+}
+
+type LockAllGatewaysRow struct {
+	ID          authority.GatewayID
+	Revision    uint64
+	LeaseNumber uint64
+	LeaseOver   bool
+	Endless     bool
+	LeaseTermMs int64
+}
+
+// Those that may have been granted a lease which the database has never heard of: all that nobody has declared dead.
+func (q *Queries) LockAllGateways(ctx context.Context, arg LockAllGatewaysParams) ([]LockAllGatewaysRow, error) {
+	rows, err := q.db.Query(ctx, lockAllGateways, arg.WorkspaceID)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []LockAllGatewaysRow
+	for rows.Next() {
+		var i LockAllGatewaysRow
+		if err := rows.Scan(
+			&i.ID,
+			&i.Revision,
+			&i.LeaseNumber,
+			&i.LeaseOver,
+			&i.Endless,
+			&i.LeaseTermMs,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
 const pendingBeyondReports = `-- name: PendingBeyondReports :many
 SELECT gateway_id, timeline, revision, database_revision, proven, issued_at, revoked_mandates, suspended, revoked_keys, whole,
     reported_at
@@ -236,6 +300,33 @@ func (q *Queries) RaiseRevision(ctx context.Context, arg RaiseRevisionParams) (u
 	return revision, err
 }
 
+const restoreStandings = `-- name: RestoreStandings :exec
+UPDATE gateways g
+SET revision = 0, acknowledged_at = NULL, digest = '', lease_number = s.number, lease_term_ms = $1, lease_over = false,
+    lease_over_at = NULL, lease_granted_at = $2, left_at = NULL
+FROM (SELECT unnest($4::text[]) AS id, unnest($5::bigint[]) AS number) s
+WHERE g.workspace_id = $3 AND g.id = s.id
+`
+
+type RestoreStandingsParams struct {
+	LeaseTermMs  int64
+	At           *time.Time
+	WorkspaceID  authority.WorkspaceID
+	Ids          []string
+	LeaseNumbers []int64
+}
+
+func (q *Queries) RestoreStandings(ctx context.Context, arg RestoreStandingsParams) error {
+	_, err := q.db.Exec(ctx, restoreStandings,
+		arg.LeaseTermMs,
+		arg.At,
+		arg.WorkspaceID,
+		arg.Ids,
+		arg.LeaseNumbers,
+	)
+	return err
+}
+
 const revisionTaken = `-- name: RevisionTaken :one
 SELECT revised_at FROM revisions WHERE workspace_id = $1 AND revision = $2
 `
@@ -251,4 +342,123 @@ func (q *Queries) RevisionTaken(ctx context.Context, arg RevisionTakenParams) (t
 	var revised_at time.Time
 	err := row.Scan(&revised_at)
 	return revised_at, err
+}
+
+const revokeForest = `-- name: RevokeForest :many
+WITH RECURSIVE forest (id) AS (
+    SELECT m.id FROM mandates m WHERE m.workspace_id = $3 AND m.id = ANY ($4::text[])
+    UNION
+    SELECT m.id FROM mandates m JOIN forest ON m.parent_id = forest.id WHERE m.workspace_id = $3
+)
+UPDATE mandates m
+SET revoked = true, revoked_at = $1::timestamptz, revoked_by = '', revoked_revision = $2
+FROM forest
+WHERE m.workspace_id = $3 AND m.id = forest.id AND NOT m.revoked
+RETURNING m.id, m.subject_id, m.level
+`
+
+type RevokeForestParams struct {
+	RevokedAt       time.Time
+	RevokedRevision *uint64
+	WorkspaceID     authority.WorkspaceID
+	Ids             []string
+}
+
+type RevokeForestRow struct {
+	ID        authority.MandateID
+	SubjectID authority.PrincipalID
+	Level     int
+}
+
+// Ends mandates with all that was cut from them.
+func (q *Queries) RevokeForest(ctx context.Context, arg RevokeForestParams) ([]RevokeForestRow, error) {
+	rows, err := q.db.Query(ctx, revokeForest,
+		arg.RevokedAt,
+		arg.RevokedRevision,
+		arg.WorkspaceID,
+		arg.Ids,
+	)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []RevokeForestRow
+	for rows.Next() {
+		var i RevokeForestRow
+		if err := rows.Scan(&i.ID, &i.SubjectID, &i.Level); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const revokeKeys = `-- name: RevokeKeys :many
+UPDATE api_keys SET revoked_at = $1::timestamptz
+WHERE workspace_id = $2 AND id = ANY ($3::text[]) AND revoked_at IS NULL
+RETURNING id, principal_id
+`
+
+type RevokeKeysParams struct {
+	RevokedAt   time.Time
+	WorkspaceID authority.WorkspaceID
+	Ids         []string
+}
+
+type RevokeKeysRow struct {
+	ID          authority.KeyID
+	PrincipalID authority.PrincipalID
+}
+
+func (q *Queries) RevokeKeys(ctx context.Context, arg RevokeKeysParams) ([]RevokeKeysRow, error) {
+	rows, err := q.db.Query(ctx, revokeKeys, arg.RevokedAt, arg.WorkspaceID, arg.Ids)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []RevokeKeysRow
+	for rows.Next() {
+		var i RevokeKeysRow
+		if err := rows.Scan(&i.ID, &i.PrincipalID); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const suspendAll = `-- name: SuspendAll :many
+UPDATE principals SET suspended = true WHERE workspace_id = $1 AND id = ANY ($2::text[]) AND NOT suspended
+RETURNING id
+`
+
+type SuspendAllParams struct {
+	WorkspaceID authority.WorkspaceID
+	Ids         []string
+}
+
+func (q *Queries) SuspendAll(ctx context.Context, arg SuspendAllParams) ([]authority.PrincipalID, error) {
+	rows, err := q.db.Query(ctx, suspendAll, arg.WorkspaceID, arg.Ids)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []authority.PrincipalID
+	for rows.Next() {
+		var id authority.PrincipalID
+		if err := rows.Scan(&id); err != nil {
+			return nil, err
+		}
+		items = append(items, id)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
 }

@@ -1,0 +1,107 @@
+package sync
+
+import (
+	"time"
+
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	"github.com/caracal-gateway/caracal/authority"
+	"github.com/caracal-gateway/caracal/bundle"
+	"github.com/caracal-gateway/caracal/controlplane"
+	"github.com/caracal-gateway/caracal/internal/syncpb"
+)
+
+const (
+	// beyondTimeout bounds how long a gateway may take to tell what it knows.
+	beyondTimeout = 30 * time.Second
+	// maxBeyondParts bounds the messages in which it does, and those of another kind before them.
+	maxBeyondParts = 1000
+)
+
+// settle has a gateway that enforces what the database cannot have had tell what it knows, before anything is sent to it.
+// An error ends the stream: the gateway is served once an operator has accepted that the database was restored. Otherwise the
+// answer is what the gateway has said meanwhile of other things.
+func (s *server) settle(stream syncpb.Sync_StreamServer, caller controlplane.Caller, gateway authority.GatewayID, hello *syncpb.Hello) ([]*syncpb.GatewayMessage, error) {
+	claim := controlplane.Claim{Position: controlplane.Position{Timeline: hello.GetTimeline(), Revision: hello.GetRevision(), Digest: hello.GetDigest()}}
+	if hello.GetIssued().IsValid() {
+		claim.Issued = hello.GetIssued().AsTime()
+	}
+	ask, at, err := s.service.Doubt(stream.Context(), caller, claim)
+	if err != nil {
+		return nil, s.answer("compare states", err)
+	}
+	if !ask {
+		return nil, nil
+	}
+	s.log.Warn("a gateway enforces what the database does not have; it is asked what it knows", "gateway", gateway,
+		"workspace", caller.Slug(), "timeline", short(claim.Timeline), "revision", claim.Revision, "database_revision", at)
+	question := &syncpb.ControlMessage{Time: timestamppb.New(s.now()), Message: &syncpb.ControlMessage_Beyond{Beyond: &syncpb.Beyond{Revision: at}}}
+	if err := stream.Send(question); err != nil {
+		return nil, err
+	}
+	told, besides, err := hear(stream)
+	if err != nil {
+		return nil, err
+	}
+	if err := s.service.Report(stream.Context(), caller, gateway, told); err != nil {
+		return nil, s.answer("take report", err)
+	}
+	return besides, nil
+}
+
+// hear takes a gateway's report, part by part, and what it says besides.
+func hear(stream syncpb.Sync_StreamServer) (told controlplane.Beyond, besides []*syncpb.GatewayMessage, err error) {
+	type received struct {
+		message *syncpb.GatewayMessage
+		err     error
+	}
+	messages := make(chan received)
+	go func() { // ends with the stream at the latest
+		for {
+			m, err := stream.Recv()
+			select {
+			case messages <- received{m, err}:
+			case <-stream.Context().Done():
+				return
+			}
+			if err != nil || m.GetBeyond().GetLast() {
+				return
+			}
+		}
+	}()
+	over := time.NewTimer(beyondTimeout)
+	defer over.Stop()
+	told.Whole = true
+	for range maxBeyondParts {
+		select {
+		case <-over.C:
+			return told, nil, status.Error(codes.DeadlineExceeded, "no report of what is enforced beyond the database")
+		case r := <-messages:
+			if r.err != nil {
+				return told, nil, r.err
+			}
+			part := r.message.GetBeyond()
+			if part == nil {
+				besides = append(besides, r.message)
+				continue
+			}
+			take(&told, part)
+			if part.GetLast() {
+				return told, besides, nil
+			}
+		}
+	}
+	return told, nil, status.Error(codes.InvalidArgument, "the report of what is enforced beyond the database has too many parts")
+}
+
+func take(told *controlplane.Beyond, part *syncpb.BeyondReport) {
+	if part.GetManifest() != "" {
+		told.Timeline, told.Revision = part.GetTimeline(), part.GetRevision()
+		told.Evidence = bundle.Evidence{Manifest: part.GetManifest(), KeySet: part.GetKeySet()}
+	}
+	if told.Whole {
+		told.Whole = told.Add(part.GetRevokedMandates(), part.GetSuspendedPrincipals(), part.GetAgentKeys())
+	}
+}
