@@ -39,6 +39,12 @@ func CodeOf(err error) Code {
 	return CodeInvalid
 }
 
+// Gap is the refusal of a delta that does not lead from the state that is enforced to the one that it promises.
+func Gap(format string, args ...any) error { return refuse(CodeGap, format, args...) }
+
+// Truncated is the refusal of what does not come whole.
+func Truncated(format string, args ...any) error { return refuse(CodeTruncated, format, args...) }
+
 func refuse(code Code, format string, args ...any) error {
 	return &Error{Code: code, err: fmt.Errorf(format, args...)}
 }

@@ -26,6 +26,8 @@ type Reader struct {
 	Members map[string]Digest
 	// Keys came along, sealed by the trusted root.
 	Keys token.KeySet
+	// Evidence shows others that the state was made by a control plane of the deployment.
+	Evidence Evidence
 
 	source  io.Reader
 	parts   []part // that are still to come
@@ -69,7 +71,7 @@ func NewReader(source io.Reader, trust Trust) (*Reader, error) {
 		return nil, err
 	}
 	r := &Reader{
-		Keys: keys, source: source, parts: told.Parts, decoder: decoder, order: order{workspace: envelope.Workspace}, counts: map[Kind]int{},
+		Keys: keys, Evidence: Evidence{Manifest: signed, KeySet: keySet}, source: source, parts: told.Parts, decoder: decoder, order: order{workspace: envelope.Workspace}, counts: map[Kind]int{},
 		Snapshot: Snapshot{
 			Format: told.Format, Critical: told.Critical, Deployment: envelope.Deployment, Timeline: told.Timeline,
 			Revision: told.Revision, IssuedAt: envelope.IssuedAt, Digest: Digest(told.State),

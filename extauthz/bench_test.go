@@ -26,7 +26,7 @@ func BenchmarkCheck(b *testing.B) {
 		Recorder: nobody{}, Credentials: extauthz.NewCredentials("", func(string) (string, bool) { return "", false }),
 		Routes: func(string) bool { return true }, Read: extauthz.ReadClocks, Log: slog.New(slog.DiscardHandler),
 	})
-	snapshot, err := extauthz.NewSnapshot(context.Background(), w.State, w.KeySet())
+	snapshot, err := extauthz.NewSnapshot(context.Background(), w.Reader())
 	if err != nil {
 		b.Fatal(err)
 	}

@@ -97,7 +97,7 @@ func (s *Snapshot) bearer(jws string, shown authority.Thumbprint, now time.Time)
 
 // keyBearer identifies the bearer of an agent's API key, where the key may be used from.
 func (s *Snapshot) keyBearer(key token.APIKey, from netip.Addr, now time.Time) (authority.Principal, error) {
-	kept, ok := s.agentKeys[key.ID]
+	kept, ok := s.agentKeys.get(key.ID)
 	if !ok || !key.Kind.IsOwn() || !key.Matches(kept.Hash) || kept.ExpiresAt != nil && !now.Before(*kept.ExpiresAt) ||
 		!authority.Admits(kept.AllowedNetworks, from) {
 		return authority.Principal{}, errNotIdentified()

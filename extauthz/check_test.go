@@ -11,7 +11,6 @@ import (
 
 	"github.com/caracal-gateway/caracal/authority"
 	"github.com/caracal-gateway/caracal/envoy"
-	"github.com/caracal-gateway/caracal/extauthz"
 	"github.com/caracal-gateway/caracal/internal/world"
 	"github.com/caracal-gateway/caracal/token"
 )
@@ -437,13 +436,6 @@ func TestADecisionThatCannotBeRecordedDenies(t *testing.T) {
 	b.events.panics = true
 	if d := wantDenial(t, b.check(t, b.proxied().check())); d.Error != "internal_error" {
 		t.Errorf("got %+v", d)
-	}
-}
-
-func TestASnapshotOfAnotherWorkspacesKeysIsRefused(t *testing.T) {
-	w := world.New(t, start)
-	if _, err := extauthz.NewSnapshot(context.Background(), w.State, world.New(t, start).KeySet()); err == nil {
-		t.Error("a snapshot was made with the keys of another workspace")
 	}
 }
 

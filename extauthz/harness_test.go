@@ -69,7 +69,7 @@ func (b *bench) read() lease.Reading {
 // enforce makes the service decide from the world as it is now.
 func (b *bench) enforce(t testing.TB) {
 	t.Helper()
-	snapshot, err := extauthz.NewSnapshot(context.Background(), b.State, b.KeySet())
+	snapshot, err := extauthz.NewSnapshot(context.Background(), b.Reader())
 	if err != nil {
 		t.Fatal(err)
 	}

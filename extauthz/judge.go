@@ -89,7 +89,7 @@ func (s *Service) resolve(j *judgement) (authority.Target, authority.Match, erro
 		return fail(err)
 	}
 	j.target = &target
-	match, err := j.snapshot.catalog.Resolve(j.request.method, target)
+	match, err := j.snapshot.directory.catalog.Resolve(j.request.method, target)
 	if err != nil {
 		return fail(err)
 	}

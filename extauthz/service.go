@@ -214,7 +214,7 @@ func (s *Service) guard(step func() error) (err error) {
 // this gateway, but is not meant for it.
 func (s *Service) classify(r *request) (endpoint, error) {
 	asked, err := classify(r)
-	if snapshot := s.Snapshot(); err == nil && snapshot != nil && snapshot.served[r.host] {
+	if snapshot := s.Snapshot(); err == nil && snapshot != nil && snapshot.directory.served[r.host] {
 		return endpointNone, deny(authority.ReasonUnknownEndpoint, "%s is a destination, not this gateway.", r.host)
 	}
 	return asked, err

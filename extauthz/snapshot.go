@@ -2,11 +2,12 @@ package extauthz
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io"
 	"net/netip"
 	"strconv"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/caracal-gateway/caracal/authority"
@@ -17,7 +18,8 @@ import (
 )
 
 // Snapshot is the state of one workspace at one revision, indexed for decisions. It is immutable and safe for
-// concurrent use. It is an authority.Registry of the workspace's mandates and principals.
+// concurrent use. It is an authority.Registry of the workspace's mandates and principals; the signatures of mandates are
+// left out.
 type Snapshot struct {
 	workspace   authority.Workspace
 	timeline    string
@@ -26,18 +28,24 @@ type Snapshot struct {
 	policies    int
 	regoVersion authority.RegoVersionID
 
-	keys       token.KeySet
-	principals map[authority.PrincipalID]authority.Principal
-	mandates   map[authority.MandateID]authority.Mandate
-	agentKeys  map[authority.KeyID]bundle.AgentKey
-	catalog    *authority.Catalog
-	routes     map[reach]string
-	served     map[string]bool // authorities of destinations with an exact host
+	state      bundle.State
+	members    map[string]bundle.Digest // of the head
+	keys       *token.KeySet
+	principals shards[authority.PrincipalID, authority.Principal]
+	mandates   *mandates
+	agentKeys  shards[authority.KeyID, bundle.AgentKey]
+	directory  *directory
 	policy     *rego.Policy
-	tokens     verified
+	tokens     *verified
 	clients    *clients
 	outsiders  *outsiders
-	signatures sync.Map // mandate id → signature, each verified once
+}
+
+// directory is the catalog, and how what is in it is reached.
+type directory struct {
+	catalog *authority.Catalog
+	routes  map[reach]string
+	served  map[string]bool // authorities of destinations with an exact host
 }
 
 // reach is one port of a destination.
@@ -46,49 +54,88 @@ type reach struct {
 	port        uint16
 }
 
-// NewSnapshot indexes an opened bundle and compiles its Rego policy; ctx bounds the time that this takes. The error
-// says what in the bundle cannot be enforced.
-func NewSnapshot(ctx context.Context, b bundle.Snapshot, keys token.KeySet) (*Snapshot, error) {
-	s := &Snapshot{
-		workspace: b.Workspace, timeline: b.Timeline, revision: b.Revision, issuedAt: b.IssuedAt, policies: b.ActivePolicies,
-		keys: keys, tokens: verified{keys: keys},
-		principals: make(map[authority.PrincipalID]authority.Principal, len(b.Principals)),
-		mandates:   make(map[authority.MandateID]authority.Mandate, len(b.Mandates)),
-		agentKeys:  make(map[authority.KeyID]bundle.AgentKey, len(b.AgentKeys)),
-		routes:     make(map[reach]string),
-		served:     make(map[string]bool),
+// NewSnapshot reads a bundle to its end, indexes it and compiles its Rego policy; ctx bounds the time that the policy
+// takes. The error says what in the bundle cannot be enforced: a refusal of the bundle, or what its head asks for.
+func NewSnapshot(ctx context.Context, r *bundle.Reader) (*Snapshot, error) {
+	b := r.Snapshot
+	s := &Snapshot{timeline: b.Timeline, revision: b.Revision, issuedAt: b.IssuedAt, members: r.Members, keys: &r.Keys, tokens: &verified{keys: r.Keys}}
+	for _, digest := range r.Members {
+		s.state.Add(digest)
 	}
-	if keys.Workspace != b.Workspace.ID {
-		return nil, fmt.Errorf("snapshot of %s: the key set is of %s", b.Workspace.ID, keys.Workspace)
+	every := func(string) bool { return true }
+	if err := s.read(ctx, b.Head, every); err != nil {
+		return nil, fmt.Errorf("snapshot of %s: %w", b.Workspace.ID, err)
 	}
-	for _, p := range b.Principals {
-		s.principals[p.ID] = p
+	s.principals = newShards[authority.PrincipalID, authority.Principal](r.Count(bundle.KindPrincipal))
+	s.agentKeys = newShards[authority.KeyID, bundle.AgentKey](r.Count(bundle.KindAgentKey))
+	mandates := newMandatesBuilder(b.Workspace.ID, s.keys, r.Count(bundle.KindMandate))
+	for {
+		part, err := r.Next()
+		if errors.Is(err, io.EOF) {
+			s.mandates = mandates.done()
+			return s, nil
+		}
+		if err != nil {
+			return nil, fmt.Errorf("snapshot of %s: %w", b.Workspace.ID, err)
+		}
+		for _, item := range part.Principals {
+			s.principals.put(item.Value.ID, item.Value, item.Digest)
+			s.state.Add(item.Digest)
+		}
+		for _, item := range part.Mandates {
+			mandates.add(item)
+			s.state.Add(item.Digest)
+		}
+		for _, item := range part.AgentKeys {
+			s.agentKeys.put(item.Value.ID, item.Value, item.Digest)
+			s.state.Add(item.Digest)
+		}
 	}
-	for _, m := range b.Mandates {
-		s.mandates[m.ID] = m
+}
+
+// read takes over the members of a head that changed.
+func (s *Snapshot) read(ctx context.Context, h bundle.Head, changed func(member string) bool) error {
+	if changed(bundle.MemberWorkspace) {
+		s.workspace = h.Workspace
 	}
-	for _, k := range b.AgentKeys {
-		s.agentKeys[k.ID] = k
+	if changed(bundle.MemberActivePolicies) {
+		s.policies = h.ActivePolicies
 	}
 	var err error
-	if s.clients, err = newClients(b.ClientAuthorities); err != nil {
-		return nil, fmt.Errorf("snapshot of %s: %w", b.Workspace.ID, err)
+	if changed(bundle.MemberClientAuthorities) {
+		if s.clients, err = newClients(h.ClientAuthorities); err != nil {
+			return err
+		}
 	}
-	if s.outsiders, err = newOutsiders(b.TrustedIssuers); err != nil {
-		return nil, fmt.Errorf("snapshot of %s: %w", b.Workspace.ID, err)
+	if changed(bundle.MemberTrustedIssuers) {
+		if s.outsiders, err = newOutsiders(h.TrustedIssuers); err != nil {
+			return err
+		}
 	}
-	if err := s.indexDestinations(b.Destinations); err != nil {
-		return nil, fmt.Errorf("snapshot of %s: %w", b.Workspace.ID, err)
+	if changed(bundle.MemberDestinations) {
+		if s.directory, err = newDirectory(h.Destinations); err != nil {
+			return err
+		}
 	}
+	if changed(bundle.MemberRego) {
+		return s.compile(ctx, h.Rego)
+	}
+	return nil
+}
+
+// compile makes a version the policy that decisions consult; nil is none.
+func (s *Snapshot) compile(ctx context.Context, version *authority.RegoVersion) error {
 	var source rego.Source
-	if b.Rego != nil {
-		source = rego.Source{Modules: b.Rego.Modules, Data: b.Rego.Data}
-		s.regoVersion = b.Rego.ID
+	s.regoVersion = ""
+	if version != nil {
+		source = rego.Source{Modules: version.Modules, Data: version.Data}
+		s.regoVersion = version.ID
 	}
+	var err error
 	if s.policy, err = rego.Compile(ctx, source); err != nil {
-		return nil, fmt.Errorf("snapshot of %s: compile Rego policy: %w", b.Workspace.ID, err)
+		return fmt.Errorf("compile Rego policy: %w", err)
 	}
-	return s, nil
+	return nil
 }
 
 // open denies whatever is asked of a workspace that is deleted.
@@ -99,22 +146,20 @@ func (s *Snapshot) open() error {
 	return nil
 }
 
-func (s *Snapshot) indexDestinations(destinations []authority.Destination) error {
+func newDirectory(destinations []authority.Destination) (*directory, error) {
+	d := &directory{routes: make(map[reach]string), served: make(map[string]bool)}
 	var err error
-	if s.catalog, err = authority.NewCatalog(destinations); err != nil {
-		return fmt.Errorf("catalog: %w", err)
+	if d.catalog, err = authority.NewCatalog(destinations); err != nil {
+		return nil, fmt.Errorf("catalog: %w", err)
 	}
-	for _, d := range destinations {
-		for _, port := range d.Ports {
-			if _, double := s.routes[reach{d.ID, port}]; double {
-				return fmt.Errorf("catalog: two destinations have the id %q", d.ID)
-			}
-			s.routes[reach{d.ID, port}] = bundle.Upstream(d, port).Route()
-			target := authority.Target{Scheme: schemeOf(d), Host: d.Host, Port: port}
-			s.served[target.Authority()] = true
+	for _, destination := range destinations {
+		for _, port := range destination.Ports {
+			d.routes[reach{destination.ID, port}] = bundle.Upstream(destination, port).Route()
+			target := authority.Target{Scheme: schemeOf(destination), Host: destination.Host, Port: port}
+			d.served[target.Authority()] = true
 		}
 	}
-	return nil
+	return d, nil
 }
 
 func schemeOf(d authority.Destination) string {
@@ -132,40 +177,31 @@ func (s *Snapshot) route(match authority.Match, target authority.Target) (string
 		}
 		return envoy.RoutePublicTLS, nil
 	}
-	key, ok := s.routes[reach{match.Destination.ID, target.Port}]
+	key, ok := s.directory.routes[reach{match.Destination.ID, target.Port}]
 	if !ok {
 		return "", deny(authority.ReasonTargetNotAllowed, "Port %d is not one of the destination's.", target.Port)
 	}
 	return key, nil
 }
 
-// verify checks the signatures of a chain of mandates, each of them once in the life of the snapshot.
+// verify checks the signatures of a chain of the snapshot's mandates, each of them once in the life of the key set.
 func (s *Snapshot) verify(chain []authority.Mandate) error {
 	for _, m := range chain {
-		known, ok := s.signatures.Load(m.ID)
-		if !ok {
-			known, _ = s.signatures.LoadOrStore(m.ID, signature{s.keys.VerifyMandate(m)})
-		}
-		if err := known.(signature).err; err != nil {
+		if err := s.mandates.verify(m.ID); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// signature is what came of verifying one.
-type signature struct{ err error }
-
 // Mandate finds a mandate of the workspace.
 func (s *Snapshot) Mandate(id authority.MandateID) (authority.Mandate, bool) {
-	m, ok := s.mandates[id]
-	return m, ok
+	return s.mandates.get(id)
 }
 
 // Principal finds a principal of the workspace.
 func (s *Snapshot) Principal(id authority.PrincipalID) (authority.Principal, bool) {
-	p, ok := s.principals[id]
-	return p, ok
+	return s.principals.get(id)
 }
 
 // Workspace is the one workspace that the snapshot is of.
@@ -176,6 +212,9 @@ func (s *Snapshot) Timeline() string { return s.timeline }
 
 // Revision is the workspace's, which the snapshot enforces.
 func (s *Snapshot) Revision() uint64 { return s.revision }
+
+// Digest is that of the state, by which both planes know it.
+func (s *Snapshot) Digest() bundle.Digest { return s.state.Sum() }
 
 // IssuedAt is when the control plane sealed the bundle.
 func (s *Snapshot) IssuedAt() time.Time { return s.issuedAt }

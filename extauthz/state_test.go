@@ -20,9 +20,8 @@ func (b *bench) present() authority.State {
 
 func TestARequestIsNeverDecidedFromAStateBeforeWhatItHasSeen(t *testing.T) {
 	b := newBench(t)
-	keys := b.KeySet()
-	keys.Succeeds = []string{timelineBefore}
-	snapshot, err := extauthz.NewSnapshot(t.Context(), b.State, keys)
+	b.Succeeds = []string{timelineBefore}
+	snapshot, err := extauthz.NewSnapshot(t.Context(), b.Reader())
 	if err != nil {
 		t.Fatal(err)
 	}

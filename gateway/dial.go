@@ -20,7 +20,7 @@ import (
 	"github.com/caracal-gateway/caracal/bundle"
 )
 
-const maxMessage = bundle.MaxSealed + 64<<10 // bytes
+const maxMessage = bundle.MaxDelta + 64<<10 // bytes
 
 // dial prepares the connection; nothing is sent yet. http is refused unless the host is a loopback address or plain
 // text is asked for.

@@ -140,7 +140,7 @@ func assemble(ctx context.Context, c Config, at sockets, private ed25519.Private
 	g.applier = &applier{
 		workspace: c.Workspace, stateDir: c.StateDir, fixed: g.fixed, bootstrap: g.bootstrap,
 		service: g.service, xds: g.xds, state: g.state,
-		kept: bundle.File{Path: filepath.Join(c.StateDir, "bundle")}, trust: bundle.Trust{Root: c.Key.Root}, log: c.Log,
+		keeper: newKeeper(c.StateDir, c.Log), trust: bundle.Trust{Root: c.Key.Root}, log: c.Log,
 	}
 	boot, err := bootID()
 	if err != nil {

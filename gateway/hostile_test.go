@@ -72,11 +72,11 @@ func TestATimeThatAnswersNoQuestionIsNoTime(t *testing.T) {
 		if err := r.control.greet(stream); err != nil {
 			return err
 		}
-		sent := []*syncpb.ControlMessage{
-			{Time: longAgo, Message: &syncpb.ControlMessage_Bundle{Bundle: &syncpb.Bundle{Revision: sealed.Revision(), Sealed: sealed}}},
-			{Time: longAgo, Message: current(0)},
-			{Time: longAgo, Message: current(1 << 40)},
+		sent := pieces(sealed)
+		for _, piece := range sent {
+			piece.Time = longAgo
 		}
+		sent = append(sent, &syncpb.ControlMessage{Time: longAgo, Message: current(0)}, &syncpb.ControlMessage{Time: longAgo, Message: current(1 << 40)})
 		for {
 			for _, m := range sent {
 				if err := stream.Send(m); err != nil {
@@ -111,7 +111,7 @@ func TestAMessageBeyondAllBoundsIsNotTaken(t *testing.T) {
 		if err := r.control.greet(stream); err != nil {
 			return err
 		}
-		return stream.Send(&syncpb.ControlMessage{Message: &syncpb.ControlMessage_Bundle{Bundle: &syncpb.Bundle{Sealed: make([]byte, bundle.MaxSealed+1<<20)}}})
+		return stream.Send(&syncpb.ControlMessage{Message: &syncpb.ControlMessage_Bundle{Bundle: &syncpb.Bundle{Sealed: make([]byte, bundle.MaxDelta+1<<20)}}})
 	})
 	r.start()
 	r.health(isOK, "health")

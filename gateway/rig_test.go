@@ -426,13 +426,29 @@ func (c *control) Stream(stream syncpb.Sync_StreamServer) error {
 		c.mu.Lock()
 		sealed, wake := c.bundle(), c.wake
 		c.mu.Unlock()
-		if err := stream.Send(&syncpb.ControlMessage{Time: timestamppb.Now(), Message: &syncpb.ControlMessage_Bundle{Bundle: &syncpb.Bundle{Revision: sealed.Revision(), Sealed: sealed}}}); err != nil {
-			return err
+		for _, piece := range pieces(sealed) {
+			piece.Time = timestamppb.Now()
+			if err := stream.Send(piece); err != nil {
+				return err
+			}
 		}
 		if over := c.rest(stream, asked, wake, ended); over {
 			return nil
 		}
 	}
+}
+
+// pieces are the messages that a snapshot is sent as.
+func pieces(sealed bundle.Sealed) []*syncpb.ControlMessage {
+	const size = 4000
+	var messages []*syncpb.ControlMessage
+	for offset := 0; offset < len(sealed); offset += size {
+		messages = append(messages, &syncpb.ControlMessage{Message: &syncpb.ControlMessage_Bundle{Bundle: &syncpb.Bundle{
+			Revision: sealed.Revision(), Sealed: sealed[offset:min(offset+size, len(sealed))],
+			Offset: uint64(offset), Size: uint64(len(sealed)),
+		}}})
+	}
+	return messages
 }
 
 // greet challenges a gateway and takes its hello.

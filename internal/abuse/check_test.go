@@ -34,7 +34,7 @@ func TestTheDecisionServiceStandsEveryCase(t *testing.T) {
 		Clock: clock, Recorder: events, Routes: func(string) bool { return true }, Read: extauthz.ReadClocks, Log: slog.New(slog.DiscardHandler),
 		Credentials: extauthz.NewCredentials("", func(string) (string, bool) { return "", false }),
 	})
-	snapshot, err := extauthz.NewSnapshot(t.Context(), s.State, s.KeySet())
+	snapshot, err := extauthz.NewSnapshot(t.Context(), s.Reader())
 	if err != nil {
 		t.Fatal(err)
 	}

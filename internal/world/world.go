@@ -4,6 +4,7 @@
 package world
 
 import (
+	"bytes"
 	"testing"
 	"time"
 
@@ -32,6 +33,8 @@ type World struct {
 	TokenKey, MandateKey, BundleKey token.SigningKey
 
 	State bundle.Snapshot
+	// Succeeds are the timelines that the workspace's own took the place of.
+	Succeeds []string
 
 	Owner, Agent, Child, Service authority.Principal
 	// Mandate is Agent's: every action on the echo host but below /admin, and on the model host. Delegated is cut from
@@ -214,7 +217,7 @@ func (w *World) Trust(i authority.TrustedIssuer, jwks []byte) authority.TrustedI
 // KeySet holds the keys that verify what the workspace signs.
 func (w *World) KeySet() token.KeySet {
 	return token.KeySet{
-		Deployment: deployment, Workspace: w.State.Workspace.ID, Timeline: w.State.Timeline, Version: 1,
+		Deployment: deployment, Workspace: w.State.Workspace.ID, Timeline: w.State.Timeline, Succeeds: w.Succeeds, Version: 1,
 		Keys: []token.VerifyingKey{w.TokenKey.Public(), w.MandateKey.Public(), w.BundleKey.Public()},
 	}
 }
@@ -222,13 +225,56 @@ func (w *World) KeySet() token.KeySet {
 // Seal makes the bundle of the workspace as it is.
 func (w *World) Seal() bundle.Sealed {
 	w.t.Helper()
-	keys, err := token.SealKeySet(w.Root, w.KeySet())
-	if err != nil {
-		w.t.Fatal(err)
-	}
-	sealed, err := bundle.Seal(w.State, w.BundleKey, keys)
+	sealed, err := bundle.Seal(w.State, w.BundleKey, w.sealedKeys())
 	if err != nil {
 		w.t.Fatal(err)
 	}
 	return sealed
+}
+
+func (w *World) sealedKeys() string {
+	w.t.Helper()
+	keys, err := token.SealKeySet(w.Root, w.KeySet())
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return keys
+}
+
+// Reader opens the bundle of the workspace as it is.
+func (w *World) Reader() *bundle.Reader {
+	w.t.Helper()
+	r, err := bundle.NewReader(bytes.NewReader(w.Seal()), bundle.Trust{Root: w.Root.Fingerprint()})
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return r
+}
+
+// Delta seals the edits as the next revision, which the workspace is at from then on. They are to be made in State too.
+func (w *World) Delta(index *bundle.Index, edits bundle.Edits) []byte {
+	w.t.Helper()
+	delta, err := index.Delta(edits)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	delta.Deployment, delta.Timeline, delta.IssuedAt = deployment, w.State.Timeline, w.State.IssuedAt
+	delta.From, delta.Revision = w.State.Revision, w.State.Revision+1
+	w.State.Revision++
+	w.State.Workspace.Revision = w.State.Revision
+	sealed, err := bundle.SealDelta(delta, w.BundleKey, w.sealedKeys())
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return sealed
+}
+
+// Index knows the workspace's items as they are.
+func (w *World) Index() *bundle.Index {
+	w.t.Helper()
+	index, err := bundle.NewIndex(w.State)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return index
 }
