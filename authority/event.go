@@ -138,6 +138,8 @@ type Outcome struct {
 	DurationMS    int64  `json:"duration_ms"`
 	Details       string `json:"details,omitempty"` // Envoy's response code details
 	Upstream      string `json:"upstream,omitempty"`
+	// EndedBy is why the gateway ended the request after it had been permitted; empty when it did not.
+	EndedBy Reason `json:"ended_by,omitempty"`
 }
 
 // GatewayRecord says which gateway process recorded an event, and as which of its records.

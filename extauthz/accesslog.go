@@ -6,6 +6,7 @@ import (
 	"io"
 	"net"
 	"strconv"
+	"strings"
 
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	accesslogdatav3 "github.com/envoyproxy/go-control-plane/envoy/data/accesslog/v3"
@@ -57,7 +58,17 @@ func outcomeOf(entry *accesslogdatav3.HTTPAccessLogEntry) authority.Outcome {
 		DurationMS:    common.GetDuration().AsDuration().Milliseconds(),
 		Details:       response.GetResponseCodeDetails(),
 		Upstream:      addressOf(common.GetUpstreamRemoteAddress()),
+		EndedBy:       endedBy(response.GetResponseCodeDetails()),
 	}
+}
+
+// endedBy reads the reason from the details with which a watch ended its request.
+func endedBy(details string) authority.Reason {
+	reason, ours := strings.CutPrefix(details, envoy.WatchDetails)
+	if !ours {
+		return ""
+	}
+	return authority.Reason(reason)
 }
 
 func addressOf(address *corev3.Address) string {

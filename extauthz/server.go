@@ -48,12 +48,16 @@ func (s *Service) Serve(ctx context.Context, listener net.Listener) error {
 	procv3.RegisterExternalProcessorServer(server, watchServer{service: s})
 	tended, stopTending := context.WithCancel(context.WithoutCancel(ctx))
 	defer stopTending()
-	go s.tend(tended)
+	tending := make(chan error, 1)
+	go func() { tending <- s.tend(tended) }()
 	served := make(chan error, 1)
 	go func() { served <- server.Serve(listener) }()
 	select {
 	case err := <-served:
 		return fmt.Errorf("serve checks: %w", err)
+	case err := <-tending:
+		server.Stop() // a gateway that does not end streams in time has none
+		return fmt.Errorf("watch live requests: %w", err)
 	case <-ctx.Done():
 	}
 	s.End(authority.ReasonNoDecision)

@@ -92,7 +92,7 @@ func TestChecksAreAnsweredOverTheSocket(t *testing.T) {
 	}
 }
 
-func TestTheSocketServesTwoMethodsAndNothingElse(t *testing.T) {
+func TestTheSocketServesThreeMethodsAndNothingElse(t *testing.T) {
 	b := newBench(t)
 	b.enforce(t)
 	path, _ := b.serve(t)
@@ -205,6 +205,7 @@ func TestEnvoysAccessLogCompletesTheRecord(t *testing.T) {
 		t.Fatal(err)
 	}
 	id := authority.NewID[authority.DecisionID]()
+	cut := authority.NewID[authority.DecisionID]()
 	entry := func(decision string) *accesslogdatav3.HTTPAccessLogEntry {
 		fields := map[string]*structpb.Value{envoy.MetadataDecisionID: structpb.NewStringValue(decision)}
 		return &accesslogdatav3.HTTPAccessLogEntry{
@@ -221,9 +222,11 @@ func TestEnvoysAccessLogCompletesTheRecord(t *testing.T) {
 			},
 		}
 	}
+	ended := entry(string(cut))
+	ended.Response.ResponseCodeDetails = envoy.WatchDetails + "mandate_revoked"
 	err = stream.Send(&accesslogv3.StreamAccessLogsMessage{LogEntries: &accesslogv3.StreamAccessLogsMessage_HttpLogs{
 		HttpLogs: &accesslogv3.StreamAccessLogsMessage_HTTPAccessLogEntries{LogEntry: []*accesslogdatav3.HTTPAccessLogEntry{
-			{}, nil, entry(""), entry("somebody else's"), entry(string(id)),
+			{}, nil, entry(""), entry("somebody else's"), ended, entry(string(id)),
 		}},
 	}})
 	if err != nil {
@@ -244,8 +247,11 @@ func TestEnvoysAccessLogCompletesTheRecord(t *testing.T) {
 		case <-time.After(time.Millisecond):
 		}
 	}
-	if n := len(b.events.outcomes); n != 1 {
-		t.Errorf("%d outcomes, want 1", n)
+	if got, _ := b.events.outcome(cut); got.EndedBy != authority.ReasonMandateRevoked {
+		t.Errorf("the outcome of a request that was ended: %+v", got)
+	}
+	if n := len(b.events.outcomes); n != 2 {
+		t.Errorf("%d outcomes, want 2", n)
 	}
 	if err := stop(); err != nil {
 		t.Errorf("the server did not stop cleanly while the log was open: %v", err)

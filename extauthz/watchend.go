@@ -2,6 +2,7 @@ package extauthz
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"runtime"
 	"time"
@@ -16,6 +17,8 @@ const (
 	// againTime is how long all live streams together may take to be judged again. What has not been by then is cut: no
 	// policy holds up a revocation for longer.
 	againTime = 5 * time.Second
+	// againTries is how often the policy is asked about one of them when it does not answer in time.
+	againTries = 3
 	// cutTime is how long Envoy may take to end a stream before the stream to Envoy is broken off.
 	cutTime = time.Second
 	// lookTime is how often all clocks are looked at.
@@ -48,6 +51,18 @@ func (s *Service) again(ctx context.Context, state *enforced, p *permitted) erro
 	})
 }
 
+// insist judges a live stream again until its policy has had its time more than once: many are judged together, and a
+// stream that was permitted does not end because there was much to do.
+func (s *Service) insist(ctx context.Context, state *enforced, p *permitted) error {
+	for tries := againTries; ; tries-- {
+		err := s.again(ctx, state, p)
+		var denial *Denial
+		if tries <= 1 || ctx.Err() != nil || !errors.As(err, &denial) || denial.Reason != authority.ReasonPolicyTimeout {
+			return err
+		}
+	}
+}
+
 // judgeAgain judges live streams from a state, ends those that it denies, and returns them.
 func (s *Service) judgeAgain(state *enforced, touched []*watch) (ended []*watch) {
 	if len(touched) == 0 {
@@ -60,7 +75,7 @@ func (s *Service) judgeAgain(state *enforced, touched []*watch) (ended []*watch)
 	group.SetLimit(runtime.GOMAXPROCS(0))
 	for i, w := range touched {
 		group.Go(func() error {
-			if err := s.again(ctx, state, &w.permitted); err != nil {
+			if err := s.insist(ctx, state, &w.permitted); err != nil {
 				denied[i] = w.end(s.explain(&judgement{id: w.decision}, err))
 			}
 			return nil
@@ -143,17 +158,21 @@ func (s *Service) admit(w *watch, denied error) (lease.Verdict, error) {
 }
 
 // tend ends streams whose mandate or lease comes to its end, until ctx ends.
-func (s *Service) tend(ctx context.Context) {
+func (s *Service) tend(ctx context.Context) error {
+	alarm, err := newAlarm()
+	if err != nil {
+		return err
+	}
+	defer alarm.close()
 	for {
-		timer := time.NewTimer(s.look())
+		if err := alarm.set(s.look()); err != nil {
+			return err
+		}
 		select {
 		case <-ctx.Done():
-		case <-timer.C:
+			return nil
+		case <-alarm.rings:
 		case <-s.tender:
-		}
-		timer.Stop()
-		if ctx.Err() != nil {
-			return
 		}
 	}
 }
@@ -165,8 +184,8 @@ func (s *Service) wakeTender() {
 	}
 }
 
-// look ends what is over, and says when to look again: when something else will be, and soon in any case, since timers
-// do not see a wall clock that is set, nor count the time that the host was suspended.
+// look ends what is over, and says when to look again: when something else will be, and soon in any case, since no timer
+// sees a wall clock that is set.
 func (s *Service) look() time.Duration {
 	now, reading := s.clock.Now(), s.read()
 	s.watches.mu.Lock()
