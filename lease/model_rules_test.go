@@ -95,7 +95,7 @@ var mutants = map[string]mutant{
 		r.drains = true
 		r.pass = func(uint64, uint64, lease.Lease, lease.Reading) lease.Verdict { return lease.Passes }
 	}},
-	"wait for a lease without a margin": {partitioned, permitAfter, func(r *rules) {
+	"wait for a lease without a margin": {stalled, permitAfter, func(r *rules) {
 		r.over = func(s lease.Sight, now, wait time.Duration) bool { return s.Lease != 0 && now-s.Since >= wait }
 	}},
 	"wait for no streams of a frozen gateway": {stalled, streamAfter, func(r *rules) {
@@ -118,8 +118,8 @@ var mutants = map[string]mutant{
 	"grant by what was acknowledged before a restart": {restarted, permitAfter, func(r *rules) {
 		r.grantable = func(_, recorded, fence uint64) bool { return lease.Grantable(recorded, fence) }
 	}},
-	"renew by what is not acknowledged yet": {restarted, permitAfter, func(r *rules) { r.renewsAhead = true }},
-	"renew before streams are cut":          {partitioned, streamAfter, func(r *rules) { r.renewsAhead = true }},
+	"renew by what is not acknowledged yet":   {restarted, permitAfter, func(r *rules) { r.renewsAhead = true }},
+	"renew before streams are cut":            {partitioned, streamAfter, func(r *rules) { r.renewsAhead = true }},
 	"let streams outlive the lease":           {partitioned, streamAfter, func(r *rules) { r.cutsAtLapse = false }},
 	"acknowledge before streams are cut":      {partitioned, streamAfter, func(r *rules) { r.cutsAtSwap = false }},
 	"acknowledge before decisions enforce":    {partitioned, permitAfter, func(r *rules) { r.swapsFirst = false }},

@@ -47,7 +47,7 @@ const (
 type gateway struct {
 	mode     uint8
 	still    uint8 // ticks that it has been frozen for
-	lag      uint8 // ticks since its clock last missed one
+	lag      uint8 // ticks until its clock may miss as many as it may
 	enforced place
 	said     place // what this process has acknowledged
 	kept     place // on disk

@@ -16,14 +16,16 @@ type model struct {
 
 	gateways, replicas, changes, exchanges int
 
-	lags      bool // the clock of a gateway misses a tick in a term
-	watches   bool // live streams
-	freezes   bool // gateway processes that stand still beside a running Envoy
-	kills     bool // gateway processes that end and start again from what is on disk
-	surrender bool // gateway processes that end in good order
-	fullDisk  bool // what is to be kept may not be
-	forgets   bool // replicas that start again
-	restores  bool // a database that is set back to its beginning
+	slow      uint8 // how many ticks the clock of a gateway may miss in a term
+	once      bool  // and in the whole run
+	prompt    bool  // what is on its way arrives within a tick or never, and decisions take no longer; else as long as it may
+	watches   bool  // live streams
+	freezes   bool  // gateway processes that stand still beside a running Envoy
+	kills     bool  // gateway processes that end and start again from what is on disk
+	surrender bool  // gateway processes that end in good order
+	fullDisk  bool  // what is to be kept may not be
+	forgets   bool  // replicas that start again
+	restores  bool  // a database that is set back to its beginning
 }
 
 // step is what happens between two states.
@@ -76,7 +78,7 @@ func (m *model) tickAll(s state, to visit) {
 		after, possible := s, true
 		for g := range m.gateways {
 			lag := lags>>g&1 == 1
-			possible = possible && (!lag || m.lags && s.gateways[g].lag >= m.ticks(m.longest()))
+			possible = possible && (!lag || s.gateways[g].lag <= (m.slow-1)*m.window() && m.slow > 0)
 			m.age(&after.gateways[g], lag)
 		}
 		if !possible {
@@ -96,6 +98,14 @@ func (m *model) tickAll(s state, to visit) {
 	}
 }
 
+// window is in how many ticks a clock that missed one is paid back.
+func (m *model) window() uint8 {
+	if m.once {
+		return 1
+	}
+	return m.ticks(m.longest()) + m.slow
+}
+
 func older(age *uint8, counts bool, most uint8) {
 	if counts && *age < most {
 		*age++
@@ -113,19 +123,26 @@ func (m *model) age(gw *gateway, lag bool) {
 	if gw.decision == permitted {
 		gw.decision, gw.judged = undecided, 0
 	}
-	most := m.ticks(m.longest())
+	if m.prompt {
+		gw.exchange = [2]exchange{}
+		if gw.mode == running {
+			gw.decision, gw.judged = undecided, 0
+		}
+	}
 	if lag {
-		gw.lag = 0
+		gw.lag += m.window()
 		return
 	}
-	older(&gw.lag, m.lags, most)
+	if !m.once {
+		gw.lag = max(gw.lag, 1) - 1
+	}
 	for _, left := range []*uint8{&gw.lease.left, &gw.file.left} {
 		if *left > 0 {
 			*left--
 		}
 	}
 	for i := range gw.exchange {
-		older(&gw.exchange[i].age, gw.exchange[i].stage != noExchange, 2*most)
+		older(&gw.exchange[i].age, gw.exchange[i].stage != noExchange, 2*m.ticks(m.longest()))
 	}
 	m.lapse(gw)
 }
@@ -295,10 +312,10 @@ func (m *model) answer(s state, g int, to visit) {
 	case opening:
 		m.register(s, g, to)
 	}
-	if s.gateways[g].watch != 0 {
+	if watch := s.gateways[g].watch; watch != 0 && s.denies(s.gateways[g].enforced, int(watch-1)) {
 		after := s
 		after.gateways[g].watch = 0
-		to(step{"stream ends", uint8(g), 0}, after)
+		to(step{"stream is cut", uint8(g), 0}, after)
 	}
 }
 
