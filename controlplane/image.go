@@ -315,7 +315,9 @@ func (i *image) stranded() []Position {
 }
 
 // isBehind reports whether a gateway is beyond what this database has, which is no reason to bring it back.
-func (i *image) isBehind(p Position) bool { return p.Timeline == i.at.Timeline && p.Revision > i.at.Revision }
+func (i *image) isBehind(p Position) bool {
+	return p.Timeline == i.at.Timeline && p.Revision > i.at.Revision
+}
 
 // wantsWhole reports whether a feed needs the whole state and there is none from which steps lead on.
 func (i *image) wantsWhole() bool {
