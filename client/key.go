@@ -20,6 +20,7 @@ type NewKey struct {
 	// AllowedNetworks are where the key may be used from; none means anywhere.
 	AllowedNetworks []string   `json:"allowed_networks,omitempty"`
 	ExpiresAt       *time.Time `json:"expires_at,omitempty"` // nil: never
+	SingleUse       bool       `json:"single_use,omitempty"` // a gateway's key that enrols one process only
 }
 
 // CreatedKey is a new API key, told this once.

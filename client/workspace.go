@@ -45,6 +45,9 @@ type WorkspaceChange struct {
 type SettingsChange struct {
 	MaxStreamSeconds   *int64 `json:"max_stream_seconds,omitempty"`
 	EventRetentionDays *int   `json:"event_retention_days,omitempty"`
+
+	LeaseSeconds        *int64 `json:"lease_seconds,omitempty"`
+	ShortRequestSeconds *int64 `json:"short_request_seconds,omitempty"`
 }
 
 // EditWorkspace changes a workspace as it is now; its slug stays.

@@ -112,7 +112,7 @@ func (x *examination) gateways(ctx context.Context) bool {
 		if instances[g.Instance] > 1 { // several gateways on one machine
 			g.Instance = string(g.ID)
 		}
-		if g.LeftAt == nil {
+		if g.State != client.GatewayGone {
 			x.gateway(g)
 		}
 	}
@@ -122,6 +122,14 @@ func (x *examination) gateways(ctx context.Context) bool {
 func (x *examination) gateway(g client.Gateway) {
 	check := "gateway " + word(g.Instance, string(g.ID))
 	switch {
+	case g.State == client.GatewayRevoked:
+		x.warned(check, "is revoked: it gets no lease any more", "end the process; `caracal gateway show "+string(g.ID)+"` says when its last lease was over")
+	case g.State == client.GatewayFenced:
+		x.warned(check, fmt.Sprintf("is fenced: it has no lease and denies everything; it was seen %s", relative(g.SeenAt, x.now())),
+			"see that it runs and reaches the control plane; where the process is dead, `caracal gateway forget "+string(g.ID)+" --reason …` says so")
+	case !g.Connected && g.Lease == nil:
+		x.warned(check, fmt.Sprintf("decides without a lease and is away, and was seen %s: each revocation waits for it", relative(g.SeenAt, x.now())),
+			"upgrade it; where the process is dead, `caracal gateway forget "+string(g.ID)+" --reason …` says so")
 	case !g.Connected:
 		x.warned(check, fmt.Sprintf("is away, and was seen %s; it enforces revision %d", relative(g.SeenAt, x.now()), g.Revision),
 			"see that it runs and reaches the control plane: its log says `enterprise_sync failed`, with the cause; look at it by --gateway")

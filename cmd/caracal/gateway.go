@@ -29,7 +29,7 @@ const maxSyncInterval = time.Hour
 
 func (p *program) gateway() *cobra.Command {
 	c := &cobra.Command{Use: "gateway", Short: "Run a gateway: an Envoy and the decisions that it asks for", Args: unknownVerb}
-	c.AddCommand(p.gatewayList())
+	c.AddCommand(p.gatewayVerbs()...)
 	settings := p.bind(c, gatewaySettings())
 	c.RunE = func(cmd *cobra.Command, _ []string) error {
 		config, err := p.gatewayConfig(cmd.Context(), settings)

@@ -48,6 +48,7 @@ func (p *program) keyCreate() *cobra.Command {
 	c.Flags().StringSliceVar(&n.Workspaces, "also-workspace", nil, "further workspace that a member's own key opens; may be repeated")
 	c.Flags().StringSliceVar(&n.AllowedNetworks, "network", nil, "where the key may be used from, such as 192.0.2.0/24; may be repeated, anywhere unless told")
 	spanFlag(c, &lifetime, "expires-in", 0, seconds+"; never unless told")
+	c.Flags().BoolVar(&n.SingleUse, "single-use", false, "a gateway's key that enrols one process only")
 	p.completedFlag(c, "principal", principalKind())
 	return withRoles(must(c, "kind"))
 }

@@ -25,14 +25,14 @@ type standing struct {
 	State     string `json:"state,omitempty"` // of the workspace
 	Revision  uint64 `json:"revision,omitempty"`
 	// Key is the id of the key, and ExpiresAt when it or the session ends; nil for never, or where the caller may not know.
-	Key       string         `json:"key_id,omitempty"`
-	ExpiresAt *time.Time     `json:"expires_at"`
-	Gateways  []gatewayState `json:"gateways"`
+	Key       string           `json:"key_id,omitempty"`
+	ExpiresAt *time.Time       `json:"expires_at"`
+	Gateways  []client.Gateway `json:"gateways"`
 }
 
 func (p *program) status() *cobra.Command {
 	return connected(p.calling("status", "Show who you are, where, and how the gateways are", cobra.NoArgs, func(ctx context.Context, c *call) error {
-		s := standing{Context: c.target.context, URL: c.target.url, Gateways: []gatewayState{}}
+		s := standing{Context: c.target.context, URL: c.target.url, Gateways: []client.Gateway{}}
 		who, err := c.Session(ctx)
 		if err != nil {
 			return err
@@ -53,7 +53,7 @@ func (p *program) status() *cobra.Command {
 		if _, err := c.w.Write([]byte("\n")); err != nil {
 			return err
 		}
-		return things(c.output, gateways, gatewayColumns()...)
+		return c.gateways(gateways)
 	}))
 }
 
@@ -96,9 +96,7 @@ func (c *call) lookAtMyself(ctx context.Context, s *standing, who client.Identif
 
 func (c *call) lookAtGateways(ctx context.Context, s *standing, _ client.Identification) error {
 	all, err := c.Gateways(ctx)
-	for _, g := range all {
-		s.Gateways = append(s.Gateways, gatewayState{g, stateOfGateway(g)})
-	}
+	s.Gateways = append(s.Gateways, all...)
 	return orForbidden(err)
 }
 

@@ -18,11 +18,11 @@ const (
 // colourOf is the colour of a word that says how something is; empty for any other.
 func colourOf(word string) string {
 	switch word {
-	case "denied", "revoked", "expired", "suspended", "fail", "fenced", "unavailable", "deleted":
+	case "denied", "revoked", "expired", "suspended", "fail", "fenced", "gone", "unavailable", "deleted":
 		return red
-	case "pending", "warn", "degraded", "archived", "leaving", "not yet", "retired":
+	case "pending", "warn", "degraded", "behind", "archived", "leaving", "not yet", "retired":
 		return yellow
-	case "allowed", "active", "enforced", "ok", "connected", "current":
+	case "allowed", "active", "enforced", "ok", "in_sync", "connected", "current":
 		return green
 	}
 	return ""

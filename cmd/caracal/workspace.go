@@ -90,12 +90,13 @@ func (p *program) workspaceCreate() *cobra.Command {
 
 func (p *program) workspaceUpdate() *cobra.Command {
 	var name, description string
-	var stream time.Duration
+	var stream, term, short time.Duration
 	var days int
 	c := p.changing("update SLUG", "Change a workspace's name, description or settings; its slug stays", cobra.ExactArgs(1), func(ctx context.Context, c *call) error {
 		change := client.WorkspaceChange{Name: given(c.command, "name", name), Description: given(c.command, "description", description)}
 		settings := client.SettingsChange{
 			MaxStreamSeconds: given(c.command, "max-stream", int64(stream/time.Second)), EventRetentionDays: given(c.command, "event-retention-days", days),
+			LeaseSeconds: given(c.command, "lease", int64(term/time.Second)), ShortRequestSeconds: given(c.command, "short-request", int64(short/time.Second)),
 		}
 		if settings != (client.SettingsChange{}) {
 			change.Settings = &settings
@@ -110,6 +111,8 @@ func (p *program) workspaceUpdate() *cobra.Command {
 	c.Flags().StringVar(&description, "description", "", "for people")
 	spanFlag(c, &stream, "max-stream", 0, "bound of every request, however long its mandate holds, "+seconds)
 	c.Flags().IntVar(&days, "event-retention-days", 0, "how long events are kept")
+	spanFlag(c, &term, "lease", 0, "for how long a gateway decides without the control plane, and a revocation may have to wait for it, "+seconds+", 5s to 24h")
+	spanFlag(c, &short, "short-request", 0, "requests to destinations that bound them to this or less are not watched, "+seconds+", at most 60s; 0 watches all")
 	return p.completed(c, workspaceKind())
 }
 

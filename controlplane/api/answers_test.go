@@ -1,14 +1,11 @@
 package api_test
 
 import (
-	"crypto/ed25519"
 	"encoding/json"
 	"strings"
 	"testing"
 
 	v3 "github.com/pb33f/libopenapi/datamodel/high/v3"
-
-	"github.com/caracal-gateway/caracal/controlplane"
 )
 
 // What many operations have in common is asked of each that documents it: a condition that does not hold, an
@@ -80,13 +77,7 @@ func inWorkspaceOfNobody(t *testing.T, body any) any {
 // A workspace whose gateway does not answer is deleted all the same, and the receipt says who is waited for.
 func TestDeletingAWorkspaceDoesNotWaitForAGatewayThatIsAway(t *testing.T) {
 	m := newWorld(t).newTeam(t, "my-team")
-	gateway, err := m.world.service.Authenticate(t.Context(), controlplane.Credential{Bearer: m.gatewayKey})
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := m.world.service.EnrolGateway(t.Context(), gateway, controlplane.Enrolment{PublicKey: make([]byte, ed25519.PublicKeySize), Instance: "edge"}); err != nil {
-		t.Fatal(err)
-	}
+	m.edge(t, "edge")
 	m.own("DELETE", "/api/v1/workspaces/my-team?wait=0", nil).ok(202)
 }
 

@@ -1,8 +1,6 @@
 package api_test
 
 import (
-	"crypto/ed25519"
-	"crypto/rand"
 	"strconv"
 	"strings"
 	"testing"
@@ -127,27 +125,11 @@ func TestMandatesThatAreRefused(t *testing.T) {
 func TestARevocationWaitsForTheGateways(t *testing.T) {
 	m := newWorld(t).newTeam(t, "my-team")
 	mandate := m.issue()
-	caller, err := m.world.service.Authenticate(t.Context(), controlplane.Credential{Bearer: m.gatewayKey})
-	if err != nil {
-		t.Fatal(err)
-	}
-	public, _, err := ed25519.GenerateKey(rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	enrolled, err := m.world.service.EnrolGateway(t.Context(), caller, controlplane.Enrolment{PublicKey: public, Instance: "edge-1", Version: "1", Formats: []uint32{1}})
-	if err != nil {
-		t.Fatal(err)
-	}
-	disconnect, err := m.world.service.ConnectGateway(t.Context(), caller, enrolled.Gateway.ID)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { disconnect(true) })
+	gateway := m.edge(t, "edge-1")
 	path := "/api/v1/mandates/" + string(mandate.ID) + "/revoke"
 	a := m.own("POST", path, map[string]any{"mandate_id": mandate.ID, "wait": 0}).ok(202)
 	pending := into[controlplane.Receipt](a)
-	if pending.State != controlplane.RevocationPending || pending.EffectiveAt != nil || len(pending.Gateways) != 1 {
+	if pending.State != authority.ReceiptPending || pending.EffectiveAt != nil || len(pending.Gateways) != 1 {
 		t.Errorf("the receipt is %+v", pending)
 	}
 	if got := a.header.Get("X-Caracal-Revision"); got != strconv.FormatUint(pending.Revision, 10) {
@@ -158,11 +140,9 @@ func TestARevocationWaitsForTheGateways(t *testing.T) {
 			t.Errorf("the gateways are %s", a.body)
 		}
 	}
-	if err := m.world.service.Acknowledge(t.Context(), caller, enrolled.Gateway.ID, pending.Revision); err != nil {
-		t.Fatal(err)
-	}
+	gateway.acknowledge(t, pending.Revision)
 	enforced := into[controlplane.Receipt](m.own("POST", path, nil).ok(200))
-	if enforced.State != controlplane.RevocationEnforced || enforced.Revision != pending.Revision || enforced.EffectiveAt == nil {
+	if enforced.State != authority.ReceiptEnforced || enforced.Revision != pending.Revision || enforced.EffectiveAt == nil {
 		t.Errorf("the receipt after the acknowledgement is %+v", enforced)
 	}
 	// Whoever is neither issuer nor subject nor owner finds no mandate; a subject of a child may not end its parent.

@@ -68,7 +68,7 @@ func (h *Handler) routes() []route {
 		},
 		collection("receipts", list(receiptFilter, s.Receipts), nil),
 		[]route{
-			{method: http.MethodGet, path: root + "receipts/{id}", do: find(s.Receipt)},
+			{method: http.MethodGet, path: root + "receipts/{id}", do: h.receipt, wait: controlplane.MaxRevocationWait},
 			{method: http.MethodGet, path: root + "receipts/{id}/mandates", do: h.receiptMandates},
 			{method: http.MethodGet, path: root + "workspaces/{workspace}/key-set", do: single(s.KeySet)},
 			{method: http.MethodGet, path: root + "key-set", do: single(s.KeySet)},
@@ -119,6 +119,9 @@ func (h *Handler) routes() []route {
 		},
 		collection("gateways", listAll(s.Gateways), nil),
 		[]route{
+			{method: http.MethodGet, path: root + "gateways/{id}", do: find(s.Gateway)},
+			{method: http.MethodPost, path: root + "gateways/{id}/revoke", do: h.revokeGateway, wait: controlplane.MaxRevocationWait},
+			{method: http.MethodPost, path: root + "gateways/{id}/forget", do: edit(s.ForgetGateway)},
 			{method: http.MethodGet, path: root + "workspaces/{workspace}/events", do: h.events, wait: exportTimeout},
 			{method: http.MethodGet, path: root + "events", do: h.events, wait: exportTimeout},
 			{method: http.MethodGet, path: root + "workspaces/{workspace}/events/stream", do: h.stream, wait: streamTime},

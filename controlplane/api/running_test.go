@@ -1,7 +1,6 @@
 package api_test
 
 import (
-	"crypto/ed25519"
 	"sync"
 	"testing"
 	"time"
@@ -11,14 +10,7 @@ import (
 
 func TestACallerWithManyRequestsUnderWayWaitsAndNobodyElseDoes(t *testing.T) {
 	m := newWorld(t).newTeam(t, "my-team")
-	gateway, err := m.world.service.Authenticate(t.Context(), controlplane.Credential{Bearer: m.gatewayKey})
-	if err != nil {
-		t.Fatal(err)
-	}
-	enrolled, err := m.world.service.EnrolGateway(t.Context(), gateway, controlplane.Enrolment{PublicKey: make([]byte, ed25519.PublicKeySize), Instance: "edge"})
-	if err != nil {
-		t.Fatal(err)
-	}
+	gateway := m.edge(t, "edge")
 	mandate := m.issue()
 	path := "/api/v1/mandates/" + string(mandate.ID)
 	revision := into[controlplane.Receipt](m.call(t, m.agentKey, "POST", path+"/revoke", `{"wait":0}`).ok(202)).Revision
@@ -50,9 +42,7 @@ func TestACallerWithManyRequestsUnderWayWaitsAndNobodyElseDoes(t *testing.T) {
 	}
 	m.own("GET", path, nil).ok(200)
 	m.call(t, m.helperKey, "GET", "/api/v1/mandates", nil).ok(200)
-	if err := m.world.service.Acknowledge(t.Context(), gateway, enrolled.Gateway.ID, revision); err != nil {
-		t.Fatal(err)
-	}
+	gateway.acknowledge(t, revision)
 	waiting.Wait()
 	m.call(t, m.agentKey, "GET", path, nil).ok(200)
 }
