@@ -65,7 +65,7 @@ func TestARevocationIsNotEnforcedWhileThereAreMoreGatewaysThanAReceiptHolds(t *t
 		t.Fatal(err)
 	}
 	r := must(w.RevokeMandate(t.Context(), w.owner, w.mandate(w.owner, agent).ID, 0))(t).Value
-	if r.State != controlplane.RevocationPending || r.EffectiveAt != nil {
+	if r.State != authority.ReceiptPending || r.EffectiveAt != nil {
 		t.Errorf("the receipt is %s although a gateway has not acknowledged", r.State)
 	}
 }

@@ -104,7 +104,7 @@ func TestAMembershipElsewhereEndsWhenItIsTaken(t *testing.T) {
 		code authority.Code
 	}{
 		"removed there":   {func(ctx context.Context, a ada) error { return drop(w.RemoveMember(ctx, w.owner, a.first)) }, authority.CodeNotFound},
-		"suspended there": {func(ctx context.Context, a ada) error { return drop(w.SuspendPrincipal(ctx, w.owner, a.first)) }, authority.CodeNotFound},
+		"suspended there": {func(ctx context.Context, a ada) error { return drop(w.SuspendPrincipal(ctx, w.owner, a.first, 0)) }, authority.CodeNotFound},
 	} {
 		t.Run(sentence, func(t *testing.T) {
 			w = newWorld(t)
@@ -138,7 +138,7 @@ func TestAKeyEndsEverywhereWithItsHolderAtHome(t *testing.T) {
 	asSecond := w.as(w.memberKey(home, second, controlplane.NewKey{}).APIKey)
 	early := must(w.Enter(ctx, home, "first"))(t)
 	newAgent := controlplane.NewPrincipal{Name: "x", Type: authority.Agent}
-	must(w.SuspendPrincipal(ctx, asSecond, a.second))(t)
+	must(w.SuspendPrincipal(ctx, asSecond, a.second, 0))(t)
 	wantError(t, drop(w.RegisterPrincipal(ctx, early, newAgent)), authority.CodeNotFound, "")
 	_, err := w.Enter(ctx, w.as(a.key), "first")
 	wantError(t, err, authority.CodeForbidden, authority.ReasonSuspended)

@@ -104,7 +104,7 @@ func TestEveryEditHoldsItsCondition(t *testing.T) {
 		"update principal": func(c controlplane.Caller) error {
 			return drop(w.UpdatePrincipal(ctx, c, subject.ID, controlplane.PrincipalChange{Name: ptr("x")}))
 		},
-		"suspend principal": func(c controlplane.Caller) error { return drop(w.SuspendPrincipal(ctx, c, subject.ID)) },
+		"suspend principal": func(c controlplane.Caller) error { return drop(w.SuspendPrincipal(ctx, c, subject.ID, 0)) },
 		"update policy": func(c controlplane.Caller) error {
 			return drop(w.UpdatePolicy(ctx, c, policy.ID, controlplane.PolicyChange{DelegationDepth: ptr(3)}))
 		},

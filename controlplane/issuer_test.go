@@ -109,7 +109,7 @@ func TestATokenOfAProviderIsExchanged(t *testing.T) {
 		t.Error("another workspace sees the issuer")
 	}
 
-	must(w.SuspendPrincipal(t.Context(), w.owner, c.agent.ID))(t)
+	must(w.SuspendPrincipal(t.Context(), w.owner, c.agent.ID, 0))(t)
 	_, err = w.exchange("first", c.token())
 	wantRefused(t, "a suspended principal", err, authority.CodeForbidden, "")
 }

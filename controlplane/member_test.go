@@ -47,7 +47,7 @@ func TestOwnersAreMadeChangedAndRemovedByOwners(t *testing.T) {
 		"an admin raises another":               drop(w.UpdateMember(ctx, asAdmin, viewer.ID, controlplane.MemberChange{Role: &owner})),
 		"an admin demotes an owner":             drop(w.UpdateMember(ctx, asAdmin, second.ID, controlplane.MemberChange{Role: &plain})),
 		"an admin removes an owner":             drop(w.RemoveMember(ctx, asAdmin, second.ID)),
-		"an admin suspends an owner":            drop(w.SuspendPrincipal(ctx, asAdmin, second.ID)),
+		"an admin suspends an owner":            drop(w.SuspendPrincipal(ctx, asAdmin, second.ID, 0)),
 		"an admin makes a key for an owner":     drop(w.CreateKey(ctx, asAdmin, controlplane.NewKey{Kind: authority.KeyMember, Name: "x", PrincipalID: second.ID})),
 		"an admin revokes an owner's key":       drop(w.RevokeKey(ctx, asAdmin, ownersKey.ID)),
 		"an admin rotates an owner's key":       drop(w.RotateKey(ctx, asAdmin, ownersKey.ID, controlplane.Rotation{})),
@@ -71,7 +71,7 @@ func TestAKeyDoesWhatBothItsRoleAndItsMemberMay(t *testing.T) {
 	if got := operator.Principal().Role; got != authority.RoleViewer {
 		t.Errorf("an author with an operator's key is a %s", got)
 	}
-	wantError(t, drop(w.SuspendPrincipal(ctx, operator, agent.ID)), authority.CodeForbidden, "")
+	wantError(t, drop(w.SuspendPrincipal(ctx, operator, agent.ID, 0)), authority.CodeForbidden, "")
 	wantError(t, drop(w.CreatePolicy(ctx, operator, controlplane.NewPolicy{PrincipalID: agent.ID})), authority.CodeForbidden, "")
 	must(w.Principals(ctx, operator, controlplane.PrincipalFilter{}, controlplane.Page{}))(t)
 
@@ -105,7 +105,7 @@ func TestChangesOfAMemberHoldFromItsNextRequestOn(t *testing.T) {
 		PrincipalID: m.ID, AllowedResources: []string{"api:x"}, AllowedActions: []string{"read"}, MaxValiditySeconds: 60,
 	}))(t)
 
-	must(w.SuspendPrincipal(ctx, w.owner, m.ID))(t)
+	must(w.SuspendPrincipal(ctx, w.owner, m.ID, 0))(t)
 	wantError(t, drop(w.Principals(ctx, w.as(key.APIKey), controlplane.PrincipalFilter{}, controlplane.Page{})), authority.CodeForbidden, authority.ReasonSuspended)
 	must(w.ResumePrincipal(ctx, w.owner, m.ID))(t)
 
@@ -135,7 +135,7 @@ func TestTheLastOwnerStays(t *testing.T) {
 	for sentence, err := range map[string]error{
 		"removed":              drop(w.RemoveMember(ctx, w.owner, id)),
 		"demoted":              drop(w.UpdateMember(ctx, w.owner, id, controlplane.MemberChange{Role: &admin})),
-		"suspended":            drop(w.SuspendPrincipal(ctx, w.owner, id)),
+		"suspended":            drop(w.SuspendPrincipal(ctx, w.owner, id, 0)),
 		"without its last key": drop(w.RevokeKey(ctx, w.owner, w.owner.Key())),
 	} {
 		t.Log(sentence)
@@ -177,7 +177,7 @@ func TestTheLastOwnerStaysUnderAnyInterleaving(t *testing.T) {
 		for _, take := range []func() error{
 			func() error { return drop(w.RemoveMember(ctx, by, victim)) },
 			func() error { return drop(w.UpdateMember(ctx, by, victim, controlplane.MemberChange{Role: &admin})) },
-			func() error { return drop(w.SuspendPrincipal(ctx, by, victim)) },
+			func() error { return drop(w.SuspendPrincipal(ctx, by, victim, 0)) },
 			func() error { return drop(w.RevokeKey(ctx, by, key)) },
 			func() error { return drop(w.RevokeKey(ctx, by, by.Key())) },
 		} {
@@ -209,7 +209,7 @@ func TestAnAdministrativeChangeTellsWhoDidItAndWhatWasBefore(t *testing.T) {
 	agent, _ := w.agent(asMember, "agent", authority.Agent)
 	operator := authority.RoleOperator
 	must(w.UpdateMember(ctx, w.owner, m.ID, controlplane.MemberChange{Role: &operator}))(t)
-	must(w.SuspendPrincipal(ctx, asMember, agent.ID))(t)
+	must(w.SuspendPrincipal(ctx, asMember, agent.ID, 0))(t)
 	must(w.RemoveMember(ctx, w.owner, m.ID))(t)
 	type told struct {
 		Actor, Subject      authority.PrincipalID
@@ -334,7 +334,7 @@ func TestWhatBecomesOfTheMandatesOfAMemberWhoIsRemoved(t *testing.T) {
 		t.Errorf("the mandate of a removed member is denied: %s", a.Message)
 	}
 	wantError(t, drop(w.RequestMandate(ctx, asAgent, request(admin.ID, agent.ID))), authority.CodeRefused, authority.ReasonIssuerNotEntitled)
-	must(w.SuspendPrincipal(ctx, w.owner, admin.ID))(t)
+	must(w.SuspendPrincipal(ctx, w.owner, admin.ID, 0))(t)
 	if a := must(w.ValidateMandate(ctx, asAgent, ask))(t); a.Allowed || *a.DenialReason != authority.ReasonSuspended {
 		t.Errorf("the mandate of a suspended principal: %+v", a)
 	}
@@ -353,15 +353,15 @@ func TestAnOperatorRevokesAndSuspends(t *testing.T) {
 		t.Errorf("an operator's inquiry is answered %+v", a)
 	}
 	must(w.RevokeMandate(ctx, operator, m.ID, 0))(t)
-	must(w.SuspendPrincipal(ctx, operator, agent.ID))(t)
+	must(w.SuspendPrincipal(ctx, operator, agent.ID, 0))(t)
 	must(w.ResumePrincipal(ctx, operator, agent.ID))(t)
 	for _, role := range []authority.Role{authority.RoleAdmin, authority.RoleOwner} {
 		above, _ := w.member(w.owner, "above", role)
-		wantError(t, drop(w.SuspendPrincipal(ctx, operator, above.ID)), authority.CodeForbidden, "")
+		wantError(t, drop(w.SuspendPrincipal(ctx, operator, above.ID, 0)), authority.CodeForbidden, "")
 	}
 	beside, _ := w.member(w.owner, "beside", authority.RoleAuditor)
-	must(w.SuspendPrincipal(ctx, operator, beside.ID))(t)
-	wantError(t, drop(w.SuspendPrincipal(ctx, operator, operator.Principal().ID)), authority.CodeConflict, "")
+	must(w.SuspendPrincipal(ctx, operator, beside.ID, 0))(t)
+	wantError(t, drop(w.SuspendPrincipal(ctx, operator, operator.Principal().ID, 0)), authority.CodeConflict, "")
 }
 
 // An identity of the deployment's OpenID provider is a way in as a key is; of another provider it is none.

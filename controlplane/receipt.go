@@ -176,6 +176,18 @@ func (s *Service) Receipt(ctx context.Context, c Caller, id authority.ReceiptID)
 	})
 }
 
+// AwaitReceipt finds a receipt once it is not pending any more, or as it is when the wait is over.
+func (s *Service) AwaitReceipt(ctx context.Context, c Caller, id authority.ReceiptID, wait time.Duration) (Receipt, error) {
+	if err := bearable(wait); err != nil {
+		return Receipt{}, err
+	}
+	r, err := s.Receipt(ctx, c, id)
+	if err != nil || wait == 0 || r.State != authority.ReceiptPending {
+		return r, err
+	}
+	return s.awaitReceipt(ctx, c, r, wait), nil
+}
+
 // ReceiptFilter narrows a list of receipts; a zero field does not.
 type ReceiptFilter struct {
 	State       authority.ReceiptState

@@ -166,7 +166,7 @@ func TestTokensOfOthersAreRefusedAtTheGateway(t *testing.T) {
 			t.Errorf("%s: the agents' API answers %d %s", name, got.status, got.body)
 		}
 	}
-	must(w.SuspendPrincipal(t.Context(), w.owner, w.agent))(t)
+	must(w.SuspendPrincipal(t.Context(), w.owner, w.agent, 0))(t)
 	eventually(t, "a suspended principal's token is refused", func() bool {
 		return e.bearing(w.projected(nil), mandate).member("error") == string(authority.ReasonSuspended)
 	})

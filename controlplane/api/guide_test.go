@@ -37,7 +37,7 @@ func TestTheGuidesCalls(t *testing.T) {
 		t.Errorf("the child is %+v", child)
 	}
 	receipt := into[controlplane.Receipt](m.own("POST", "/api/v1/mandates/"+id+"/revoke", map[string]any{"mandate_id": id}).ok(200))
-	if receipt.State != controlplane.RevocationEnforced || len(receipt.Mandates) != 2 || receipt.EffectiveAt == nil {
+	if receipt.State != authority.ReceiptEnforced || len(receipt.Mandates) != 2 || receipt.EffectiveAt == nil {
 		t.Errorf("the receipt is %+v", receipt)
 	}
 	v := into[controlplane.ValidationAnswer](m.call(t, agent.APIKey, "POST", "/api/v1/mandates/validate", question).ok(200))

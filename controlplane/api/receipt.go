@@ -3,6 +3,7 @@ package api
 import (
 	"context"
 	"net/http"
+	"strconv"
 	"time"
 
 	"github.com/caracal-gateway/caracal/authority"
@@ -90,6 +91,44 @@ func (h *Handler) suspend(x *exchange) (*reply, error) {
 	}
 	suspension, err := h.service.SuspendPrincipal(x.ctx(), x.caller, id, wait)
 	return tagged(written[controlplane.Suspension](revocationStatus(suspension.Value.Receipt.State))(suspension, err))
+}
+
+// receipt waits for the gateways as long as the query says.
+func (h *Handler) receipt(x *exchange) (*reply, error) {
+	id := x.r.PathValue("id")
+	if !oneLine(id) {
+		return nil, authority.NotFound("path")
+	}
+	q := readQuery(x.r.URL.RawQuery)
+	wait := q.wait(0)
+	if err := q.end(); err != nil {
+		return nil, err
+	}
+	if err := x.enterHolding(id); err != nil {
+		return nil, err
+	}
+	receipt, err := h.service.AwaitReceipt(x.ctx(), x.caller, authority.ReceiptID(id), wait)
+	if err != nil {
+		return nil, err
+	}
+	return x.unlessKnown(&reply{status: http.StatusOK, tag: controlplane.Tag(receipt), body: receipt})
+}
+
+// wait reads for how long the caller wants to wait for gateways.
+func (q *query) wait(unlessTold time.Duration) time.Duration {
+	text := q.text("wait")
+	if text == "" {
+		return unlessTold
+	}
+	seconds, err := strconv.ParseFloat(text, 64)
+	if err != nil {
+		seconds = -1
+	}
+	wait, err := patience(&seconds)
+	if err != nil {
+		q.refuse(err)
+	}
+	return wait
 }
 
 func receiptFilter(q *query) controlplane.ReceiptFilter {

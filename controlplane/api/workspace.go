@@ -3,7 +3,6 @@ package api
 import (
 	"context"
 	"net/http"
-	"strconv"
 
 	"github.com/caracal-gateway/caracal/authority"
 	"github.com/caracal-gateway/caracal/controlplane"
@@ -35,18 +34,7 @@ func inside(do operation) operation {
 // deleteWorkspace waits for the gateways as long as the query says.
 func (h *Handler) deleteWorkspace(x *exchange) (*reply, error) {
 	q := readQuery(x.r.URL.RawQuery)
-	var given *float64
-	if text := q.text("wait"); text != "" {
-		seconds, err := strconv.ParseFloat(text, 64)
-		if err != nil {
-			seconds = -1
-		}
-		given = &seconds
-	}
-	wait, err := patience(given)
-	if err != nil {
-		q.refuse(err)
-	}
+	wait := q.wait(controlplane.DefaultRevocationWait)
 	if err := q.end(); err != nil {
 		return nil, err
 	}

@@ -31,7 +31,7 @@ func TestTheLifeOfAWorkspace(t *testing.T) {
 	m.own("DELETE", path+"?wait=61", nil).refused(400, "invalid_request", "wait", "")
 	m.own("DELETE", path+"?wait=NaN", nil).refused(400, "invalid_request", "wait", "")
 	m.own("DELETE", path+"?force=true", nil).refused(400, "invalid_request", "force", "")
-	if d := into[controlplane.Deletion](m.own("DELETE", path+"?wait=0", nil).ok(200)); d.State != controlplane.RevocationEnforced || d.Workspace.EraseAt == nil {
+	if d := into[controlplane.Deletion](m.own("DELETE", path+"?wait=0", nil).ok(200)); d.State != authority.ReceiptEnforced || d.Workspace.EraseAt == nil {
 		t.Errorf("the deletion is %+v", d)
 	}
 	m.call(t, m.agentKey, "GET", "/api/v1/mandates", nil).refused(401, "unauthenticated", "", "")

@@ -157,7 +157,7 @@ func TestARevocationWaitsForTheGatewaysThatMayStillDecide(t *testing.T) {
 				l.acknowledge(revision)
 			}
 			r := <-receipts
-			if pending := r.State == controlplane.RevocationPending; pending != c.pending {
+			if pending := r.State == authority.ReceiptPending; pending != c.pending {
 				t.Errorf("receipt %+v", r)
 			}
 			if c.pending && (len(r.Gateways) != 1 || string(r.Gateways[0].GatewayID) != g.id || r.Gateways[0].EnforcedAt != nil) {
