@@ -136,7 +136,7 @@ func (s *site) startControl(ctx context.Context, caracal string) error {
 	s.control = exec.Command(caracal, "controlplane")
 	s.control.Stdout, s.control.Stderr = log, log
 	s.control.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-	s.control.Env = append(os.Environ(), "CARACAL_DATABASE_URL="+app, "CARACAL_LISTEN="+address, "CARACAL_REQUESTS_PER_SECOND=100000",
+	s.control.Env = append(os.Environ(), "CARACAL_DATABASE_URL="+app, "CARACAL_LISTEN="+address, "CARACAL_REQUESTS_PER_SECOND=10000",
 		"CARACAL_MASTER_KEY_FILE="+s.file("master.key"), "CARACAL_SETUP_KEY_FILE="+s.file("setup.key"))
 	if err := s.control.Start(); err != nil {
 		return err

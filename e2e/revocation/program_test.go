@@ -86,7 +86,7 @@ func (p *program) cleanUp(t *testing.T) {
 			return
 		}
 		if text, err := os.ReadFile(p.log); err == nil {
-			const most = 4000
+			const most = 1500
 			t.Logf("the end of the log of %s:\n%s", p.name, text[max(0, len(text)-most):])
 		}
 	})

@@ -6,7 +6,6 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"net"
 	"os"
@@ -14,9 +13,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
-	"sync/atomic"
 	"testing"
-	"time"
 
 	"github.com/caracal-gateway/caracal/authority"
 	"github.com/caracal-gateway/caracal/client"
@@ -172,7 +169,7 @@ func (s *site) startControls(t *testing.T, binary string) error {
 			name: fmt.Sprintf("control plane %d", i), path: binary, arguments: []string{"controlplane"}, log: filepath.Join(s.dir, fmt.Sprintf("control-%d.log", i)),
 			environment: append(os.Environ(),
 				"CARACAL_DATABASE_URL="+strings.Replace(app, ":"+port, ":"+portOf(s.toData[i].Listen), 1),
-				"CARACAL_LISTEN="+listen, "CARACAL_REDIS_URL="+s.redis.URL(), "CARACAL_REQUESTS_PER_SECOND=100000",
+				"CARACAL_LISTEN="+listen, "CARACAL_REDIS_URL="+s.redis.URL(), "CARACAL_REQUESTS_PER_SECOND=10000",
 				"CARACAL_MASTER_KEY_FILE="+filepath.Join(s.dir, "master.key"), "CARACAL_SETUP_KEY_FILE="+filepath.Join(s.dir, "setup.key")),
 		}
 		if err := s.controls[i].start(); err != nil {
@@ -194,43 +191,11 @@ func freeAddress(ctx context.Context) (string, error) {
 	return listener.Addr().String(), listener.Close()
 }
 
-// balance is a load balancer before the control planes: each connection goes to the next that takes it.
-func (s *site) balance(t *testing.T) (string, error) {
-	listener, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
-	if err != nil {
-		return "", err
-	}
-	t.Cleanup(func() { _ = listener.Close() })
-	var next atomic.Uint64
-	go func() {
-		for {
-			from, err := listener.Accept()
-			if err != nil {
-				return
-			}
-			go func() {
-				defer from.Close()
-				for range s.urls {
-					to, err := net.DialTimeout("tcp", strings.TrimPrefix(s.urls[next.Add(1)%replicas], "http://"), time.Second)
-					if err != nil {
-						continue
-					}
-					defer to.Close()
-					go func() { _, _ = io.Copy(to, from); _ = to.Close() }()
-					_, _ = io.Copy(from, to)
-					return
-				}
-			}()
-		}
-	}()
-	return listener.Addr().String(), nil
-}
-
 // setUp makes a workspace with the shortest lease, an agent, and a destination that is the upstream.
 func (s *site) setUp(t *testing.T, _ string) error {
 	s.upstreams = newUpstreams(t)
 	ctx := t.Context()
-	balanced, err := s.balance(t)
+	balanced, err := newBalancer(t, s.urls[:])
 	if err != nil {
 		return err
 	}
