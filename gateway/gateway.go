@@ -158,6 +158,7 @@ func assemble(ctx context.Context, c Config, at sockets, private ed25519.Private
 		url: c.Control, workspace: c.Workspace, key: c.Key, private: private, instance: c.Instance, version: c.Version,
 		epoch: epoch, interval: c.Interval, connect: connect, client: syncpb.NewSyncClient(connect), state: g.state, log: c.Log,
 		enrolled: g.applier.enrolled, begin: g.applier.begin, apply: g.applier.take, position: g.applier.position,
+		issued: g.applier.issued, beyond: g.applier.beyond,
 		anchor: g.clock.Anchor, report: g.reporter.report,
 		outbox: newOutbox(), questions: newQuestions(extauthz.BootTime), renewals: newRenewals(c.Interval, read), tenure: g.tenure,
 	}

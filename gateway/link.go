@@ -56,12 +56,14 @@ type link struct {
 	log       *slog.Logger
 
 	// enrolled is told what enrolment brought; begin that a stream does. apply gets each message that carries state and says
-	// what to tell of it; position is what is enforced. anchor gets each time that the control plane tells, and report says
-	// how the gateway is.
+	// what to tell of it; position is what is enforced, issued when that was sealed, and beyond what it takes away. anchor gets
+	// each time that the control plane tells, and report says how the gateway is.
 	enrolled func(*syncpb.EnrolResponse) error
 	begin    func()
 	apply    func(context.Context, *syncpb.ControlMessage) (*syncpb.Acknowledged, *syncpb.Refused, error)
 	position func() (timeline string, revision uint64, digest []byte)
+	issued   func() *timestamppb.Timestamp
+	beyond   func() ([]*syncpb.BeyondReport, error)
 	anchor   func(server time.Time, roundTrip time.Duration)
 	report   func() *syncpb.Report
 
@@ -239,7 +241,7 @@ func (l *link) hello(stream syncpb.Sync_StreamClient) error {
 	timeline, revision, digest := l.position()
 	return stream.Send(&syncpb.GatewayMessage{Message: &syncpb.GatewayMessage_Hello{Hello: &syncpb.Hello{
 		GatewayId: l.id(), Proof: bundle.StreamProof(l.private, nonce), Timeline: timeline, Revision: revision, Epoch: l.epoch,
-		Digest: digest, Version: l.version, Formats: []uint32{bundle.Format},
+		Digest: digest, Version: l.version, Formats: []uint32{bundle.Format}, Issued: l.issued(),
 	}}})
 }
 
@@ -413,6 +415,9 @@ func (l *link) take(ctx context.Context, m *syncpb.ControlMessage) error {
 		l.questions.answer(current.GetId())
 		return nil
 	}
+	if question := m.GetBeyond(); question != nil {
+		return l.tellBeyond(question)
+	}
 	acknowledged, refused, err := l.apply(ctx, m)
 	if ctx.Err() != nil {
 		return nil //nolint:nilerr // the gateway leaves, and enforces nothing more
@@ -426,6 +431,18 @@ func (l *link) take(ctx context.Context, m *syncpb.ControlMessage) error {
 		l.outbox.acknowledge(acknowledged)
 	}
 	return err
+}
+
+// tellBeyond answers a control plane whose database does not have what is enforced here. Nothing is given up for that.
+func (l *link) tellBeyond(question *syncpb.Beyond) error {
+	parts, err := l.beyond()
+	if err != nil {
+		return err
+	}
+	l.log.Error("the control plane's database is behind what is enforced here; it is told what is revoked",
+		"database_revision", question.GetRevision(), "revision", parts[0].GetRevision(), "timeline", parts[0].GetTimeline())
+	l.outbox.tellBeyond(parts)
+	return nil
 }
 
 // Record stores one batch of events; it is for the shipper.

@@ -20,6 +20,7 @@ type outbox struct {
 	question     *syncpb.GatewayMessage
 	renewal      *syncpb.GatewayMessage
 	toldEnvoy    *syncpb.GatewayMessage // the newest of its kind, sent or not
+	beyond       []*syncpb.BeyondReport // the parts of the answer to one question
 }
 
 func newOutbox() *outbox { return &outbox{ready: make(chan struct{}, 1)} }
@@ -29,7 +30,7 @@ func newOutbox() *outbox { return &outbox{ready: make(chan struct{}, 1)} }
 func (o *outbox) reset() {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	o.acknowledged, o.refused, o.question, o.renewal, o.envoy = nil, nil, nil, nil, o.toldEnvoy
+	o.acknowledged, o.refused, o.question, o.renewal, o.beyond, o.envoy = nil, nil, nil, nil, nil, o.toldEnvoy
 	o.signal()
 }
 
@@ -43,6 +44,13 @@ func (o *outbox) refuse(r *syncpb.Refused) {
 
 func (o *outbox) ask(id uint64) {
 	o.put(&o.question, &syncpb.GatewayMessage{Message: &syncpb.GatewayMessage_Sync{Sync: &syncpb.SyncRequest{Id: id}}})
+}
+
+func (o *outbox) tellBeyond(parts []*syncpb.BeyondReport) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.beyond = parts
+	o.signal()
 }
 
 func (o *outbox) renew(r *syncpb.Renewal) {
@@ -84,6 +92,11 @@ func (o *outbox) take() *syncpb.GatewayMessage {
 			*slot = nil
 			return m
 		}
+	}
+	if len(o.beyond) > 0 {
+		part := o.beyond[0]
+		o.beyond = o.beyond[1:]
+		return &syncpb.GatewayMessage{Message: &syncpb.GatewayMessage_Beyond{Beyond: part}}
 	}
 	return nil
 }
