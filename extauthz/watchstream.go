@@ -70,6 +70,8 @@ func (w *watch) keep(stream procv3.ExternalProcessor_ProcessServer) error {
 		select {
 		case <-w.cut:
 			return closing(stream, said, w.decision, w.why.Load())
+		case <-stream.Context().Done():
+			return status.Error(codes.Canceled, "the stream is gone")
 		case err := <-said:
 			if errors.Is(err, io.EOF) {
 				return nil
