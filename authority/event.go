@@ -64,6 +64,7 @@ const (
 	EventSigningKeysRotated     EventType = "signing_keys_rotated"
 	EventSigningKeyRevoked      EventType = "signing_key_revoked"
 	EventSigningKeysRetired     EventType = "signing_keys_retired"
+	EventRestoreAccepted        EventType = "restore_accepted"
 )
 
 // EventTypes lists every type.
@@ -81,7 +82,7 @@ func EventTypes() []EventType {
 		EventGatewayEnrolled, EventGatewayRevoked, EventGatewayForgotten, EventIssuerCreated, EventIssuerUpdated, EventIssuerDeleted, EventIssuerKeysChanged,
 		EventClientAuthorityCreated, EventClientAuthorityUpdated, EventClientAuthorityDeleted,
 		EventRevocationEnforced,
-		EventSigningKeysRotated, EventSigningKeyRevoked, EventSigningKeysRetired,
+		EventSigningKeysRotated, EventSigningKeyRevoked, EventSigningKeysRetired, EventRestoreAccepted,
 	}
 }
 

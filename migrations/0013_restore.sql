@@ -72,23 +72,23 @@ $$;
 REVOKE ALL ON FUNCTION note_restore(timestamptz) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION note_restore(timestamptz) TO caracal_app;
 
--- Begins another timeline, in which the deployment is served again. Of those before only the last are remembered: a gateway
--- that was away for longer is enrolled anew.
+-- Begins another timeline, in which the deployment is served again. It takes the place of the present one and of the others that
+-- are given, the last first.
 -- +goose StatementBegin
-CREATE FUNCTION begin_timeline(ended text, successor text, remembered integer) RETURNS boolean
+CREATE FUNCTION begin_timeline(ended text, successor text, before text[]) RETURNS boolean
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
     UPDATE public.deployment
-    SET past = (array_prepend(timeline, past))[1:remembered], timeline = successor, restored_at = NULL
+    SET past = before, timeline = successor, restored_at = NULL
     WHERE timeline = ended AND restored_at IS NOT NULL;
     RETURN FOUND;
 END
 $$;
 -- +goose StatementEnd
-REVOKE ALL ON FUNCTION begin_timeline(text, text, integer) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION begin_timeline(text, text, integer) TO caracal_app;
+REVOKE ALL ON FUNCTION begin_timeline(text, text, text[]) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION begin_timeline(text, text, text[]) TO caracal_app;
 
 -- What is not accepted yet, of all workspaces: for the operator, and for who asks how the control plane is.
 -- +goose StatementBegin

@@ -136,11 +136,11 @@ func (s *Store) NoteRestore(ctx context.Context, at time.Time) (bool, error) {
 }
 
 // BeginTimeline begins a timeline in the place of one that has ended, whereupon the database is relied on again. It
-// reports false where the other one is not the present any more. Of the timelines before, so many are remembered.
-func (s *Store) BeginTimeline(ctx context.Context, ended, successor string, remembered int) (bool, error) {
+// reports false where the other one is not the present any more. past are those that it takes the place of, the last first.
+func (s *Store) BeginTimeline(ctx context.Context, ended, successor string, past []string) (bool, error) {
 	var begun bool
 	err := s.look(ctx, func(conn *pgxpool.Conn) error {
-		return conn.QueryRow(ctx, "SELECT begin_timeline($1, $2, $3)", ended, successor, remembered).Scan(&begun)
+		return conn.QueryRow(ctx, "SELECT begin_timeline($1, $2, $3)", ended, successor, past).Scan(&begun)
 	})
 	return begun, translate("begin timeline", err)
 }
