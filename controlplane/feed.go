@@ -3,6 +3,7 @@ package controlplane
 import (
 	"bytes"
 	"context"
+	"slices"
 	"sync"
 	"time"
 
@@ -26,8 +27,14 @@ type Feed struct {
 
 	// What follows is guarded by the image.
 	given       Position
-	outstanding []Position // that were given and not acknowledged, the oldest first
-	needsWhole  bool       // nothing leads on from what was given
+	outstanding []given // and not acknowledged yet, the oldest first
+	needsWhole  bool    // nothing leads on from what was given
+}
+
+// given is a state that a gateway was given, as a whole or by a change.
+type given struct {
+	at    Position
+	whole bool
 }
 
 // maxOutstanding bounds what a feed remembers of what it gave; a gateway acknowledges the newest.
@@ -65,10 +72,20 @@ func (f *Feed) Given() uint64 {
 	return f.given.Revision
 }
 
-// Look has the state of the database be read, unless that was begun after this was called. What is new is next then.
-func (f *Feed) Look(ctx context.Context) error {
-	return f.image.service.tell(ctx, f.image.look(ctx, time.Now()))
+// Look has the state of the database be read, unless that was begun after this was called, and answers its revision. Next
+// leads there.
+func (f *Feed) Look(ctx context.Context) (uint64, error) {
+	i := f.image
+	if err := i.look(ctx, time.Now()); err != nil {
+		return 0, i.service.tell(ctx, err)
+	}
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	return i.at.Revision, nil
 }
+
+// Hurry has the state of the database be read soon, whether there was a wake-up or not.
+func (f *Feed) Hurry() { f.image.nudge() }
 
 // Next is the next step; nil while there is none, until Wake is sent to.
 func (f *Feed) Next() *Message {
@@ -78,23 +95,23 @@ func (f *Feed) Next() *Message {
 	if i.at.Revision == 0 || i.at.is(f.given) && !f.needsWhole {
 		return nil
 	}
-	if !f.needsWhole {
-		if next, ok := i.steps.from[f.given.standpoint()]; ok {
-			f.give(next.to)
-			return &Message{From: next.from.Revision, Revision: next.to.Revision, Sealed: next.sealed}
+	if f.needsWhole {
+		if i.suits(f) {
+			f.needsWhole = false
+			f.give(given{i.whole.at, true})
+			return &Message{Revision: i.whole.at.Revision, Whole: i.whole.use()}
 		}
-	} else if i.whole != nil && i.steps.leads(i.whole.at, i.at) {
-		f.needsWhole = false
-		f.give(i.whole.at)
-		return &Message{Revision: i.whole.at.Revision, Whole: i.whole.use()}
+	} else if next, ok := i.steps.from[f.given.standpoint()]; ok {
+		f.give(given{next.to, false})
+		return &Message{From: next.from.Revision, Revision: next.to.Revision, Sealed: next.sealed}
 	}
 	i.nudge()
 	return nil
 }
 
-func (f *Feed) give(p Position) {
-	f.given = p
-	if f.outstanding = append(f.outstanding, p); len(f.outstanding) > maxOutstanding {
+func (f *Feed) give(g given) {
+	f.given = g.at
+	if f.outstanding = append(f.outstanding, g); len(f.outstanding) > maxOutstanding {
 		f.outstanding = f.outstanding[1:]
 	}
 }
@@ -105,8 +122,8 @@ func (f *Feed) Acknowledged(revision uint64, digest []byte) bool {
 	i := f.image
 	i.mu.Lock()
 	defer i.mu.Unlock()
-	for len(f.outstanding) > 0 && f.outstanding[0].Revision <= revision {
-		given := f.outstanding[0]
+	for len(f.outstanding) > 0 && f.outstanding[0].at.Revision <= revision {
+		given := f.outstanding[0].at
 		f.outstanding = f.outstanding[1:]
 		if given.Revision == revision && !bytes.Equal(given.Digest, digest) {
 			f.needsWhole = true
@@ -117,12 +134,18 @@ func (f *Feed) Acknowledged(revision uint64, digest []byte) bool {
 	return true
 }
 
-// Mismatch says that the gateway does not enforce what it was given, and has it be given the whole state.
-func (f *Feed) Mismatch() {
+// Refused says that the gateway did not apply what it was given under a revision, or asks for the whole state. It is given
+// that in the place of a change. A whole state that it refused is not given again until something changes, since nothing
+// leads on then from what the gateway has.
+func (f *Feed) Refused(revision uint64, asksForWhole bool) {
 	f.image.mu.Lock()
 	defer f.image.mu.Unlock()
-	f.needsWhole = true
-	f.stir()
+	refusedChange := slices.ContainsFunc(f.outstanding, func(g given) bool { return g.at.Revision == revision && !g.whole })
+	if asksForWhole || refusedChange {
+		f.needsWhole = true
+		f.outstanding = nil
+		f.stir()
+	}
 }
 
 // images are those of the workspaces whose gateways are connected to this replica. The zero value is ready.

@@ -51,7 +51,7 @@ func (m *mirror) follow(s *controlplane.Service, key string) {
 func (m *mirror) reach(revision uint64) {
 	m.t.Helper()
 	for m.trust.Revision < revision {
-		if err := m.feed.Look(m.t.Context()); err != nil {
+		if _, err := m.feed.Look(m.t.Context()); err != nil {
 			m.t.Fatal(err)
 		}
 		m.take(next(m.t, m.feed))

@@ -289,7 +289,7 @@ func (i *image) help(ctx context.Context) error {
 	}
 	i.mu.Lock()
 	defer i.mu.Unlock()
-	if i.sealing || !i.wantsWhole() {
+	if i.at.Revision == 0 || i.sealing || !i.wantsWhole() {
 		return nil
 	}
 	i.sealing = true
@@ -319,13 +319,17 @@ func (i *image) isBehind(p Position) bool {
 	return p.Timeline == i.at.Timeline && p.Revision > i.at.Revision
 }
 
-// wantsWhole reports whether a feed needs the whole state and there is none from which steps lead on.
+// suits reports whether the snapshot that was sealed last serves a feed that needs one: steps lead on from it, and it is
+// no older than what the gateway may enforce already.
+func (i *image) suits(f *Feed) bool {
+	return i.whole != nil && i.steps.leads(i.whole.at, i.at) &&
+		(f.given.Timeline != i.whole.at.Timeline || f.given.Revision <= i.whole.at.Revision)
+}
+
+// wantsWhole reports whether a feed needs a snapshot that there is not.
 func (i *image) wantsWhole() bool {
-	if i.at.Revision == 0 || i.whole != nil && i.steps.leads(i.whole.at, i.at) {
-		return false
-	}
 	for f := range i.feeds {
-		if f.needsWhole {
+		if f.needsWhole && !i.suits(f) && !i.isBehind(f.given) {
 			return true
 		}
 	}

@@ -1,6 +1,7 @@
 package sync
 
 import (
+	"bytes"
 	"time"
 
 	"google.golang.org/grpc/codes"
@@ -24,11 +25,8 @@ const (
 // An error ends the stream: the gateway is served once an operator has accepted that the database was restored. Otherwise the
 // answer is what the gateway has said meanwhile of other things.
 func (s *server) settle(stream syncpb.Sync_StreamServer, caller controlplane.Caller, gateway authority.GatewayID, hello *syncpb.Hello) ([]*syncpb.GatewayMessage, error) {
-	claim := controlplane.Claim{Position: controlplane.Position{Timeline: hello.GetTimeline(), Revision: hello.GetRevision(), Digest: hello.GetDigest()}}
-	if hello.GetIssued().IsValid() {
-		claim.Issued = hello.GetIssued().AsTime()
-	}
-	ask, at, err := s.service.Doubt(stream.Context(), caller, claim)
+	says := claim(hello)
+	ask, at, err := s.service.Doubt(stream.Context(), caller, says)
 	if err != nil {
 		return nil, s.answer("compare states", err)
 	}
@@ -36,7 +34,7 @@ func (s *server) settle(stream syncpb.Sync_StreamServer, caller controlplane.Cal
 		return nil, nil
 	}
 	s.log.Warn("a gateway enforces what the database does not have; it is asked what it knows", "gateway", gateway,
-		"workspace", caller.Slug(), "timeline", short(claim.Timeline), "revision", claim.Revision, "database_revision", at)
+		"workspace", caller.Slug(), "timeline", short(says.Timeline), "revision", says.Revision, "database_revision", at)
 	question := &syncpb.ControlMessage{Time: timestamppb.New(s.now()), Message: &syncpb.ControlMessage_Beyond{Beyond: &syncpb.Beyond{Revision: at}}}
 	if err := stream.Send(question); err != nil {
 		return nil, err
@@ -49,6 +47,40 @@ func (s *server) settle(stream syncpb.Sync_StreamServer, caller controlplane.Cal
 		return nil, s.answer("take report", err)
 	}
 	return besides, nil
+}
+
+func claim(hello *syncpb.Hello) controlplane.Claim {
+	c := controlplane.Claim{Position: controlplane.Position{Timeline: hello.GetTimeline(), Revision: hello.GetRevision(), Digest: hello.GetDigest()}}
+	if hello.GetIssued().IsValid() {
+		c.Issued = hello.GetIssued().AsTime()
+	}
+	return c
+}
+
+// acknowledged reports whether a process enforces what it has acknowledged to this very database. One that was restored may
+// give the same number to another state.
+func acknowledged(g controlplane.Process, at controlplane.Position) bool {
+	return g.AcknowledgedAt != nil && g.Revision == at.Revision && len(g.Digest) > 0 && bytes.Equal(g.Digest, at.Digest)
+}
+
+// counts reports whether what the gateway says of a revision is about the state that the database has under it: it was
+// given that state on this stream, or is known to have had it before.
+func (c *connection) counts(revision uint64, digest []byte) bool {
+	if !c.vouched.Load() && c.feed.Gave(revision, digest) {
+		c.vouched.Store(true)
+	}
+	return c.vouched.Load()
+}
+
+// enforced is the revision that a renewal counts for.
+func (c *connection) enforced(r *syncpb.Renewal) uint64 {
+	if !c.vouched.Load() && r.GetRevision() == c.position.Revision && c.feed.Continues(c.position) {
+		c.vouched.Store(true)
+	}
+	if !c.vouched.Load() {
+		return 0
+	}
+	return r.GetRevision()
 }
 
 // hear takes a gateway's report, part by part, and what it says besides.

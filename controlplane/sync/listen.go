@@ -4,12 +4,14 @@ import (
 	"context"
 	"errors"
 	"io"
+	"log/slog"
 
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/types/known/durationpb"
 
 	"github.com/caracal-gateway/caracal/authority"
+	"github.com/caracal-gateway/caracal/bundle"
 	"github.com/caracal-gateway/caracal/controlplane"
 	"github.com/caracal-gateway/caracal/internal/syncpb"
 )
@@ -62,11 +64,22 @@ func (c *connection) take(ctx context.Context, m *syncpb.GatewayMessage) error {
 		a := controlplane.Acknowledgement{
 			Revision: m.Acknowledged.GetRevision(), Digest: m.Acknowledged.GetDigest(), StreamsCut: m.Acknowledged.GetStreamsCut(),
 		}
+		// What it says of a state that is another than the one of that revision here counts for nothing.
+		if counts := c.counts(a.Revision, a.Digest); !c.feed.Acknowledged(a.Revision, a.Digest) || !counts {
+			log.Error("gateway enforces another state than it was sent; it is sent the whole", "gateway", c.gateway, "workspace", c.caller.Slug(), "revision", a.Revision)
+			return nil
+		}
 		if err := service.Acknowledge(ctx, c.caller, c.gateway, a); err != nil {
 			return c.server.answer("acknowledge", err)
 		}
 	case *syncpb.GatewayMessage_Refused:
-		log.Error("gateway refused a bundle; it enforces its last good one", "gateway", c.gateway, "workspace", c.caller.Slug(),
+		asks := m.Refused.GetCode() == string(bundle.CodeGap)
+		c.feed.Refused(m.Refused.GetRevision(), asks)
+		level, text := slog.LevelError, "gateway refused a bundle; it enforces its last good one"
+		if asks {
+			level, text = slog.LevelInfo, "gateway asks for the whole state"
+		}
+		log.Log(ctx, level, text, "gateway", c.gateway, "workspace", c.caller.Slug(),
 			"revision", m.Refused.GetRevision(), "code", short(m.Refused.GetCode()), "message", short(m.Refused.GetMessage()))
 	case *syncpb.GatewayMessage_Sync:
 		select {
@@ -115,7 +128,7 @@ func (c *connection) renew(ctx context.Context) error {
 
 // grant asks for the lease. A database that is away withholds it and no more: the gateway asks again in its own time.
 func (c *connection) grant(ctx context.Context, r *syncpb.Renewal) (reply, error) {
-	granted, err := c.server.service.Renew(ctx, c.caller, c.gateway, controlplane.Renewal{Revision: r.GetRevision(), Report: reported(r.GetReport())})
+	granted, err := c.server.service.Renew(ctx, c.caller, c.gateway, controlplane.Renewal{Revision: c.enforced(r), Report: reported(r.GetReport())})
 	var told *authority.Error
 	if errors.As(err, &told) && told.Code == authority.CodeUnavailable {
 		granted, err = controlplane.Granted{Message: told.Message}, nil

@@ -2,6 +2,7 @@ package sync
 
 import (
 	"context"
+	"time"
 
 	"google.golang.org/protobuf/types/known/timestamppb"
 
@@ -9,8 +10,7 @@ import (
 	"github.com/caracal-gateway/caracal/internal/syncpb"
 )
 
-// reply answers something that the gateway said. It is sent once the gateway has been sent the state of a revision, which
-// it then finds said of.
+// reply answers something that the gateway said. It is sent once the gateway has been sent the state of a revision.
 type reply struct {
 	message *syncpb.ControlMessage
 	after   uint64 // 0: at once
@@ -26,66 +26,112 @@ func (c *connection) say(ctx context.Context, r reply) error {
 	}
 }
 
-// push sends what the feed has, then what it comes to have, and answers what the gateway asks. Changes in quick
-// succession travel together.
-func (c *connection) push(ctx context.Context) error {
-	feed := c.feed
-	var waiting []reply // for the state of their revision, in their order
-	if err := c.send(ctx); err != nil {
-		return err
-	}
-	for {
-		replies := c.replies
-		if len(waiting) > 0 {
-			replies = nil
+// lookAgain is after what time the state is looked at once more when it could not be read.
+const lookAgain = time.Second
+
+// waiting are the replies that wait for a state to be sent first: the newest of a kind takes the place of an older one.
+type waiting struct {
+	lease   *reply
+	current *reply
+}
+
+// ready takes out those for which enough has been sent.
+func (w *waiting) ready(given uint64) []*syncpb.ControlMessage {
+	var all []*syncpb.ControlMessage
+	for _, slot := range []**reply{&w.lease, &w.current} {
+		if r := *slot; r != nil && r.after <= given {
+			all = append(all, r.message)
+			*slot = nil
 		}
-		var request uint64
+	}
+	return all
+}
+
+// sight is what a look at the state found.
+type sight struct {
+	request uint64 // the SyncRequest that it was for
+	present uint64 // the revision of the state
+}
+
+// push sends what the feed has, then what it comes to have, and answers what the gateway asks. Changes in quick
+// succession travel together. It looks at the state beside that, so that a database that is slow holds up no reply that
+// waits for nothing.
+func (c *connection) push(ctx context.Context) error {
+	var (
+		w       waiting
+		asked   uint64 // the request for which the state is to be looked at
+		looking bool
+		sights  = make(chan sight, 1)
+	)
+	for {
+		if err := c.send(ctx, &w); err != nil {
+			return err
+		}
+		if !looking && asked != 0 {
+			looking = true
+			go c.look(ctx, asked, sights)
+			asked = 0
+		}
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
-		case <-feed.Wake():
-		case request = <-c.asked:
-		case r := <-replies:
-			waiting = append(waiting, r)
-			if r.after <= feed.Given() {
-				break
+		case <-c.feed.Wake():
+		case asked = <-c.asked:
+		case r := <-c.replies:
+			if w.lease = &r; r.after > c.feed.Given() {
+				c.feed.Hurry()
 			}
-			if err := feed.Look(ctx); err != nil {
-				return c.server.answer("read state", err)
-			}
-		}
-		if err := c.send(ctx); err != nil {
-			return err
-		}
-		if request != 0 {
-			waiting = append(waiting, reply{message: &syncpb.ControlMessage{Message: &syncpb.ControlMessage_Current{
-				Current: &syncpb.Current{Id: request, Revision: feed.Given()},
-			}}})
-		}
-		for len(waiting) > 0 && waiting[0].after <= feed.Given() {
-			if err := c.tell(waiting[0].message); err != nil {
-				return err
-			}
-			waiting = waiting[1:]
+		case seen := <-sights:
+			looking, w.current = false, currently(seen)
 		}
 	}
 }
 
-// send sends all that the feed has.
-func (c *connection) send(ctx context.Context) error {
-	for m := c.feed.Next(); m != nil; m = c.feed.Next() {
-		if err := c.pass(m); err != nil {
+// look looks at the state for a request, until it has seen it.
+func (c *connection) look(ctx context.Context, request uint64, sights chan<- sight) {
+	for {
+		present, err := c.feed.Look(ctx)
+		if err == nil {
+			sights <- sight{request, present}
+			return
+		}
+		select {
+		case <-time.After(lookAgain):
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+func currently(s sight) *reply {
+	return &reply{after: s.present, message: &syncpb.ControlMessage{Message: &syncpb.ControlMessage_Current{
+		Current: &syncpb.Current{Id: s.request, Revision: s.present},
+	}}}
+}
+
+// send sends all that the feed has, and the replies for which enough has been sent.
+func (c *connection) send(ctx context.Context, w *waiting) error {
+	for {
+		for _, m := range w.ready(c.feed.Given()) {
+			if err := c.tell(m); err != nil {
+				return err
+			}
+		}
+		m := c.feed.Next()
+		if m == nil {
+			return nil
+		}
+		if err := c.pass(ctx, m, w); err != nil {
 			return err
 		}
 	}
-	return nil
 }
 
 // pieceSize is how much of a snapshot goes into one message, in bytes.
 const pieceSize = 1 << 20
 
-// pass sends one step.
-func (c *connection) pass(m *controlplane.Message) error {
+// pass sends one step. What the gateway is told of its lease does not wait until all of a snapshot is sent.
+func (c *connection) pass(ctx context.Context, m *controlplane.Message, w *waiting) error {
 	if m.Whole == nil {
 		return c.tell(&syncpb.ControlMessage{Message: &syncpb.ControlMessage_Delta{Delta: &syncpb.Delta{
 			From: m.From, Revision: m.Revision, Sealed: m.Sealed,
@@ -103,8 +149,27 @@ func (c *connection) pass(m *controlplane.Message) error {
 		}}}); err != nil {
 			return err
 		}
+		if err := c.interject(ctx, w); err != nil {
+			return err
+		}
 	}
 	return nil
+}
+
+// interject sends a reply that has come up, if it waits for nothing.
+func (c *connection) interject(ctx context.Context, w *waiting) error {
+	select {
+	case r := <-c.replies:
+		if r.after == 0 {
+			return c.tell(r.message)
+		}
+		w.lease = &r
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	default:
+		return nil
+	}
 }
 
 // tell sends a message, with the time at which it is sent.

@@ -50,9 +50,7 @@ func (s *server) Stream(stream syncpb.Sync_StreamServer) error {
 		return s.answer("connect gateway", err)
 	}
 	defer presence.Leave()
-	feed, err := s.service.Follow(stream.Context(), caller, controlplane.Position{
-		Timeline: hello.hello.GetTimeline(), Revision: hello.hello.GetRevision(), Digest: hello.hello.GetDigest(),
-	})
+	feed, err := s.service.Follow(stream.Context(), caller, claim(hello.hello).Position)
 	if err != nil {
 		return s.answer("follow workspace", err)
 	}
@@ -60,8 +58,9 @@ func (s *server) Stream(stream syncpb.Sync_StreamServer) error {
 	c := &connection{
 		server: s, stream: stream, caller: caller, gateway: gateway.ID, presence: presence, feed: feed,
 		asked: make(chan uint64, 1), replies: make(chan reply), renewals: make(chan *syncpb.Renewal, 1),
-		heard: heard,
+		heard: heard, position: claim(hello.hello).Position,
 	}
+	c.vouched.Store(acknowledged(gateway, c.position))
 	s.log.Info("gateway connected", "gateway", gateway.ID, "workspace", caller.Slug(), "revision", hello.hello.GetRevision())
 
 	err = c.serve()
@@ -121,6 +120,8 @@ type connection struct {
 
 	presence controlplane.Presence
 	renewals chan *syncpb.Renewal     // the newest that is not answered
+	position controlplane.Position    // of the hello
+	vouched  atomic.Bool              // what the gateway says of revisions is about states that the database has
 	granted  atomic.Uint64            // number of the last lease that was granted on this stream
 	heard    []*syncpb.GatewayMessage // before it was served
 }

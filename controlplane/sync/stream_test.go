@@ -1,6 +1,7 @@
 package sync_test
 
 import (
+	"bytes"
 	"context"
 	"strings"
 	"testing"
@@ -8,6 +9,7 @@ import (
 	"google.golang.org/grpc/codes"
 
 	"github.com/caracal-gateway/caracal/authority"
+	"github.com/caracal-gateway/caracal/bundle"
 	"github.com/caracal-gateway/caracal/controlplane"
 	"github.com/caracal-gateway/caracal/internal/syncpb"
 )
@@ -24,25 +26,25 @@ func TestAStreamIsForTheProcessThatEnrolled(t *testing.T) {
 		code    codes.Code
 		message string
 	}{
-		"not for one of another key of the workspace": {func(l *line) *syncpb.GatewayMessage { return sibling.hello(l, 0) }, codes.NotFound, notFound},
-		"not for one of another workspace":            {func(l *line) *syncpb.GatewayMessage { return foreign.hello(l, 0) }, codes.NotFound, notFound},
+		"not for one of another key of the workspace": {func(l *line) *syncpb.GatewayMessage { return sibling.hello(l) }, codes.NotFound, notFound},
+		"not for one of another workspace":            {func(l *line) *syncpb.GatewayMessage { return foreign.hello(l) }, codes.NotFound, notFound},
 		"not for one that nobody knows": {func(l *line) *syncpb.GatewayMessage {
-			return (&process{private: g.private, id: string(authority.NewID[authority.GatewayID]())}).hello(l, 0)
+			return (&process{private: g.private, id: string(authority.NewID[authority.GatewayID]())}).hello(l)
 		}, codes.NotFound, notFound},
 		"not with another process's proof": {func(l *line) *syncpb.GatewayMessage {
-			return (&process{private: sibling.private, id: g.id}).hello(l, 0)
+			return (&process{private: sibling.private, id: g.id}).hello(l)
 		}, codes.Unauthenticated, noProof},
 		"not with the proof of an earlier stream": {func(*line) *syncpb.GatewayMessage {
 			earlier := g.dial(g.key.Reveal())
 			earlier.hangUp()
-			return g.hello(earlier, 0)
+			return g.hello(earlier)
 		}, codes.Unauthenticated, noProof},
 		"not without a hello": {func(*line) *syncpb.GatewayMessage {
 			return &syncpb.GatewayMessage{Message: &syncpb.GatewayMessage_Acknowledged{Acknowledged: &syncpb.Acknowledged{Revision: 1}}}
 		}, codes.InvalidArgument, "has to be a hello"},
 		"not with a hello twice": {func(l *line) *syncpb.GatewayMessage {
-			l.tell(g.hello(l, 0))
-			return g.hello(l, 0)
+			l.tell(g.hello(l))
+			return g.hello(l)
 		}, codes.InvalidArgument, "unexpected message"},
 	} {
 		t.Run(sentence, func(t *testing.T) {
@@ -54,43 +56,85 @@ func TestAStreamIsForTheProcessThatEnrolled(t *testing.T) {
 	}
 }
 
-func TestAGatewayIsSentEachChange(t *testing.T) {
+func TestAGatewayIsSentTheWholeStateOnceAndThenEachChange(t *testing.T) {
 	p := newPlane(t)
 	ours := p.team("ours")
 	g := p.process(ours, p.gatewayKey(ours).APIKey)
-	l := g.join(0)
-	first := l.bundle()
+	l := g.join()
+	first := l.whole()
 	if now := l.current(7); now != first {
-		t.Errorf("the current revision is %d, the bundle's %d", now, first)
+		t.Errorf("the current revision is %d, the snapshot's %d", now, first)
 	}
 	p.mandate(ours)
-	if next := l.bundle(); next != first+1 {
-		t.Errorf("after a change the bundle is of revision %d, want %d", next, first+1)
+	if next := l.change(); next != first+1 {
+		t.Errorf("after a change it is sent revision %d, want %d", next, first+1)
 	}
 }
 
-func TestABundleIsNotSentAgainToAProcessThatAcknowledgedIt(t *testing.T) {
+func TestAProcessThatComesBackIsSentWhatItMissed(t *testing.T) {
 	p := newPlane(t)
 	ours := p.team("ours")
 	g := p.process(ours, p.gatewayKey(ours).APIKey)
-	l := g.join(0)
-	revision := l.bundle()
+	l := g.join()
+	revision := l.whole()
+	l.hangUp()
 
-	// It claims to enforce what it has not acknowledged here: the number may be another history's.
-	claiming := g.join(revision)
-	if again := claiming.bundle(); again != revision {
-		t.Errorf("sent %d, want %d", again, revision)
+	l = g.join()
+	if now := l.current(1); now != revision {
+		t.Errorf("the current revision is %d, want %d and no state before it", now, revision)
 	}
-	claiming.acknowledge(revision)
-	claiming.current(1)
+	l.hangUp()
+	p.mandate(ours)
+	p.mandate(ours)
+	l = g.join()
+	for g.trust.Revision < revision+2 {
+		l.change()
+	}
+	l.hangUp()
 
-	known := g.join(revision)
-	if now := known.current(1); now != revision {
-		t.Errorf("the current revision is %d, want %d and no bundle before it", now, revision)
+	// The number may be another history's: what was told under it is not what is enforced.
+	sound := g.trust
+	g.trust.Digest = bytes.Repeat([]byte{1}, 32)
+	l = g.join()
+	g.trust = sound
+	if again := l.whole(); again != revision+2 {
+		t.Errorf("sent %d, want %d", again, revision+2)
 	}
 	p.mandate(ours)
-	if next := known.bundle(); next != revision+1 {
-		t.Errorf("sent %d, want %d", next, revision+1)
+	if next := l.change(); next != revision+3 {
+		t.Errorf("sent %d, want %d", next, revision+3)
+	}
+}
+
+func TestAGatewayThatHasAnotherStateIsSentTheWhole(t *testing.T) {
+	for sentence, say := range map[string]func(*line, uint64){
+		"as its acknowledgement says": func(l *line, revision uint64) {
+			l.tell(&syncpb.GatewayMessage{Message: &syncpb.GatewayMessage_Acknowledged{Acknowledged: &syncpb.Acknowledged{Revision: revision, Digest: []byte("another")}}})
+		},
+		"as it refuses a change": func(l *line, revision uint64) {
+			l.tell(&syncpb.GatewayMessage{Message: &syncpb.GatewayMessage_Refused{Refused: &syncpb.Refused{Revision: revision, Code: string(bundle.CodeInvalid)}}})
+		},
+		"as it asks for it": func(l *line, _ uint64) {
+			l.tell(&syncpb.GatewayMessage{Message: &syncpb.GatewayMessage_Refused{Refused: &syncpb.Refused{Revision: 1, Code: string(bundle.CodeGap)}}})
+		},
+	} {
+		t.Run(sentence, func(t *testing.T) {
+			p := newPlane(t)
+			ours := p.team("ours")
+			g := p.process(ours, p.gatewayKey(ours).APIKey)
+			l := g.join()
+			l.whole()
+			p.mandate(ours)
+			revision := l.change()
+			say(l, revision)
+			if again := l.whole(); again != revision {
+				t.Errorf("sent %d, want %d", again, revision)
+			}
+			p.mandate(ours)
+			if next := l.change(); next != revision+1 {
+				t.Errorf("sent %d, want %d", next, revision+1)
+			}
+		})
 	}
 }
 
@@ -99,8 +143,8 @@ func TestARevokedGatewayKeyEndsItsStreamAtOnce(t *testing.T) {
 	ours := p.team("ours")
 	key := p.gatewayKey(ours)
 	g := p.process(ours, key.APIKey)
-	l := g.join(0)
-	l.bundle()
+	l := g.join()
+	l.whole()
 	must(p.RevokeKey(t.Context(), ours.owner, key.ID))(t)
 	l.wantEnd(codes.Unauthenticated, "revoked")
 	_, err := g.record(&syncpb.RecordRequest{Epoch: 1, First: 1, Last: 1, Events: pack(t, decisions(1, 1, 1))})
@@ -111,8 +155,8 @@ func TestARevisionThatThereIsNotCannotBeAcknowledged(t *testing.T) {
 	p := newPlane(t)
 	ours := p.team("ours")
 	g := p.process(ours, p.gatewayKey(ours).APIKey)
-	l := g.join(0)
-	revision := l.bundle()
+	l := g.join()
+	revision := l.whole()
 	l.acknowledge(revision + 1)
 	l.wantEnd(codes.InvalidArgument, "the workspace is at revision")
 	if got := p.gateway(ours, g.id); got.AcknowledgedAt != nil {
@@ -125,8 +169,11 @@ func TestARevocationWaitsForTheGatewaysThatMayStillDecide(t *testing.T) {
 		end     func(*process, *line) // nil: it stays
 		pending bool
 	}{
-		"one that acknowledges":                  {nil, false},
-		"not for one that left in order":         {func(_ *process, l *line) { _ = l.CloseSend(); l.wantEnd(codes.Unknown, "EOF") }, false},
+		"one that acknowledges": {nil, false},
+		"not for one that left in order": {func(_ *process, l *line) {
+			l.tell(&syncpb.GatewayMessage{Message: &syncpb.GatewayMessage_Surrender{Surrender: &syncpb.Surrender{Lease: 1}}})
+			l.wantEnd(codes.Unknown, "EOF")
+		}, false},
 		"in vain for one whose connection broke": {func(_ *process, l *line) { l.hangUp() }, true},
 	} {
 		t.Run(sentence, func(t *testing.T) {
@@ -134,9 +181,12 @@ func TestARevocationWaitsForTheGatewaysThatMayStillDecide(t *testing.T) {
 			ours := p.team("ours")
 			mandate := p.mandate(ours)
 			g := p.process(ours, p.gatewayKey(ours).APIKey)
-			l := g.join(0)
-			l.acknowledge(l.bundle())
-			l.current(1)
+			l := g.join()
+			l.acknowledge(l.whole())
+			l.tell(&syncpb.GatewayMessage{Message: &syncpb.GatewayMessage_Renewal{Renewal: &syncpb.Renewal{Id: 1, Revision: g.trust.Revision}}})
+			if m := l.next(); m.GetGrant().GetLease() != 1 {
+				t.Fatalf("got %v, want the first lease", m)
+			}
 			if c.end != nil {
 				c.end(g, l)
 				eventually(t, "the control plane notices", func() bool { return !p.gateway(ours, g.id).Connected })
@@ -150,7 +200,7 @@ func TestARevocationWaitsForTheGatewaysThatMayStillDecide(t *testing.T) {
 				receipts <- r.Value
 			}()
 			if c.end == nil {
-				revision := l.bundle()
+				revision := l.change()
 				if len(receipts) > 0 {
 					t.Fatalf("answered %+v before the acknowledgement", <-receipts)
 				}
@@ -171,8 +221,8 @@ func TestWhatAGatewayRefusesIsSaidAtTheControlPlane(t *testing.T) {
 	p := newPlane(t)
 	ours := p.team("ours")
 	g := p.process(ours, p.gatewayKey(ours).APIKey)
-	l := g.join(0)
-	revision := l.bundle()
+	l := g.join()
+	revision := l.whole()
 	l.tell(&syncpb.GatewayMessage{Message: &syncpb.GatewayMessage_Refused{Refused: &syncpb.Refused{
 		Revision: revision, Code: "bundle_older", Message: "it is older\nlevel=ERROR msg=forged " + strings.Repeat("x", 5000),
 	}}})

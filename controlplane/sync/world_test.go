@@ -146,12 +146,14 @@ type process struct {
 	key     token.APIKey
 	private ed25519.PrivateKey
 	id      string
+	trust   bundle.Trust // what it enforces
 }
 
 // process enrols one.
 func (p *plane) process(m team, key string) *process {
 	p.t.Helper()
 	g := &process{plane: p, key: must(token.ParseAPIKey(key))(p.t)}
+	g.trust.Root = g.key.Root
 	var err error
 	if _, g.private, err = ed25519.GenerateKey(nil); err != nil {
 		p.t.Fatal(err)
@@ -175,6 +177,7 @@ func bearing(ctx context.Context, key string) context.Context {
 type line struct {
 	syncpb.Sync_StreamClient
 	t      *testing.T
+	of     *process
 	nonce  []byte
 	hangUp context.CancelFunc
 }
@@ -183,7 +186,7 @@ func (g *process) dial(key string) *line {
 	g.t.Helper()
 	ctx, cancel := context.WithTimeout(bearing(context.Background(), key), patience)
 	g.t.Cleanup(cancel)
-	l := &line{Sync_StreamClient: must(g.client.Stream(ctx))(g.t), t: g.t, hangUp: cancel}
+	l := &line{Sync_StreamClient: must(g.client.Stream(ctx))(g.t), t: g.t, of: g, hangUp: cancel}
 	l.nonce = must(l.Recv())(g.t).GetChallenge().GetNonce()
 	return l
 }
@@ -195,17 +198,19 @@ func (l *line) tell(m *syncpb.GatewayMessage) {
 	}
 }
 
-func (g *process) hello(l *line, revision uint64) *syncpb.GatewayMessage {
+// hello says what the process enforces.
+func (g *process) hello(l *line) *syncpb.GatewayMessage {
 	return &syncpb.GatewayMessage{Message: &syncpb.GatewayMessage_Hello{Hello: &syncpb.Hello{
-		GatewayId: g.id, Proof: bundle.StreamProof(g.private, l.nonce), Revision: revision,
+		GatewayId: g.id, Proof: bundle.StreamProof(g.private, l.nonce), Version: "test", Formats: []uint32{bundle.Format},
+		Timeline: g.trust.Timeline, Revision: g.trust.Revision, Digest: g.trust.Digest,
 	}}}
 }
 
 // join opens a stream with a good hello.
-func (g *process) join(revision uint64) *line {
+func (g *process) join() *line {
 	g.t.Helper()
 	l := g.dial(g.key.Reveal())
-	l.tell(g.hello(l, revision))
+	l.tell(g.hello(l))
 	return l
 }
 
@@ -215,19 +220,47 @@ func (l *line) next() *syncpb.ControlMessage {
 	return must(l.Recv())(l.t)
 }
 
-// bundle insists that the next message is one, and gives its revision.
-func (l *line) bundle() uint64 {
+// whole insists that the pieces of a snapshot come next, and has the process enforce it.
+func (l *line) whole() uint64 {
 	l.t.Helper()
-	m := l.next()
-	if m.GetBundle() == nil {
-		l.t.Fatalf("got %v, want a bundle", m)
+	var sealed bundle.Sealed
+	for {
+		m := l.next()
+		piece := m.GetBundle()
+		if piece == nil || piece.GetOffset() != uint64(len(sealed)) {
+			l.t.Fatalf("got %v after %d bytes, want the next piece of a snapshot", m, len(sealed))
+		}
+		if sealed = append(sealed, piece.GetSealed()...); uint64(len(sealed)) < piece.GetSize() {
+			continue
+		}
+		state, keys, err := bundle.Open(sealed, l.of.trust)
+		if err != nil || state.Revision != piece.GetRevision() {
+			l.t.Fatalf("the snapshot %d is of revision %d: %v", piece.GetRevision(), state.Revision, err)
+		}
+		l.of.trust = l.of.trust.Enforced(state, keys)
+		return state.Revision
 	}
-	return m.GetBundle().GetRevision()
 }
 
+// change insists that a change comes next, and has the process enforce it.
+func (l *line) change() uint64 {
+	l.t.Helper()
+	m := l.next()
+	if m.GetDelta() == nil {
+		l.t.Fatalf("got %v, want a change", m)
+	}
+	delta, keys, err := bundle.OpenDelta(m.GetDelta().GetSealed(), l.of.trust)
+	if err != nil || delta.From != m.GetDelta().GetFrom() || delta.Revision != m.GetDelta().GetRevision() {
+		l.t.Fatalf("the change is from %d to %d: %v", delta.From, delta.Revision, err)
+	}
+	l.of.trust = l.of.trust.Advanced(delta, keys)
+	return delta.Revision
+}
+
+// acknowledge says that the process enforces a revision.
 func (l *line) acknowledge(revision uint64) {
 	l.t.Helper()
-	l.tell(&syncpb.GatewayMessage{Message: &syncpb.GatewayMessage_Acknowledged{Acknowledged: &syncpb.Acknowledged{Revision: revision}}})
+	l.tell(&syncpb.GatewayMessage{Message: &syncpb.GatewayMessage_Acknowledged{Acknowledged: &syncpb.Acknowledged{Revision: revision, Digest: l.of.trust.Digest}}})
 }
 
 // current asks for the current revision. Whatever was told before on this stream has been taken when it is answered.
