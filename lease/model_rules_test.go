@@ -72,13 +72,13 @@ type mutant struct {
 
 // mutants are keyed by what the protocol would do instead.
 var mutants = map[string]mutant{
-	"answer a revocation at once": {partitioned, permitAfter, func(r *rules) {
+	"answer a revocation at once": {paused, permitAfter, func(r *rules) {
 		r.holdsUp = func(lease.Standing, uint64) bool { return false }
 	}},
-	"answer a decision as it was judged": {partitioned, permitAfter, func(r *rules) {
+	"answer a decision as it was judged": {paused, permitAfter, func(r *rules) {
 		r.pass = func(uint64, uint64, lease.Lease, lease.Reading) lease.Verdict { return lease.Passes }
 	}},
-	"look at the state again before the answer, but not at the lease": {partitioned, permitAfter, func(r *rules) {
+	"look at the state again before the answer, but not at the lease": {paused, permitAfter, func(r *rules) {
 		r.pass = func(judged, enforced uint64, _ lease.Lease, _ lease.Reading) lease.Verdict {
 			if judged != enforced {
 				return lease.Superseded
@@ -86,12 +86,12 @@ var mutants = map[string]mutant{
 			return lease.Passes
 		}
 	}},
-	"look at the lease again before the answer, but not at the state": {partitioned, permitAfter, func(r *rules) {
+	"look at the lease again before the answer, but not at the state": {paused, permitAfter, func(r *rules) {
 		r.pass = func(_, enforced uint64, l lease.Lease, now lease.Reading) lease.Verdict {
 			return lease.Pass(enforced, enforced, l, now)
 		}
 	}},
-	"let decisions drain before a state is acknowledged, instead of looking again": {partitioned, permitAfter, func(r *rules) {
+	"let decisions drain before a state is acknowledged, instead of looking again": {paused, permitAfter, func(r *rules) {
 		r.drains = true
 		r.pass = func(uint64, uint64, lease.Lease, lease.Reading) lease.Verdict { return lease.Passes }
 	}},
@@ -101,40 +101,40 @@ var mutants = map[string]mutant{
 	"wait for no streams of a frozen gateway": {stalled, streamAfter, func(r *rules) {
 		r.over = func(s lease.Sight, now, wait time.Duration) bool { return s.Over(now+lease.Stall, wait) }
 	}},
-	"count the lease from when the grant arrives": {partitioned, permitAfter, func(r *rules) {
+	"count the lease from when the grant arrives": {paused, permitAfter, func(r *rules) {
 		r.from = func(_, now lease.Reading, number uint64, term time.Duration) lease.Lease {
 			return lease.From(now, number, term)
 		}
 	}},
-	"hold the lease for longer than its term": {partitioned, permitAfter, func(r *rules) {
+	"hold the lease for longer than its term": {simple, permitAfter, func(r *rules) {
 		r.from = func(sent, _ lease.Reading, number uint64, term time.Duration) lease.Lease {
-			return lease.From(sent, number, 2*term)
+			return lease.From(sent, number, 3*term)
 		}
 	}},
-	"grant without a lock on the fence": {partitioned, permitAfter, func(r *rules) { r.locked = false }},
-	"grant whatever is enforced": {partitioned, permitAfter, func(r *rules) {
+	"grant without a lock on the fence": {simple, permitAfter, func(r *rules) { r.locked = false }},
+	"grant whatever is enforced": {simple, permitAfter, func(r *rules) {
 		r.grantable = func(uint64, uint64, uint64) bool { return true }
 	}},
 	"grant by what was acknowledged before a restart": {restarted, permitAfter, func(r *rules) {
 		r.grantable = func(_, recorded, fence uint64) bool { return lease.Grantable(recorded, fence) }
 	}},
 	"renew by what is not acknowledged yet":   {restarted, permitAfter, func(r *rules) { r.renewsAhead = true }},
-	"renew before streams are cut":            {partitioned, streamAfter, func(r *rules) { r.renewsAhead = true }},
-	"let streams outlive the lease":           {partitioned, streamAfter, func(r *rules) { r.cutsAtLapse = false }},
-	"acknowledge before streams are cut":      {partitioned, streamAfter, func(r *rules) { r.cutsAtSwap = false }},
-	"acknowledge before decisions enforce":    {partitioned, permitAfter, func(r *rules) { r.swapsFirst = false }},
-	"register a stream by its decision alone": {partitioned, streamAfter, func(r *rules) { r.rejudges = false }},
-	"answer a revocation before what was permitted has settled": {partitioned, permitAfter, func(r *rules) {
+	"renew before streams are cut":            {simple, streamAfter, func(r *rules) { r.renewsAhead = true }},
+	"let streams outlive the lease":           {simple, streamAfter, func(r *rules) { r.cutsAtLapse = false }},
+	"acknowledge before streams are cut":      {simple, streamAfter, func(r *rules) { r.cutsAtSwap = false }},
+	"acknowledge before decisions enforce":    {simple, permitAfter, func(r *rules) { r.swapsFirst = false }},
+	"register a stream by its decision alone": {paused, streamAfter, func(r *rules) { r.rejudges = false }},
+	"answer a revocation before what was permitted has settled": {simple, permitAfter, func(r *rules) {
 		r.settling = func(time.Duration, time.Duration) time.Duration { return 0 }
 	}},
-	"count a silent gateway as over": {partitioned, permitAfter, func(r *rules) { r.silentIsOver = true }},
-	"conclude that a lease is over whatever was granted since": {partitioned, permitAfter, func(r *rules) {
+	"count a silent gateway as over": {simple, permitAfter, func(r *rules) { r.silentIsOver = true }},
+	"conclude that a lease is over whatever was granted since": {simple, permitAfter, func(r *rules) {
 		r.ended = func(s lease.Standing, _ uint64) lease.Standing {
 			s.Over = s.Lease != 0
 			return s
 		}
 	}},
-	"date what the database says before it was asked": {partitioned, permitAfter, func(r *rules) { r.looksLater = false }},
+	"date what the database says before it was asked": {simple, permitAfter, func(r *rules) { r.looksLater = false }},
 	"resume a kept lease as if it began again": {restarted, permitAfter, func(r *rules) {
 		r.resume = func(k lease.Kept, _ lease.Position, now lease.Reading) (lease.Lease, bool) {
 			return lease.From(now, k.Lease.Number, lease.MinTerm), k.Lease.Number != 0

@@ -1,6 +1,7 @@
 package lease_test
 
 import (
+	"math/bits"
 	"time"
 
 	"github.com/caracal-gateway/caracal/lease"
@@ -182,43 +183,38 @@ func bit(b bool) uint8 {
 	return 0
 }
 
-// numbers calls f with every lease number of a gateway that the state holds.
-func (s *state) numbers(g int, f func(*uint8)) {
+// numbers are all lease numbers of a gateway that the state holds.
+func (s *state) numbers(g int) [10]*uint8 {
 	gw := &s.gateways[g]
-	f(&gw.lease.number)
-	f(&gw.file.number)
-	f(&gw.given)
-	for i := range gw.exchange {
-		f(&gw.exchange[i].held)
-		f(&gw.exchange[i].number)
+	return [...]*uint8{
+		&gw.lease.number, &gw.file.number, &gw.given,
+		&gw.exchange[0].held, &gw.exchange[0].number, &gw.exchange[1].held, &gw.exchange[1].number,
+		&s.replicas[0].sight[g].number, &s.replicas[1].sight[g].number, &s.database.standing[g].lease,
 	}
-	for r := range s.replicas {
-		f(&s.replicas[r].sight[g].number)
-	}
-	f(&s.database.standing[g].lease)
 }
 
 func (s *state) highest(g int) uint8 {
 	var top uint8
-	s.numbers(g, func(n *uint8) { top = max(top, *n) })
+	for _, n := range s.numbers(g) {
+		top = max(top, *n)
+	}
 	return top
 }
 
 // rank replaces the lease numbers of each gateway by their ranks.
 func (s *state) rank() {
 	for g := range s.gateways {
-		var used uint32
-		s.numbers(g, func(n *uint8) { used |= 1 << *n })
-		used |= 1
-		var ranks [32]uint8
-		var next uint8
-		for n := range ranks {
-			ranks[n] = next
-			if used&(1<<n) != 0 {
-				next++
-			}
+		numbers := s.numbers(g)
+		used := uint32(1)
+		for _, n := range numbers {
+			used |= 1 << *n
 		}
-		s.numbers(g, func(n *uint8) { *n = ranks[*n] })
+		if used&(used+1) == 0 { // none is left out
+			continue
+		}
+		for _, n := range numbers {
+			*n = uint8(bits.OnesCount32(used & (1<<*n - 1)))
+		}
 	}
 }
 

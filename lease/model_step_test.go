@@ -88,7 +88,7 @@ func (m *model) tickAll(s state, to visit) {
 		for r := range after.replicas {
 			for g := range after.replicas[r].sight {
 				older(&after.replicas[r].sight[g].age, after.replicas[r].sight[g].number != 0, whole)
-				older(&after.replicas[r].sight[g].poll, after.replicas[r].sight[g].poll != 0, whole)
+				older(&after.replicas[r].sight[g].poll, after.replicas[r].sight[g].poll != 0, whole+1)
 			}
 			for c := range after.replicas[r].progress {
 				older(&after.replicas[r].progress[c].age, after.replicas[r].progress[c].clear == 1, 2)
@@ -142,7 +142,7 @@ func (m *model) age(gw *gateway, lag bool) {
 		}
 	}
 	for i := range gw.exchange {
-		older(&gw.exchange[i].age, gw.exchange[i].stage != noExchange, 2*m.ticks(m.longest()))
+		older(&gw.exchange[i].age, gw.exchange[i].stage != noExchange, 3*m.ticks(m.longest()))
 	}
 	m.lapse(gw)
 }
