@@ -16,8 +16,10 @@ type edge struct {
 	service *controlplane.Service
 }
 
-// edge enrols a process under the team's gateway key and has it granted a lease at the present revision.
-func (m *team) edge(t *testing.T, instance string) edge {
+var program = controlplane.Program{Version: "1", Formats: []uint32{bundle.Format}}
+
+// enrol makes a process of the team's gateway key.
+func (m *team) enrol(t testing.TB, instance string) edge {
 	t.Helper()
 	s := m.world.service
 	caller, err := s.Authenticate(t.Context(), controlplane.Credential{Bearer: m.gatewayKey})
@@ -26,17 +28,22 @@ func (m *team) edge(t *testing.T, instance string) edge {
 	}
 	public := make([]byte, 32)
 	rand.Read(public)
-	program := controlplane.Program{Version: "1", Formats: []uint32{bundle.Format}}
 	enrolled, err := s.EnrolGateway(t.Context(), caller, controlplane.Enrolment{PublicKey: public, Instance: instance, Program: program})
 	if err != nil {
 		t.Fatal(err)
 	}
-	present, err := s.ConnectGateway(t.Context(), caller, enrolled.GatewayID, program)
+	return edge{enrolled.GatewayID, caller, s}
+}
+
+// edge enrols a process that is connected and holds a lease at the present revision.
+func (m *team) edge(t *testing.T, instance string) edge {
+	t.Helper()
+	e := m.enrol(t, instance)
+	present, err := e.service.ConnectGateway(t.Context(), e.caller, e.id, program)
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(present.Leave)
-	e := edge{enrolled.GatewayID, caller, s}
 	e.renew(t)
 	return e
 }

@@ -52,6 +52,7 @@ func (m *team) possessions() possessions {
 	issuer := into[controlplane.TrustedIssuer](m.own("POST", m.at("issuers"), issuerOf("corporate")).ok(201))
 	member := into[authority.Member](m.own("POST", m.at("members"), map[string]any{"name": "Ada", "role": "viewer"}).ok(201))
 	mandate := m.issue()
+	receipt := into[controlplane.Receipt](m.own("POST", "/api/v1/mandates/"+string(m.issue().ID)+"/revoke", nil).ok(200))
 	events := into[[]authority.Event](m.own("GET", m.at("events")+"?event_type=issued", nil).ok(200))
 	return possessions{
 		"principals": string(m.helper), "policies": string(m.policy), "mandates": string(mandate.ID), "destinations": string(destination.ID),
@@ -59,7 +60,8 @@ func (m *team) possessions() possessions {
 		"members":            string(member.ID),
 		"sessions":           string(authority.NewID[authority.SessionID]()), // nobody's: a session needs a browser
 		"client-authorities": string(clients.ID), "signing-keys": string(signing[0].ID),
-		"issuers": string(issuer.ID),
+		"receipts": string(receipt.ID),
+		"issuers":  string(issuer.ID), "gateways": string(m.enrol(m.t, "edge").id), // without a lease: nothing waits for it
 	}
 }
 
@@ -73,7 +75,8 @@ func absent() possessions {
 		"members":            string(authority.NewID[authority.PrincipalID]()),
 		"sessions":           string(authority.NewID[authority.SessionID]()),
 		"client-authorities": string(authority.NewID[authority.ClientAuthorityID]()), "signing-keys": "sgk_aaaaaaaaaaaaaaaa",
-		"issuers": string(authority.NewID[authority.TrustedIssuerID]()),
+		"receipts": string(authority.NewID[authority.ReceiptID]()),
+		"issuers":  string(authority.NewID[authority.TrustedIssuerID]()), "gateways": string(authority.NewID[authority.GatewayID]()),
 	}
 }
 
@@ -106,6 +109,7 @@ func (m *team) body(o operation) any {
 		"PATCH /api/v1/principals/{id}":           map[string]any{"name": "renamed"},
 		"PATCH /api/v1/workspaces/{id}":           map[string]any{"description": "of the team"},
 		"PUT /api/v1/workspaces/{id}/group-roles": map[string]any{"group_roles": []any{}},
+		"POST revocations":                        map[string]any{"subject_id": m.agent},
 		"POST mandates":                           m.mandateRequest(),
 		"POST /api/v1/mandates/validate":          map[string]any{"mandate_id": "mdt_aaaaaaaaaaaaaaaaaaaaaaaaaa", "requested_action": "read", "requested_resource": "db:x"},
 		"POST /api/v1/mandates/{id}/delegate":     m.delegation(m.helper),
@@ -119,6 +123,7 @@ func (m *team) body(o operation) any {
 		"POST /api/v1/signing-keys/rotate":                        map[string]any{},
 		"POST /api/v1/workspaces/{workspace}/signing-keys/rotate": map[string]any{},
 		"POST rego-versions":                                      map[string]any{"modules": map[string]string{"a.rego": denying("nothing_at_all", "false")}},
+		"POST /api/v1/gateways/{id}/forget":                       map[string]any{"reason": "the machine was scrapped"},
 		"POST keys":                                               map[string]any{"kind": "gateway", "name": "one more"},
 	}
 	if body, ok := bodies[o.String()]; ok {

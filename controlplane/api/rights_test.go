@@ -149,7 +149,7 @@ func TestEveryOperationHasARowInTheTableOfRights(t *testing.T) {
 	others := []string{
 		"export_events",                                                                    // list_events with another format
 		"read_revision", "enrol_gateway", "find_gateway", "connect_gateway", "acknowledge", // the sync
-		"report_envoy", "record_events", "snapshot",
+		"report_envoy", "record_events", "snapshot", "renew_lease", "surrender_lease",
 	}
 	for name := range rows {
 		if !seen[name] && !slices.Contains(others, name) {
@@ -191,7 +191,7 @@ func (m *team) exampleOf(d described, named, things possessions, who asker) any 
 		return nil
 	}
 	text := d.example
-	if d.name == "issue_mandate" && who.name == "service" {
+	if (d.name == "issue_mandate" || d.name == "revoke_mandates") && who.name == "service" {
 		text = bytes.ReplaceAll(text, []byte("prn_b5hcwt4kcwwm2uk5ugqdmzu33q"), []byte(m.service))
 	}
 	text = m.inExample(text, named, things)
