@@ -8,15 +8,24 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// Alarm is a timer on the clock that leases are held against. It is for one goroutine.
+type Alarm interface {
+	// Set makes the alarm go off once, after d, and forgets what it was set to before.
+	Set(d time.Duration) error
+	// Rings has a token when the alarm has gone off.
+	Rings() <-chan struct{}
+	Close()
+}
+
 // alarm is a timer on the clock since boot. Go's own timers stand still while the host is suspended: what came to its end
 // meanwhile would live on for as long as was left when the host went to sleep.
 type alarm struct {
 	file *os.File
-	// rings has a token when the alarm has gone off.
 	rings chan struct{}
 }
 
-func newAlarm() (*alarm, error) {
+// NewAlarm makes an alarm on the clock since boot, as [ReadClocks] reads it.
+func NewAlarm() (Alarm, error) {
 	fd, err := unix.TimerfdCreate(unix.CLOCK_BOOTTIME, unix.TFD_NONBLOCK|unix.TFD_CLOEXEC)
 	if err != nil {
 		return nil, fmt.Errorf("make a timer on the clock since boot: %w", err)
@@ -40,8 +49,8 @@ func (a *alarm) wait() {
 	}
 }
 
-// set makes the alarm go off once, after d, and forgets what it was set to before.
-func (a *alarm) set(d time.Duration) error {
+// Set is part of Alarm.
+func (a *alarm) Set(d time.Duration) error {
 	raw, err := a.file.SyscallConn()
 	if err != nil {
 		return fmt.Errorf("set a timer: %w", err)
@@ -58,4 +67,8 @@ func (a *alarm) set(d time.Duration) error {
 	return nil
 }
 
-func (a *alarm) close() { _ = a.file.Close() } // nothing is lost
+// Rings is part of Alarm.
+func (a *alarm) Rings() <-chan struct{} { return a.rings }
+
+// Close is part of Alarm.
+func (a *alarm) Close() { _ = a.file.Close() } // nothing is lost

@@ -19,7 +19,7 @@ import (
 	"github.com/caracal-gateway/caracal/token"
 )
 
-// Config is what a Service needs. Every field but Listeners must be set.
+// Config is what a Service needs. Every field but Listeners and Alarm must be set.
 type Config struct {
 	Clock       *Clock
 	Recorder    Recorder
@@ -28,6 +28,8 @@ type Config struct {
 	Routes func(key string) bool
 	// Read reads the host's clocks, which the lease is held against: [ReadClocks].
 	Read func() lease.Reading
+	// Alarm makes a timer on the clock that Read reads; nil is for [NewAlarm], which goes with [ReadClocks].
+	Alarm func() (Alarm, error)
 	// Listeners are the gateway's own ports. No request is sent to them.
 	Listeners []netip.AddrPort
 	Log       *slog.Logger
@@ -43,6 +45,7 @@ type Service struct {
 	routes      func(key string) bool
 	listeners   []netip.AddrPort
 	read        func() lease.Reading
+	alarm       func() (Alarm, error)
 	log         *slog.Logger
 
 	enforcing sync.Mutex // one new state at a time
@@ -56,7 +59,10 @@ type Service struct {
 func New(c Config) *Service {
 	s := &Service{
 		clock: c.Clock, recorder: c.Recorder, credentials: c.Credentials, routes: c.Routes, listeners: c.Listeners,
-		read: c.Read, log: c.Log, watches: newWatches(), tender: make(chan struct{}, 1),
+		read: c.Read, alarm: c.Alarm, log: c.Log, watches: newWatches(), tender: make(chan struct{}, 1),
+	}
+	if s.alarm == nil {
+		s.alarm = NewAlarm
 	}
 	s.current.Store(&enforced{superseded: make(chan struct{})})
 	return s

@@ -159,19 +159,19 @@ func (s *Service) admit(w *watch, denied error) (lease.Verdict, error) {
 
 // tend ends streams whose mandate or lease comes to its end, until ctx ends.
 func (s *Service) tend(ctx context.Context) error {
-	alarm, err := newAlarm()
+	alarm, err := s.alarm()
 	if err != nil {
 		return err
 	}
-	defer alarm.close()
+	defer alarm.Close()
 	for {
-		if err := alarm.set(s.look()); err != nil {
+		if err := alarm.Set(s.look()); err != nil {
 			return err
 		}
 		select {
 		case <-ctx.Done():
 			return nil
-		case <-alarm.rings:
+		case <-alarm.Rings():
 		case <-s.tender:
 		}
 	}
