@@ -20,7 +20,7 @@ type Alarm interface {
 // alarm is a timer on the clock since boot. Go's own timers stand still while the host is suspended: what came to its end
 // meanwhile would live on for as long as was left when the host went to sleep.
 type alarm struct {
-	file *os.File
+	file  *os.File
 	rings chan struct{}
 }
 
