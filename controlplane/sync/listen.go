@@ -65,7 +65,11 @@ func (c *connection) take(ctx context.Context, m *syncpb.GatewayMessage) error {
 			Revision: m.Acknowledged.GetRevision(), Digest: m.Acknowledged.GetDigest(), StreamsCut: m.Acknowledged.GetStreamsCut(),
 		}
 		// What it says of a state that is another than the one of that revision here counts for nothing.
-		if counts := c.counts(a.Revision, a.Digest); !c.feed.Acknowledged(a.Revision, a.Digest) || !counts {
+		counts, given := c.counts(a.Revision, a.Digest), c.feed.Given()
+		if !counts && a.Revision > given {
+			return status.Errorf(codes.InvalidArgument, "revision %d was not sent: the workspace is at revision %d", a.Revision, given)
+		}
+		if !c.feed.Acknowledged(a.Revision, a.Digest) || !counts {
 			log.Error("gateway enforces another state than it was sent; it is sent the whole", "gateway", c.gateway, "workspace", c.caller.Slug(), "revision", a.Revision)
 			return nil
 		}
