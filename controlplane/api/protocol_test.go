@@ -82,7 +82,7 @@ func TestBodiesThatAreRefused(t *testing.T) {
 		"more than a mebibyte":              {"principals", `{"name":"` + strings.Repeat("x", 1<<20) + `"}`, "", 413, "body_too_large", ""},
 		"an action where a body says no":    {"principals/" + string(m.agent) + "/suspend", `{"for":"ever"}`, "", 400, "invalid_request", "for"},
 		"a wait that is no number":          {"mandates/" + string(m.issue().ID) + "/revoke", `{"wait":"long"}`, "", 400, "invalid_request", "wait"},
-		"a wait beyond its bound":           {"mandates/" + string(m.issue().ID) + "/revoke", `{"wait":61}`, "", 400, "invalid_request", "wait"},
+		"a wait beyond its bound":           {"mandates/" + string(m.issue().ID) + "/revoke", `{"wait":121}`, "", 400, "invalid_request", "wait"},
 		"a wait below nothing":              {"mandates/" + string(m.issue().ID) + "/revoke", `{"wait":-1}`, "", 400, "invalid_request", "wait"},
 		"another mandate than the path's":   {"mandates/" + string(m.issue().ID) + "/revoke", `{"mandate_id":"mdt_aaaaaaaaaaaaaaaaaaaaaaaaaa"}`, "", 400, "invalid_request", "mandate_id"},
 		"another parent than the path's":    {"mandates/" + string(m.issue().ID) + "/delegate", `{"parent_mandate_id":"mdt_aaaaaaaaaaaaaaaaaaaaaaaaaa"}`, "", 400, "invalid_request", "parent_mandate_id"},

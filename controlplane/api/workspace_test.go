@@ -28,7 +28,7 @@ func TestTheLifeOfAWorkspace(t *testing.T) {
 	m.own("GET", m.at("principals"), nil).ok(200)
 	m.own("POST", path+"/unarchive", nil).ok(200)
 
-	m.own("DELETE", path+"?wait=61", nil).refused(400, "invalid_request", "wait", "")
+	m.own("DELETE", path+"?wait=121", nil).refused(400, "invalid_request", "wait", "")
 	m.own("DELETE", path+"?wait=NaN", nil).refused(400, "invalid_request", "wait", "")
 	m.own("DELETE", path+"?force=true", nil).refused(400, "invalid_request", "force", "")
 	if d := into[controlplane.Deletion](m.own("DELETE", path+"?wait=0", nil).ok(200)); d.State != authority.ReceiptEnforced || d.Workspace.EraseAt == nil {
