@@ -15,7 +15,9 @@ import (
 
 	"github.com/caracal-gateway/caracal/authority"
 	"github.com/caracal-gateway/caracal/child"
+	"github.com/caracal-gateway/caracal/controlplane"
 	"github.com/caracal-gateway/caracal/gateway"
+	"github.com/caracal-gateway/caracal/lease"
 )
 
 func TestWhatIsIssuedThroughAGatewayCanBeUsedAtOnce(t *testing.T) {
@@ -135,7 +137,7 @@ func TestADeletedWorkspaceIsDeniedByEveryGatewayUntilItIsRestored(t *testing.T) 
 	}
 	s.upstream.Reset()
 	deletion := s.call(s.ownerKey, http.MethodDelete, "/api/v1/workspaces/"+team+"?wait=10", nil)
-	if deletion.status != http.StatusOK || deletion.member("state") != "enforced" || strings.Count(deletion.body, `"gateway_id"`) != 1 {
+	if deletion.status != http.StatusOK || deletion.member("state") != "enforced" || !strings.Contains(deletion.body, `"gateways":[{"gateway_id"`) {
 		t.Fatalf("the deletion is answered %d %s", deletion.status, deletion.body)
 	}
 	wantDenied(t, e.proxy(mandate, "/"), http.StatusForbidden, authority.ReasonWorkspaceDeleted)
@@ -253,4 +255,24 @@ func TestADestinationThatIsAddedOrMovedIsReachedAsItIsThen(t *testing.T) {
 	eventually(t, "it is gone", func() bool {
 		return to("filed.caracal.test").member("error") == string(authority.ReasonActionNotInScope)
 	})
+}
+
+func TestAnIdleGatewayKeepsItsLeaseWithARealControlPlane(t *testing.T) {
+	s := newStack(t)
+	shortest := int64(lease.MinTerm / time.Second)
+	must(s.UpdateWorkspace(t.Context(), s.owner, team, controlplane.WorkspaceChange{Settings: &controlplane.SettingsChange{LeaseSeconds: &shortest}}))(t)
+	e := s.edge()
+	connection := must(pgx.Connect(t.Context(), cluster.Superuser(t, s.database)))(t)
+	defer func() { _ = connection.Close(context.Background()) }() // the database goes with the test
+	granted := func() (number int64) {
+		if err := connection.QueryRow(t.Context(), "SELECT max(lease_number) FROM gateways").Scan(&number); err != nil {
+			t.Fatal(err)
+		}
+		return number
+	}
+	before := granted()
+	eventually(t, "the lease is renewed for more than twice its term", func() bool { return granted() >= before+12 })
+	if strings.Contains(e.gatewayLog.String(), "the lease has lapsed") {
+		t.Error("the lease has lapsed meanwhile")
+	}
 }

@@ -135,7 +135,6 @@ func (l *link) once(ctx context.Context) error {
 	stop := context.AfterFunc(ctx, func() { time.AfterFunc(farewellTime, hangUp) })
 	defer stop()
 	l.outbox.reset()
-	l.renewals.begin()
 	l.begin()
 	l.questions.begin()
 	defer l.questions.end()
@@ -239,6 +238,7 @@ func (l *link) hello(stream syncpb.Sync_StreamClient) error {
 		return errors.New("the control plane sent no challenge")
 	}
 	timeline, revision, digest := l.position()
+	l.renewals.begin(revision)
 	return stream.Send(&syncpb.GatewayMessage{Message: &syncpb.GatewayMessage_Hello{Hello: &syncpb.Hello{
 		GatewayId: l.id(), Proof: bundle.StreamProof(l.private, nonce), Timeline: timeline, Revision: revision, Epoch: l.epoch,
 		Digest: digest, Version: l.version, Formats: []uint32{bundle.Format}, Issued: l.issued(),
@@ -250,6 +250,7 @@ func (l *link) hello(stream syncpb.Sync_StreamClient) error {
 func (l *link) reconsider(err error) error {
 	switch status.Code(err) {
 	case codes.NotFound:
+		l.tenure.belongs("") // a gateway that was declared dead is not waited for
 		l.mu.Lock()
 		l.gateway = ""
 		l.mu.Unlock()
@@ -296,8 +297,7 @@ func (l *link) renew() error {
 	if err := l.renewals.overdue(); err != nil {
 		return err
 	}
-	_, revision := l.state.enforced()
-	if id, due := l.renewals.next(revision); due {
+	if id, revision, due := l.renewals.next(); due {
 		l.outbox.renew(&syncpb.Renewal{Id: id, Revision: revision, Report: l.report(), Lease: l.tenure.lowest()})
 		l.state.retry(l.renewals.every())
 	}
@@ -367,8 +367,7 @@ func (l *link) receive(stream syncpb.Sync_StreamClient, arrived chan<- *syncpb.C
 		case *syncpb.ControlMessage_Grant:
 			l.granted(message.Grant)
 		case *syncpb.ControlMessage_Withheld:
-			_, enforced := l.state.enforced()
-			l.renewals.withheld(message.Withheld, enforced)
+			l.renewals.withheld(message.Withheld)
 			l.state.withheld(message.Withheld.GetMessage())
 			l.outbox.signal()
 		default:
@@ -380,12 +379,12 @@ func (l *link) receive(stream syncpb.Sync_StreamClient, arrived chan<- *syncpb.C
 // granted holds the lease that a grant gives. A grant that is not as it should be changes nothing: the lease that is held
 // goes on to its end.
 func (l *link) granted(g *syncpb.Grant) {
-	granted, err := l.renewals.granted(g)
+	granted, revision, err := l.renewals.granted(g)
 	if err != nil {
 		l.log.Error("a grant is not taken", "cause", err)
 		return
 	}
-	timeline, revision := l.state.enforced()
+	timeline, _ := l.state.enforced()
 	l.tenure.take(granted, terms{l.id(), timeline, revision})
 	l.state.leased()
 	l.outbox.signal()

@@ -33,7 +33,7 @@ type renewals struct {
 	waiting map[uint64]renewal
 	term    time.Duration // of the last grant; the shortest before the first
 	due     time.Duration
-	present uint64 // revision that is enforced
+	present uint64 // revision that the control plane has been told to be enforced
 	wanted  uint64 // one without which there is no grant; 0 for none
 	silent  int    // streams in a row that ended for want of an answer
 }
@@ -47,27 +47,29 @@ func newRenewals(interval time.Duration, read func() lease.Reading) *renewals {
 	return &renewals{read: read, interval: interval, term: lease.MinTerm, waiting: map[uint64]renewal{}}
 }
 
-// begin forgets what an earlier stream did not answer. The first renewal on a stream is due at once.
-func (r *renewals) begin() {
+// begin forgets what an earlier stream did not answer. The first renewal on a stream is due at once, if its hello told that
+// a revision is enforced.
+func (r *renewals) begin(revision uint64) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.newest, r.wanted, r.due = 0, 0, 0
+	r.newest, r.wanted, r.due, r.present = 0, 0, 0, revision
 	clear(r.waiting)
 }
 
-// next numbers a renewal if one is due, which tells that the revision is enforced. A lease that it brings counts from this
-// moment. A gateway that enforces nothing decides nothing: no revocation is to wait for it.
-func (r *renewals) next(revision uint64) (id uint64, due bool) {
+// next numbers a renewal if one is due. A lease that it brings counts from this moment. It tells no revision that has not
+// been acknowledged: the acknowledgement says more of it. A gateway that enforces nothing decides nothing, and asks for no
+// lease that a revocation would wait for.
+func (r *renewals) next() (id, revision uint64, due bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	now := r.read()
-	if r.present = revision; revision == 0 || now.Boot < r.due {
-		return 0, false
+	if r.present == 0 || now.Boot < r.due {
+		return 0, 0, false
 	}
 	r.newest++
-	r.waiting[r.newest] = renewal{now, revision}
+	r.waiting[r.newest] = renewal{now, r.present}
 	r.due = now.Boot + lease.RenewEvery(r.interval, r.term)
-	return r.newest, true
+	return r.newest, r.present, true
 }
 
 // rest is how long nothing is to be done.
@@ -113,26 +115,26 @@ func (r *renewals) patience() time.Duration {
 	return min(max(answerWithin, r.term/6)<<min(r.silent, 10), answerTimeout)
 }
 
-// granted is the lease that a grant gives. It is an error for a grant that answers nothing which this stream asked, or
+// granted is the lease that a grant gives, and the revision that the renewal told of. It is an error for a grant that answers nothing which this stream asked, or
 // whose term nobody can have chosen.
-func (r *renewals) granted(g *syncpb.Grant) (lease.Lease, error) {
+func (r *renewals) granted(g *syncpb.Grant) (granted lease.Lease, revision uint64, err error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	asked, known := r.answered(g.GetRenewal())
 	if !known {
-		return lease.Lease{}, fmt.Errorf("lease %d is granted to the renewal %d, which does not wait for an answer", g.GetLease(), g.GetRenewal())
+		return lease.Lease{}, 0, fmt.Errorf("lease %d is granted to the renewal %d, which does not wait for an answer", g.GetLease(), g.GetRenewal())
 	}
 	term := g.GetTerm().AsDuration()
 	if g.GetLease() == 0 || g.GetTerm().CheckValid() != nil || term <= 0 || term > lease.MaxTerm {
-		return lease.Lease{}, fmt.Errorf("lease %d is granted for %s", g.GetLease(), term)
+		return lease.Lease{}, 0, fmt.Errorf("lease %d is granted for %s", g.GetLease(), term)
 	}
 	r.term, r.wanted = term, 0
 	r.due = min(r.due, asked.sent.Boot+lease.RenewEvery(r.interval, term))
-	return lease.From(asked.sent, g.GetLease(), term), nil
+	return lease.From(asked.sent, g.GetLease(), term), asked.revision, nil
 }
 
 // withheld notes which revision has to be enforced first. What is enforced since the renewal was sent may be enough.
-func (r *renewals) withheld(w *syncpb.Withheld, enforced uint64) {
+func (r *renewals) withheld(w *syncpb.Withheld) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	asked, known := r.answered(w.GetRenewal())
@@ -140,21 +142,22 @@ func (r *renewals) withheld(w *syncpb.Withheld, enforced uint64) {
 		return
 	}
 	r.wanted = w.GetRevision()
-	if enforced > asked.revision {
-		r.reached(enforced)
+	if r.present > asked.revision {
+		r.reached()
 	}
 }
 
-// enforced makes a renewal due if the revision is what the control plane waits for.
+// enforced notes that a revision is acknowledged. A renewal is due if it is what the control plane waits for.
 func (r *renewals) enforced(revision uint64) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.reached(revision)
+	r.present = revision
+	r.reached()
 }
 
-// reached does what enforced says. The caller holds the lock.
-func (r *renewals) reached(revision uint64) {
-	if r.wanted != 0 && revision >= r.wanted {
+// reached makes a renewal due if what the control plane waits for is enforced. The caller holds the lock.
+func (r *renewals) reached() {
+	if r.wanted != 0 && r.present >= r.wanted {
 		r.wanted, r.due = 0, 0
 	}
 }

@@ -46,10 +46,17 @@ func granting(renewal, number uint64, term time.Duration) *syncpb.Grant {
 	return &syncpb.Grant{Renewal: renewal, Lease: number, Term: durationpb.New(term)}
 }
 
+// renewing are the renewals of a gateway that enforces revision 7.
+func renewing(interval time.Duration, c *clocks) *renewals {
+	r := newRenewals(interval, c.read)
+	r.begin(7)
+	return r
+}
+
 // asked insists that a renewal is due, or is not.
-func asked(t *testing.T, r *renewals, revision uint64, want bool) uint64 {
+func asked(t *testing.T, r *renewals, want bool) uint64 {
 	t.Helper()
-	id, due := r.next(revision)
+	id, _, due := r.next()
 	if due != want {
 		t.Fatalf("a renewal is due: %t, want %t", due, want)
 	}
@@ -58,11 +65,11 @@ func asked(t *testing.T, r *renewals, revision uint64, want bool) uint64 {
 
 func TestALeaseCountsFromWhenItsRenewalWasSent(t *testing.T) {
 	c := newClocks()
-	r := newRenewals(time.Hour, c.read)
+	r := renewing(time.Hour, c)
 	sent := c.read()
-	id := asked(t, r, 7, true)
+	id := asked(t, r, true)
 	c.pass(3 * time.Second)
-	granted, err := r.granted(granting(id, 4, 10*time.Second))
+	granted, _, err := r.granted(granting(id, 4, 10*time.Second))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -73,10 +80,10 @@ func TestALeaseCountsFromWhenItsRenewalWasSent(t *testing.T) {
 
 func TestALeaseThatArrivesAfterItsEndIsWorthNothing(t *testing.T) {
 	c := newClocks()
-	r := newRenewals(time.Hour, c.read)
-	id := asked(t, r, 7, true)
+	r := renewing(time.Hour, c)
+	id := asked(t, r, true)
 	c.pass(5 * time.Second)
-	granted, err := r.granted(granting(id, 1, 5*time.Second))
+	granted, _, err := r.granted(granting(id, 1, 5*time.Second))
 	if err != nil || granted.Holds(c.read()) {
 		t.Errorf("the lease %+v (%v) holds at its end", granted, err)
 	}
@@ -95,9 +102,9 @@ func TestAGrantThatIsNotAsItShouldBeGivesNoLease(t *testing.T) {
 		"for longer than a duration can tell": {Renewal: 1, Lease: 1, Term: &durationpb.Duration{Seconds: 1 << 60}},
 	} {
 		t.Run(sentence, func(t *testing.T) {
-			r := newRenewals(time.Hour, newClocks().read)
-			asked(t, r, 7, true)
-			if granted, err := r.granted(c); err == nil || granted != (lease.Lease{}) {
+			r := renewing(time.Hour, newClocks())
+			asked(t, r, true)
+			if granted, _, err := r.granted(c); err == nil || granted != (lease.Lease{}) {
 				t.Errorf("the lease is %+v, error %v", granted, err)
 			}
 		})
@@ -106,15 +113,15 @@ func TestAGrantThatIsNotAsItShouldBeGivesNoLease(t *testing.T) {
 
 func TestAnAnswerCountsOnceAndForAllBeforeIt(t *testing.T) {
 	c := newClocks()
-	r := newRenewals(time.Second, c.read)
-	first := asked(t, r, 7, true)
+	r := renewing(time.Second, c)
+	first := asked(t, r, true)
 	c.pass(time.Second)
-	second := asked(t, r, 7, true)
-	if _, err := r.granted(granting(second, 2, time.Minute)); err != nil {
+	second := asked(t, r, true)
+	if _, _, err := r.granted(granting(second, 2, time.Minute)); err != nil {
 		t.Fatal(err)
 	}
 	for _, id := range []uint64{first, second} {
-		if granted, err := r.granted(granting(id, 3, time.Minute)); err == nil {
+		if granted, _, err := r.granted(granting(id, 3, time.Minute)); err == nil {
 			t.Errorf("the renewal %d is answered again, with %+v", id, granted)
 		}
 	}
@@ -125,15 +132,15 @@ func TestAnAnswerCountsOnceAndForAllBeforeIt(t *testing.T) {
 
 func TestAnotherStreamsRenewalIsNotAnsweredOnThisOne(t *testing.T) {
 	c := newClocks()
-	r := newRenewals(time.Hour, c.read)
-	before := asked(t, r, 7, true)
+	r := renewing(time.Hour, c)
+	before := asked(t, r, true)
 	c.pass(time.Second)
-	r.begin()
+	r.begin(7)
 	sent := c.read()
-	if again := asked(t, r, 7, true); again != before {
+	if again := asked(t, r, true); again != before {
 		t.Fatalf("the first renewal of a stream has the id %d", again)
 	}
-	granted, err := r.granted(granting(before, 1, time.Minute))
+	granted, _, err := r.granted(granting(before, 1, time.Minute))
 	if want := lease.From(sent, 1, time.Minute); err != nil || granted != want {
 		t.Errorf("the lease is %+v (%v), want one from the renewal of this stream, %+v", granted, err, want)
 	}
@@ -156,28 +163,29 @@ func TestAWithheldLeaseIsAskedForAgainOnceTheRevisionIsEnforced(t *testing.T) {
 	} {
 		t.Run(sentence, func(t *testing.T) {
 			clock := newClocks()
-			r := newRenewals(time.Hour, clock.read)
-			asked(t, r, 7, true)
-			r.withheld(c.withheld, c.inTime)
+			r := renewing(time.Hour, clock)
+			asked(t, r, true)
+			r.enforced(c.inTime)
+			r.withheld(c.withheld)
 			for _, revision := range c.enforced {
 				r.enforced(revision)
 			}
 			if !c.due {
-				asked(t, r, 7, false)
+				asked(t, r, false)
 				clock.pass(lease.RenewEvery(time.Hour, lease.MinTerm))
 			}
-			asked(t, r, 12, true)
+			asked(t, r, true)
 		})
 	}
 }
 
 func TestAControlPlaneThatDoesNotAnswerIsLeftInTimeForAnother(t *testing.T) {
 	c := newClocks()
-	r := newRenewals(time.Hour, c.read)
+	r := renewing(time.Hour, c)
 	wait := func() time.Duration {
 		t.Helper()
-		r.begin()
-		asked(t, r, 7, true)
+		r.begin(7)
+		asked(t, r, true)
 		begun := c.read().Boot
 		for {
 			if err := r.overdue(); errors.Is(err, errUnanswered) {
@@ -188,7 +196,7 @@ func TestAControlPlaneThatDoesNotAnswerIsLeftInTimeForAnother(t *testing.T) {
 				t.Fatal("there is nothing to wait for, and nothing to do")
 			}
 			c.pass(rest)
-			r.next(7)
+			r.next()
 		}
 	}
 	if waited := wait(); waited > lease.MinTerm/3 {
@@ -202,8 +210,8 @@ func TestAControlPlaneThatDoesNotAnswerIsLeftInTimeForAnother(t *testing.T) {
 			t.Fatalf("one is left after %s", waited)
 		}
 	}
-	r.begin()
-	if _, err := r.granted(granting(asked(t, r, 7, true), 1, lease.MinTerm)); err != nil {
+	r.begin(7)
+	if _, _, err := r.granted(granting(asked(t, r, true), 1, lease.MinTerm)); err != nil {
 		t.Fatal(err)
 	}
 	if waited := wait(); waited > lease.MinTerm/3 {
@@ -224,7 +232,7 @@ func TestAnIdleWorkspaceNeverLapses(t *testing.T) {
 			if held.Number != 0 && !held.Holds(c.read()) {
 				t.Fatalf("the lease %d has lapsed", held.Number)
 			}
-			id, due := r.next(7)
+			id, _, due := r.next()
 			if !due {
 				c.pass(r.rest())
 				continue
@@ -233,7 +241,7 @@ func TestAnIdleWorkspaceNeverLapses(t *testing.T) {
 			if err := r.overdue(); err != nil {
 				t.Fatal(err)
 			}
-			granted, err := r.granted(granting(id, number, term))
+			granted, _, err := r.granted(granting(id, number, term))
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -248,22 +256,26 @@ func TestAnIdleWorkspaceNeverLapses(t *testing.T) {
 
 func TestAHostThatWasSuspendedRenewsWithinASecond(t *testing.T) {
 	c := newClocks()
-	r := newRenewals(time.Hour, c.read)
-	if _, err := r.granted(granting(asked(t, r, 7, true), 1, lease.MaxTerm)); err != nil {
+	r := renewing(time.Hour, c)
+	if _, _, err := r.granted(granting(asked(t, r, true), 1, lease.MaxTerm)); err != nil {
 		t.Fatal(err)
 	}
 	if rest := r.rest(); rest > time.Second {
 		t.Errorf("the link sleeps for %s by a timer that stands still while the host is suspended", rest)
 	}
 	c.pass(8 * time.Hour)
-	asked(t, r, 7, true)
+	asked(t, r, true)
 }
 
 func TestAGatewayThatEnforcesNothingAsksForNoLease(t *testing.T) {
 	r := newRenewals(time.Hour, newClocks().read)
-	asked(t, r, 0, false)
+	r.begin(0)
+	asked(t, r, false)
 	if rest := r.rest(); rest <= 0 {
 		t.Errorf("the link looks again after %s", rest)
 	}
-	asked(t, r, 7, true)
+	r.enforced(7)
+	if _, revision, due := r.next(); !due || revision != 7 {
+		t.Errorf("a renewal is due: %t, of revision %d", due, revision)
+	}
 }

@@ -104,15 +104,15 @@ func (t *tenure) lowest() uint64 {
 	return t.newest.Number
 }
 
-// belongs gives the lease up unless it was granted to this gateway: who enrols under another id is another gateway to
-// the control plane, which does not wait for the one before.
+// belongs gives the lease up unless it was granted to the gateway of this id, the one that the control plane knows this
+// process by; empty for none. It does not wait for gateways that it knows no more, such as one that was declared dead.
 func (t *tenure) belongs(gateway string) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.newest.Number == 0 || t.gateway == gateway {
 		return
 	}
-	t.log.Warn("the lease is given up: it was granted to this gateway under another id", "lease", t.newest.Number, "id", t.gateway)
+	t.log.Warn("the lease is given up: the control plane does not know this gateway by the id that it was granted to", "lease", t.newest.Number, "id", t.gateway)
 	t.newest = lease.Lease{}
 	t.drop()
 }

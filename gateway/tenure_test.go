@@ -186,6 +186,15 @@ func TestALeaseThatIsNotKeptAnewIsToldOfStill(t *testing.T) {
 	}
 }
 
+func TestAGatewayThatTheControlPlaneKnowsNoMoreHasNoLease(t *testing.T) {
+	p := newTenant(t)
+	p.grant(4)
+	p.belongs("")
+	if _, err := p.file.read(); p.held.Number != 0 || !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("it holds %+v, and keeps one: %v", p.held, err)
+	}
+}
+
 func TestAGatewayUnderAnotherIDHasNoLease(t *testing.T) {
 	p := newTenant(t)
 	p.grant(4)
