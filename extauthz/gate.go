@@ -61,10 +61,10 @@ func (s *Service) Snapshot() *Snapshot { return s.current.Load().snapshot }
 
 // pass is the last step of a decision that was judged from a state: the state is enforced still and covered by a lease,
 // or the decision is not given.
-func (s *Service) pass(judged uint64) lease.Verdict {
+func (s *Service) pass(judged uint64) (lease.Verdict, lease.Reading) {
 	now := s.read()
 	present := s.current.Load()
-	return lease.Pass(judged, present.number, present.lease, now)
+	return lease.Pass(judged, present.number, present.lease, now), now
 }
 
 // covered denies what is asked of a gateway without a lease.

@@ -117,11 +117,11 @@ func (s *Service) decide(ctx context.Context, j *judgement) (Permit, error) {
 		if late := ctx.Err(); late != nil && err == nil {
 			return Permit{}, fmt.Errorf("decide: %w", late)
 		}
-		switch s.pass(state.number) {
+		switch verdict, now := s.pass(state.number); verdict {
 		case lease.Passes:
 			if err == nil && watched != nil {
 				watched.number = state.number
-				err = s.watches.expect(watched, s.read().Boot)
+				err = s.watches.expect(watched, now.Boot)
 			}
 			if err != nil {
 				return Permit{}, err

@@ -69,7 +69,7 @@ func (s *Service) Validate(ctx context.Context, caller authority.Principal, q Qu
 			_, err = s.consult(ctx, j, finding, rego.Request{Mode: rego.ModeValidate})
 			return err
 		})
-		switch s.pass(state.number) {
+		switch verdict, _ := s.pass(state.number); verdict {
 		case lease.Passes:
 			return s.answerQuestion(j, caller, s.explain(j, err)), nil
 		case lease.Superseded:

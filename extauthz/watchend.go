@@ -139,7 +139,7 @@ func (s *Service) register(ctx context.Context, id authority.DecisionID) (*watch
 func (s *Service) admit(w *watch, denied error) (lease.Verdict, error) {
 	s.watches.mu.Lock()
 	defer s.watches.mu.Unlock()
-	verdict := s.pass(w.number)
+	verdict, _ := s.pass(w.number)
 	switch {
 	case verdict != lease.Passes:
 		return verdict, nil

@@ -1,0 +1,84 @@
+package extauthz
+
+import (
+	"errors"
+	"strconv"
+	"testing"
+	"time"
+
+	"github.com/caracal-gateway/caracal/authority"
+)
+
+func awaited(i, size int) *permitted {
+	return &permitted{decision: authority.DecisionID("dec_" + strconv.Itoa(i)), size: size}
+}
+
+func wantFull(t *testing.T, err error) {
+	t.Helper()
+	var denial *Denial
+	if !errors.As(err, &denial) || denial.Reason != authority.ReasonNoDecision {
+		t.Errorf("got %v, want %s", err, authority.ReasonNoDecision)
+	}
+}
+
+// Whoever asks for permissions and never uses them takes a bounded room, for a bounded time.
+func TestPermissionsThatAreNeverUsedAreBounded(t *testing.T) {
+	for name, c := range map[string]struct{ size, fit int }{
+		"in number": {1, maxLive},
+		"in bytes":  {maxKept, maxKeptBytes / maxKept},
+	} {
+		t.Run(name, func(t *testing.T) {
+			ws := newWatches()
+			for i := range c.fit {
+				if err := ws.expect(awaited(i, c.size), 0); err != nil {
+					t.Fatalf("the request %d: %v", i, err)
+				}
+			}
+			wantFull(t, ws.expect(awaited(c.fit, c.size), claimTime-1))
+			if err := ws.expect(awaited(c.fit, c.size), claimTime); err != nil {
+				t.Errorf("after they were given up: %v", err)
+			}
+			if len(ws.awaited) != 1 || len(ws.queue) != 1 || ws.bytes != c.size {
+				t.Errorf("%d awaited, %d queued, %d bytes", len(ws.awaited), len(ws.queue), ws.bytes)
+			}
+		})
+	}
+}
+
+func TestNothingIsLeftOfAWatchThatIsOver(t *testing.T) {
+	ws := newWatches()
+	for i := range 3 {
+		p := awaited(i, 100)
+		p.mandates = []authority.MandateID{"m" + authority.MandateID(strconv.Itoa(i)), "root"}
+		p.principals, p.ends = []authority.PrincipalID{"p"}, time.Unix(int64(10-i), 0)
+		if err := ws.expect(p, 0); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var live []*watch
+	for i := range 3 {
+		p, err := ws.claim(awaited(i, 0).decision, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		w := &watch{permitted: *p}
+		ws.add(w)
+		live = append(live, w)
+	}
+	if n := len(ws.touched(Change{Mandates: []authority.MandateID{"root", "m1"}})); n != 3 {
+		t.Errorf("%d rest on the root, want 3", n)
+	}
+	if list := ws.touched(Change{Mandates: []authority.MandateID{"m1"}}); len(list) != 1 || list[0] != live[1] {
+		t.Errorf("%v rest on m1", list)
+	}
+	for i, w := range []*watch{live[2], live[1], live[0]} { // the last one ends first
+		if ws.ending.first() != w {
+			t.Errorf("the watch %d does not end first", i)
+		}
+		ws.ending.take(w) // as it is when its time is over
+		ws.remove(w)
+	}
+	if len(ws.live)+len(ws.awaited)+len(ws.mandate)+len(ws.principal)+len(ws.ending)+ws.bytes != 0 {
+		t.Errorf("left: %+v", ws)
+	}
+}
