@@ -41,19 +41,26 @@ func (l *lookout) see(running []postgres.RunningLease, now time.Duration) []post
 func (s *Service) lookOut(ctx context.Context) error {
 	var l lookout
 	return every(ctx, lookoutEvery, func() {
-		running, err := s.store.LookUpLeases(ctx)
-		if err != nil {
-			if ctx.Err() == nil {
-				s.log.Debug("leases not read; it is tried again", "cause", err)
-			}
-			return
-		}
-		for w, ended := range byWorkspace(l.see(running, s.boot())) {
-			if err := s.conclude(ctx, w, ended); err != nil && ctx.Err() == nil {
-				s.log.Warn("end of leases not recorded; it is tried again", "workspace", w, "cause", err)
-			}
+		if err := s.lookOnce(ctx, &l); err != nil && ctx.Err() == nil {
+			s.log.Warn("leases not looked at; it is tried again", "cause", err)
 		}
 	})
+}
+
+// lookOnce reads the leases that run and ends those that have run out. The clock is read after them: a lease was granted
+// before it was seen.
+func (s *Service) lookOnce(ctx context.Context, l *lookout) error {
+	running, err := s.store.LookUpLeases(ctx)
+	if err != nil {
+		return err
+	}
+	var failed error
+	for w, ended := range byWorkspace(l.see(running, s.boot())) {
+		if err := s.conclude(ctx, w, ended); err != nil {
+			failed = fmt.Errorf("end leases of %s: %w", w, err)
+		}
+	}
+	return failed
 }
 
 func byWorkspace(all []postgres.RunningLease) map[authority.WorkspaceID][]postgres.RunningLease {

@@ -70,6 +70,7 @@ func (c *connection) take(ctx context.Context, m *syncpb.GatewayMessage) error {
 			return status.Errorf(codes.InvalidArgument, "revision %d was not sent: the workspace is at revision %d", a.Revision, given)
 		}
 		if !c.feed.Acknowledged(a.Revision, a.Digest) || !counts {
+			c.vouched.Store(false) // nor does what its renewals say
 			log.Error("gateway enforces another state than it was sent; it is sent the whole", "gateway", c.gateway, "workspace", c.caller.Slug(), "revision", a.Revision)
 			return nil
 		}
