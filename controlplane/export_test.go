@@ -1,5 +1,7 @@
 package controlplane
 
+import "time"
+
 // ForgetImages has the next gateway that needs the whole state be sent it as it is then, and not an earlier one with what
 // has changed since.
 func (s *Service) ForgetImages() {
@@ -7,3 +9,6 @@ func (s *Service) ForgetImages() {
 	defer s.images.mu.Unlock()
 	s.images.all = nil
 }
+
+// PollEvery sets how often the service looks for what other replicas changed. It is for before Run.
+func (s *Service) PollEvery(interval time.Duration) { s.poll = interval }

@@ -9,6 +9,7 @@ import (
 
 	"github.com/caracal-gateway/caracal/authority"
 	"github.com/caracal-gateway/caracal/controlplane/postgres"
+	"github.com/caracal-gateway/caracal/controlplane/replica"
 )
 
 const (
@@ -33,6 +34,8 @@ func (s *Service) Run(ctx context.Context) error {
 	g.Go(func() error { return s.upkeep(running) })
 	g.Go(func() error { return s.followIssuers(running) })
 	g.Go(func() error { return s.replica.Run(running, s.keepKeysUsed) })
+	g.Go(func() error { return s.replica.Woken(running, s.woken) })
+	g.Go(func() error { return s.forgetRevisions(running) })
 	if err := g.Wait(); ctx.Err() == nil {
 		return err
 	}
@@ -68,7 +71,7 @@ func (s *Service) keepSigning(ctx context.Context) error {
 // follow wakes subscribers for changes of other replicas.
 func (s *Service) follow(ctx context.Context) error {
 	known := map[authority.WorkspaceID]uint64{}
-	return every(ctx, revisionPoll, func() {
+	return every(ctx, s.poll, func() {
 		ids := s.changes.workspaces()
 		if len(ids) == 0 {
 			clear(known)
@@ -81,10 +84,37 @@ func (s *Service) follow(ctx context.Context) error {
 		}
 		for id, revision := range revisions {
 			if known[id] != revision {
-				s.changes.wake(id)
+				s.changes.wakeHere(id)
 			}
 		}
 		known = revisions
+	})
+}
+
+// woken wakes those who wait here for what another replica says is new.
+func (s *Service) woken(t replica.Topic, w authority.WorkspaceID) {
+	switch t {
+	case replica.Changes:
+		s.changes.wakeHere(w)
+	case replica.Acks:
+		s.acks.wakeHere(w)
+	}
+}
+
+const (
+	// Gateways that were away for longer than revisionsKept, or while more than mostChanges things changed, are sent the
+	// whole state.
+	revisionsKept = time.Hour
+	mostChanges   = 500_000
+	forgetEvery   = 10 * time.Minute
+)
+
+// forgetRevisions forgets what changed long ago.
+func (s *Service) forgetRevisions(ctx context.Context) error {
+	return every(ctx, forgetEvery, func() {
+		if err := s.store.ForgetRevisions(ctx, revisionsKept, mostChanges); err != nil && ctx.Err() == nil {
+			s.log.Warn("old revisions not forgotten; it is tried again", "cause", err)
+		}
 	})
 }
 

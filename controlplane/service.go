@@ -79,6 +79,7 @@ type Service struct {
 	connected   connections
 	images      images
 	surveys     chan struct{} // holds a token for each state that is read as a whole
+	poll        time.Duration // how often it is looked for what other replicas changed
 	boot        func() time.Duration
 	// What gateways say is written for many of them at once.
 	renewals         *gathering[application, Granted]
@@ -105,7 +106,7 @@ func New(c Config) (*Service, error) {
 		return mac.Sum(nil)
 	}
 	s := &Service{
-		store: c.Store, replica: c.Replica, vault: vault, cursorKey: derived("caracal-cursor"), csrfKey: derived("caracal-csrf"), vetting: make(chan struct{}, maxVetting), surveys: make(chan struct{}, maxSurveys), grace: cmp.Or(c.Grace, DefaultGrace), log: c.Log, clock: c.Now,
+		store: c.Store, replica: c.Replica, vault: vault, cursorKey: derived("caracal-cursor"), csrfKey: derived("caracal-csrf"), vetting: make(chan struct{}, maxVetting), surveys: make(chan struct{}, maxSurveys), poll: revisionPoll, grace: cmp.Or(c.Grace, DefaultGrace), log: c.Log, clock: c.Now,
 		issuerNetworks: slices.Clone(c.IssuerNetworks),
 	}
 	if s.boot = c.Boot; s.boot == nil {
@@ -124,6 +125,8 @@ func New(c Config) (*Service, error) {
 			return nil, err
 		}
 	}
+	s.changes.bridge = func(w authority.WorkspaceID) { s.replica.Wake(replica.Changes, w) }
+	s.acks.bridge = func(w authority.WorkspaceID) { s.replica.Wake(replica.Acks, w) }
 	if c.SetupKey != "" {
 		if len(c.SetupKey) < minSetupKey {
 			return nil, fmt.Errorf("the setup key has fewer than %d characters", minSetupKey)

@@ -11,6 +11,7 @@ import (
 type topic struct {
 	mu      sync.Mutex // guards waiting
 	waiting map[authority.WorkspaceID]map[chan struct{}]struct{}
+	bridge  func(authority.WorkspaceID) // tells the other replicas; nil where there is none to tell
 }
 
 // subscribe adds a channel that is sent to after each wake. The caller must call cancel.
@@ -35,7 +36,15 @@ func (t *topic) subscribe(w authority.WorkspaceID) (wake <-chan struct{}, cancel
 	}
 }
 
+// wake wakes those who wait here and at other replicas.
 func (t *topic) wake(w authority.WorkspaceID) {
+	t.wakeHere(w)
+	if t.bridge != nil {
+		t.bridge(w)
+	}
+}
+
+func (t *topic) wakeHere(w authority.WorkspaceID) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	for c := range t.waiting[w] {

@@ -1,5 +1,5 @@
 // Package replica holds what the replicas of a control plane share through Redis and may lose: how often somebody has
-// asked, and who was seen when. Nothing that a decision rests on is here.
+// asked, who was seen when, and hints that there is something new to look at. Nothing that a decision rests on is here.
 //
 // Without Redis, or while it does not answer, each process counts for itself. A question never waits for Redis longer
 // than a quarter of a second, and after the first that did none goes there until Redis answers again.
@@ -55,11 +55,12 @@ type Replica struct {
 	now       func() time.Time
 	mu        sync.Mutex            // guards sightings
 	sightings map[sighted]time.Time // seen since the last flush
+	outgoing  *wakes                // that other replicas are to be told
 }
 
 // Open makes a replica. Redis may be away; Run finds it when it comes.
 func Open(c Config) (*Replica, error) {
-	r := &Replica{log: c.Log, now: c.Now, sightings: map[sighted]time.Time{}}
+	r := &Replica{log: c.Log, now: c.Now, sightings: map[sighted]time.Time{}, outgoing: newWakes()}
 	if c.RedisURL == "" {
 		return r, nil
 	}

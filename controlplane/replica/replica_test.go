@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -305,5 +306,108 @@ func TestWhatOthersWriteToRedisIsNotBelieved(t *testing.T) {
 	})
 	if diff := cmp.Diff(map[string]time.Time{workspace + " key_2": time.Unix(1, 0).UTC()}, k.seen()); diff != "" {
 		t.Error(diff)
+	}
+}
+
+// heard are the wake-ups that a replica passed on.
+type heard struct {
+	mu    sync.Mutex
+	all   []string
+	block chan struct{} // holds up whoever passes something on; nil: nobody
+}
+
+func (h *heard) pass(t replica.Topic, w authority.WorkspaceID) {
+	h.mu.Lock()
+	h.all = append(h.all, string(t)+" "+string(w))
+	h.mu.Unlock()
+	if h.block != nil {
+		<-h.block
+	}
+}
+
+func (h *heard) list() []string {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return slices.Clone(h.all)
+}
+
+// listen has a replica pass wake-ups on until the test ends.
+func listen(t *testing.T, r *replica.Replica, h *heard) {
+	t.Helper()
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- r.Woken(ctx, h.pass) }()
+	t.Cleanup(func() {
+		cancel()
+		if err := <-done; err != nil {
+			t.Errorf("Woken: %v", err)
+		}
+	})
+}
+
+func TestReplicasWakeEachOther(t *testing.T) {
+	server := redistest.New(t)
+	a, _ := open(t, server.URL(), time.Now, nobody())
+	b, _ := open(t, server.URL(), time.Now, nobody())
+	var atA, atB heard
+	listen(t, a, &atA)
+	listen(t, b, &atB)
+	workspace := authority.NewID[authority.WorkspaceID]()
+	reaches := func() bool {
+		a.Wake(replica.Changes, workspace)
+		return slices.Contains(atB.list(), "changes "+string(workspace))
+	}
+	await(t, "a wake-up reaches the other replica", reaches)
+	a.Wake(replica.Acks, workspace)
+	await(t, "one of another topic does", func() bool { return slices.Contains(atB.list(), "acks "+string(workspace)) })
+	if own := atA.list(); len(own) != 0 {
+		t.Errorf("a replica is woken by itself: %q", own)
+	}
+
+	server.Kill(t)
+	server.Start(t)
+	atB.mu.Lock()
+	atB.all = nil
+	atB.mu.Unlock()
+	await(t, "a wake-up reaches the other replica when Redis is back", reaches)
+}
+
+func TestForgedWakeUpsAreFewHintsWhateverTheirNumber(t *testing.T) {
+	server := redistest.New(t)
+	options, err := redis.ParseURL(server.URL())
+	if err != nil {
+		t.Fatal(err)
+	}
+	stranger := redis.NewClient(options)
+	defer stranger.Close()
+	r, _ := open(t, server.URL(), time.Now, nobody())
+	h := &heard{block: make(chan struct{})}
+	listen(t, r, h)
+	mine, last := string(authority.NewID[authority.WorkspaceID]()), string(authority.NewID[authority.WorkspaceID]())
+	forge := func(messages ...string) {
+		t.Helper()
+		for _, m := range messages {
+			if err := stranger.Publish(t.Context(), "caracal:wake", m).Err(); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	await(t, "the first is passed on", func() bool {
+		forge("x changes " + mine)
+		return len(h.list()) == 1
+	})
+	for range 5000 {
+		forge("x changes " + mine)
+	}
+	forge("", "x", "x changes", "x revoke "+mine, "x changes wks_x", "x acks "+mine+" more", strings.Repeat("x", 1<<20), "x acks "+last)
+	close(h.block)
+	await(t, "the last is passed on", func() bool { return slices.Contains(h.list(), "acks "+last) })
+	for _, got := range h.list() {
+		if got != "changes "+mine && got != "acks "+last {
+			t.Errorf("passed on: %q", got)
+		}
+	}
+	if n := len(h.list()); n > 10 {
+		t.Errorf("%d wake-ups for one workspace while it is looked at once", n)
 	}
 }
