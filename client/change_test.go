@@ -76,7 +76,7 @@ func TestALostAnswerIsAskedForAgain(t *testing.T) {
 				}
 				fmt.Fprint(w, `{}`)
 			})
-			_, err := cl.SuspendPrincipal(t.Context(), "prn_x")
+			_, err := cl.SuspendPrincipal(t.Context(), "prn_x", 0)
 			mu.Lock()
 			defer mu.Unlock()
 			if (err == nil) != c.ok || len(keys) != c.want || keys[0] == "" || keys[len(keys)-1] != keys[0] {
@@ -110,7 +110,7 @@ func TestSettlingWaitsForConnectedGateways(t *testing.T) {
 				at := min(int(asked.Add(1)), len(c.gateways)) - 1
 				fmt.Fprintf(w, `{"items": [%s]}`, c.gateways[at])
 			})
-			if _, err := cl.SuspendPrincipal(t.Context(), "prn_x"); err != nil {
+			if _, err := cl.SuspendPrincipal(t.Context(), "prn_x", 0); err != nil {
 				t.Fatal(err)
 			}
 			enforcing, connected, err := cl.Settle(t.Context(), c.wait)

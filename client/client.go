@@ -23,7 +23,7 @@ import (
 
 const (
 	// timeout covers the longest wait that a revocation can ask for.
-	timeout   = 90 * time.Second
+	timeout   = 150 * time.Second
 	maxAnswer = 64 << 20
 	pageSize  = 200
 )

@@ -47,31 +47,6 @@ func (c *Client) DelegateMandate(ctx context.Context, d Delegation) (authority.M
 	return call[authority.Mandate](ctx, c, http.MethodPost, single("mandates", d.ParentMandateID, "delegate"), d)
 }
 
-// ReceiptEnforced is the state of a revocation that every gateway has acknowledged.
-const ReceiptEnforced = "enforced"
-
-// Receipt tells what a revocation did: State is enforced once every gateway has acknowledged it, pending before.
-type Receipt struct {
-	MandateID   authority.MandateID   `json:"mandate_id"`
-	State       string                `json:"state"`
-	Revision    uint64                `json:"revision"`
-	Mandates    []authority.MandateID `json:"mandates"`
-	RevokedAt   time.Time             `json:"revoked_at"`
-	EffectiveAt *time.Time            `json:"effective_at"`
-	Gateways    []GatewayReceipt      `json:"gateways"`
-}
-
-// GatewayReceipt is the part of one gateway; EnforcedAt is nil until it has acknowledged.
-type GatewayReceipt struct {
-	GatewayID  authority.GatewayID `json:"gateway_id"`
-	EnforcedAt *time.Time          `json:"enforced_at"`
-}
-
-// RevokeMandate ends a mandate and all that was delegated from it, and waits for the gateways as long as it is told.
-func (c *Client) RevokeMandate(ctx context.Context, id authority.MandateID, wait time.Duration) (Receipt, error) {
-	return call[Receipt](ctx, c, http.MethodPost, single("mandates", id, "revoke"), map[string]float64{"wait": wait.Seconds()})
-}
-
 // Validation asks whether a mandate covers one action on one literal resource.
 type Validation struct {
 	MandateID         authority.MandateID   `json:"mandate_id"`

@@ -79,7 +79,7 @@ func calls() map[string]func(context.Context, *client.Client) error {
 			return second(c.RegisterPrincipal(ctx, client.NewPrincipal{}))
 		},
 		"getPrincipal":     func(ctx context.Context, c *client.Client) error { return second(c.Principal(ctx, "ID")) },
-		"suspendPrincipal": func(ctx context.Context, c *client.Client) error { return second(c.SuspendPrincipal(ctx, "ID")) },
+		"suspendPrincipal": func(ctx context.Context, c *client.Client) error { return second(c.SuspendPrincipal(ctx, "ID", 0)) },
 		"resumePrincipal":  func(ctx context.Context, c *client.Client) error { return second(c.ResumePrincipal(ctx, "ID")) },
 		"updatePrincipal": func(ctx context.Context, c *client.Client) error {
 			return second(c.EditPrincipal(ctx, "ID", func(authority.Principal) (client.PrincipalChange, error) { return client.PrincipalChange{}, nil }))
@@ -105,6 +105,13 @@ func calls() map[string]func(context.Context, *client.Client) error {
 			return second(c.ValidateMandate(ctx, client.Validation{}))
 		},
 		"revokeMandate": func(ctx context.Context, c *client.Client) error { return second(c.RevokeMandate(ctx, "ID", 0)) },
+		"revokeMandates": func(ctx context.Context, c *client.Client) error {
+			return second(c.RevokeMandates(ctx, client.MassRevocation{}, 0))
+		},
+		"listReceipts":        func(ctx context.Context, c *client.Client) error { return second(c.Receipts(ctx, nil, 0)) },
+		"getReceipt":          func(ctx context.Context, c *client.Client) error { return second(c.Receipt(ctx, "ID")) },
+		"listReceiptMandates": func(ctx context.Context, c *client.Client) error { return second(c.ReceiptMandates(ctx, "ID")) },
+		"getKeySet":           func(ctx context.Context, c *client.Client) error { return second(c.KeySet(ctx)) },
 		"delegateMandate": func(ctx context.Context, c *client.Client) error {
 			return second(c.DelegateMandate(ctx, client.Delegation{ParentMandateID: "ID"}))
 		},

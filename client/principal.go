@@ -42,11 +42,6 @@ func (c *Client) Principals(ctx context.Context, f Filter, limit int) ([]authori
 	return list[authority.Principal](ctx, c, "principals", f, limit)
 }
 
-// SuspendPrincipal makes nothing hold that passes through the principal, until it is resumed.
-func (c *Client) SuspendPrincipal(ctx context.Context, id authority.PrincipalID) (authority.Principal, error) {
-	return call[authority.Principal](ctx, c, http.MethodPost, single("principals", id, "suspend"), nil)
-}
-
 // ResumePrincipal undoes a suspension.
 func (c *Client) ResumePrincipal(ctx context.Context, id authority.PrincipalID) (authority.Principal, error) {
 	return call[authority.Principal](ctx, c, http.MethodPost, single("principals", id, "resume"), nil)

@@ -65,13 +65,10 @@ func (c *Client) UnarchiveWorkspace(ctx context.Context, slug string) (authority
 	return post[authority.Workspace](ctx, c, single("workspaces", slug, "unarchive"), nil)
 }
 
-// Deletion tells what a deletion did: State is enforced once every gateway has acknowledged it, pending before.
+// Deletion tells what a deletion did.
 type Deletion struct {
-	Workspace   authority.Workspace `json:"workspace"`
-	State       string              `json:"state"`
-	Revision    uint64              `json:"revision"`
-	EffectiveAt *time.Time          `json:"effective_at"`
-	Gateways    []GatewayReceipt    `json:"gateways"`
+	Workspace authority.Workspace `json:"workspace"`
+	Receipt   Receipt             `json:"receipt"`
 }
 
 // DeleteWorkspace denies everything in a workspace, and waits for its gateways as long as it is told.

@@ -41,7 +41,7 @@ func exitMeanings() []struct {
 		{exitUnreachable, "no control plane answers, or it cannot do its work for now: trying again may help"},
 		{exitUnauthenticated, "there is no key, or it is not accepted"},
 		{exitNotFound, "there is no such thing, or it is not the key's to see"},
-		{exitPending, "the change is made, but not every gateway is known to enforce it yet"},
+		{exitPending, "the change is made, but not known to be in force at every gateway yet"},
 		{exitInterrupted, "interrupted by Ctrl-C"},
 	}
 }

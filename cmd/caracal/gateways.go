@@ -159,19 +159,13 @@ func (p *program) gatewayRevoke() *cobra.Command {
 			if err := c.confirm(ctx, "Revoke the gateway "+string(id)); err != nil {
 				return err
 			}
-			revoked, err := c.RevokeGateway(ctx, id, wait)
+			revoked, err := c.RevokeGateway(ctx, id, firstLook(wait))
 			if err != nil {
 				return err
 			}
-			if err := c.thing(revoked); err != nil {
-				return err
-			}
-			if revoked.Receipt.State != client.ReceiptEnforced {
-				return &pendingError{"it is revoked, but its lease may still run"}
-			}
-			return nil
+			return c.followed(ctx, revoked.Receipt, wait-firstLook(wait), "it is revoked")
 		})
-	c.Flags().DurationVar(&wait, "wait", 10*time.Second, "how long to wait until it decides no more, at most 120s")
+	waitFlag(c, &wait)
 	c.Flags().Bool("yes", false, "do not ask")
 	return p.completed(c, gatewayKind())
 }

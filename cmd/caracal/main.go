@@ -61,7 +61,7 @@ func (p *program) root() *cobra.Command {
 	root.AddGroup(&cobra.Group{ID: servers, Title: "Servers:"}, &cobra.Group{ID: nouns, Title: "A workspace and what is in it:"},
 		&cobra.Group{ID: you, Title: "You and this machine:"})
 	grouped(root, servers, p.dev(), p.controlPlane(), p.gateway(), p.migrate())
-	grouped(root, nouns, p.workspace(), p.principal(), p.policy(), p.mandate(), p.destination(), p.rego(), p.key(), p.token(),
+	grouped(root, nouns, p.workspace(), p.principal(), p.policy(), p.mandate(), p.receipt(), p.destination(), p.rego(), p.key(), p.token(),
 		p.member(), p.issuer(), p.clientAuthority(), p.signingKey(), p.event())
 	grouped(root, you, p.login(), p.logout(), p.session(), p.status(), p.doctor(), p.context())
 	return root

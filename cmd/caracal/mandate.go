@@ -89,24 +89,45 @@ func (p *program) mandateDelegate() *cobra.Command {
 
 func (p *program) mandateRevoke() *cobra.Command {
 	var wait time.Duration
-	c := p.calling("revoke MANDATE", "Revoke a mandate and all that was delegated from it", cobra.ExactArgs(1), func(ctx context.Context, c *call) error {
-		id, err := referred[authority.MandateID](ctx, c, c.args[0], mandateKind())
+	var subject, issuer, under string
+	c := p.calling("revoke [MANDATE]", "Revoke a mandate and all that was delegated from it, or all that the flags name", cobra.MaximumNArgs(1), func(ctx context.Context, c *call) error {
+		var all client.MassRevocation
+		var err error
+		if all.SubjectID, err = referred[authority.PrincipalID](ctx, c, subject, principalKind()); err != nil {
+			return err
+		}
+		if all.IssuerID, err = referred[authority.PrincipalID](ctx, c, issuer, principalKind()); err != nil {
+			return err
+		}
+		if all.UnderMandateID, err = referred[authority.MandateID](ctx, c, under, mandateKind()); err != nil {
+			return err
+		}
+		one, many := len(c.args) == 1, all != (client.MassRevocation{})
+		if one == many {
+			return &usageError{"say either which mandate is revoked, or by --subject, --issuer and --under which of them are"}
+		}
+		var receipt client.Receipt
+		if one {
+			id, failed := referred[authority.MandateID](ctx, c, c.args[0], mandateKind())
+			if failed != nil {
+				return failed
+			}
+			receipt, err = c.RevokeMandate(ctx, id, firstLook(wait))
+		} else {
+			receipt, err = c.RevokeMandates(ctx, all, firstLook(wait))
+		}
 		if err != nil {
 			return err
 		}
-		receipt, err := c.RevokeMandate(ctx, id, wait)
-		if err != nil {
-			return err
-		}
-		if err := c.thing(receipt); err != nil {
-			return err
-		}
-		if receipt.State != client.ReceiptEnforced {
-			return &pendingError{"it is revoked, but not every gateway is known to enforce that yet"}
-		}
-		return nil
+		return c.followed(ctx, receipt, wait-firstLook(wait), "it is revoked")
 	})
-	c.Flags().DurationVar(&wait, "wait", 10*time.Second, "how long to wait until the gateways enforce it, at most 60s")
+	waitFlag(c, &wait)
+	c.Flags().StringVar(&subject, "subject", "", "all that this principal was given")
+	c.Flags().StringVar(&issuer, "issuer", "", "all that this principal gave")
+	c.Flags().StringVar(&under, "under", "", "all that was delegated from this mandate, and not the mandate itself")
+	p.completedFlag(c, "subject", principalKind())
+	p.completedFlag(c, "issuer", principalKind())
+	p.completedFlag(c, "under", mandateKind())
 	return p.completed(c, mandateKind())
 }
 

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -19,7 +20,7 @@ func (p *program) principal() *cobra.Command {
 	return noun("principal", "Principals: agents, users and services", list,
 		showing(p, "get PRINCIPAL", "Show one principal", principalKind(), (*client.Client).Principal),
 		p.principalCreate(), p.principalUpdate(),
-		doing(p, "suspend PRINCIPAL", "Suspend a principal: nothing holds that passes through it", principalKind(), (*client.Client).SuspendPrincipal),
+		p.principalSuspend(),
 		doing(p, "resume PRINCIPAL", "Undo a suspension", principalKind(), (*client.Client).ResumePrincipal))
 }
 
@@ -59,5 +60,22 @@ func (p *program) principalUpdate() *cobra.Command {
 	})
 	c.Flags().StringVar(&name, "name", "", "what it is called from here on")
 	c.Flags().StringToStringVar(&metadata, "metadata", nil, "all of it, such as environment=production,team=search")
+	return p.completed(c, principalKind())
+}
+
+func (p *program) principalSuspend() *cobra.Command {
+	var wait time.Duration
+	c := p.calling("suspend PRINCIPAL", "Suspend a principal: nothing holds that passes through it", cobra.ExactArgs(1), func(ctx context.Context, c *call) error {
+		id, err := referred[authority.PrincipalID](ctx, c, c.args[0], principalKind())
+		if err != nil {
+			return err
+		}
+		suspension, err := c.SuspendPrincipal(ctx, id, firstLook(wait))
+		if err != nil {
+			return err
+		}
+		return c.followed(ctx, suspension.Receipt, wait-firstLook(wait), "it is suspended")
+	})
+	waitFlag(c, &wait)
 	return p.completed(c, principalKind())
 }

@@ -181,7 +181,7 @@ const maxNamed = 1000
 func kinds() map[string]string {
 	return map[string]string{
 		"prn_": "principal", "pol_": "policy", "mdt_": "mandate", "dst_": "destination", "key_": "key", "evt_": "event", "dec_": "event",
-		"rgo_": "rego", "sgk_": "signing-key", "ses_": "session", "gtw_": "gateway", "iss_": "issuer", "cau_": "client-authority", "ws_": "workspace", "psn_": "member",
+		"rgo_": "rego", "sgk_": "signing-key", "ses_": "session", "gtw_": "gateway", "iss_": "issuer", "rcp_": "receipt", "cau_": "client-authority", "ws_": "workspace", "psn_": "member",
 	}
 }
 

@@ -26,8 +26,15 @@ func (p *program) signingKey() *cobra.Command {
 		return c.settled(ctx, things(c.output, all, signingKeyColumns()...))
 	})
 	spanFlag(rotate, &lead, "lead", 0, "for how long gateways know the keys before these sign, "+seconds+"; 10m unless told")
+	export := p.calling("export", "Print the workspace's public keys, signed by its root, for verifying offline what it signs", cobra.NoArgs, func(ctx context.Context, c *call) error {
+		set, err := c.KeySet(ctx)
+		if err != nil {
+			return err
+		}
+		return c.encode(set)
+	})
 	return noun("signing-key", "The keys that the workspace itself signs with", list,
-		showing(p, "get KEY", "Show one signing key, without its private half", signingKeyKind(), (*client.Client).SigningKey), rotate,
+		showing(p, "get KEY", "Show one signing key, without its private half", signingKeyKind(), (*client.Client).SigningKey), rotate, export,
 		removing(p, "revoke KEY", "Take a signing key that may have leaked out of use, and with it all that it signed", signingKeyKind(), (*client.Client).RevokeSigningKey))
 }
 

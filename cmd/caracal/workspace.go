@@ -131,19 +131,19 @@ func (p *program) workspaceDelete() *cobra.Command {
 			if err := c.confirm(ctx, "Delete the workspace "+c.args[0]+", and deny all that rests on it"); err != nil {
 				return err
 			}
-			deletion, err := c.DeleteWorkspace(ctx, c.args[0], wait)
+			deletion, err := c.DeleteWorkspace(ctx, c.args[0], firstLook(wait))
 			if err != nil {
 				return err
 			}
-			if err := c.thing(deletion); err != nil {
+			if deletion.Receipt, err = c.follow(ctx, deletion.Receipt, wait-firstLook(wait)); err != nil {
 				return err
 			}
-			if deletion.State != client.ReceiptEnforced {
-				return &pendingError{"it is deleted, but not every gateway is known to enforce that yet"}
+			if err := c.thing(deletion.Workspace); err != nil {
+				return err
 			}
-			return nil
+			return stateError(deletion.Receipt, "it is deleted")
 		})
-	c.Flags().DurationVar(&wait, "wait", 10*time.Second, "how long to wait until the gateways enforce it, at most 60s")
+	waitFlag(c, &wait)
 	c.Flags().Bool("yes", false, "do not ask")
 	return p.completed(c, workspaceKind())
 }
