@@ -69,7 +69,9 @@ func controlKilled(replica int) fault {
 		put: func(ctx context.Context, s *site) error {
 			return errors.Join(s.controls[replica].kill(), s.controls[replica].start())
 		},
-		mend: func(ctx context.Context, s *site) error { return await(ctx, "control plane", s.urls[replica]+"/ready") },
+		mend: func(ctx context.Context, s *site) error {
+			return s.controls[replica].await(ctx, s.urls[replica]+"/ready")
+		},
 	}
 }
 
@@ -82,7 +84,7 @@ func withoutData(replica int) fault {
 		},
 		mend: func(ctx context.Context, s *site) error {
 			s.toData[replica].mend()
-			return await(ctx, "control plane", s.urls[replica]+"/ready")
+			return s.controls[replica].await(ctx, s.urls[replica]+"/ready")
 		},
 	}
 }

@@ -67,6 +67,17 @@ func (p *program) kill() error {
 	return err
 }
 
+// supervise starts the program again when it has ended by itself, as whoever runs it in earnest does: one that was killed
+// leaves its port to its Envoy for a moment.
+func (p *program) supervise() error {
+	select {
+	case <-p.ended:
+		return p.start()
+	default:
+		return nil
+	}
+}
+
 // stop ends it in order.
 func (p *program) stop() {
 	_ = p.signal(syscall.SIGCONT)
@@ -92,20 +103,20 @@ func (p *program) cleanUp(t *testing.T) {
 	})
 }
 
-// await polls an address until it answers 200.
-func await(ctx context.Context, what, url string) error {
+// await polls an address until it answers 200, and keeps the program behind it running.
+func (p *program) await(ctx context.Context, url string) error {
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
-	last := errors.New("no answer")
+	var last error
 	tick := time.NewTicker(50 * time.Millisecond)
 	defer tick.Stop()
 	for {
-		if last = probe(ctx, url); last == nil {
+		if last = errors.Join(p.supervise(), probe(ctx, url)); last == nil {
 			return nil
 		}
 		select {
 		case <-ctx.Done():
-			return fmt.Errorf("%s does not get ready: %w", what, last)
+			return fmt.Errorf("%s does not get ready: %w", p.name, last)
 		case <-tick.C:
 		}
 	}

@@ -66,7 +66,7 @@ func (s *site) round(ctx context.Context, t *testing.T, mandates int, faults ...
 		failed = errors.Join(failed, f.mend(ctx, s))
 	}
 	for g := range gateways {
-		failed = errors.Join(failed, await(ctx, s.gateways[g].name, "http://"+s.addresses[g]+"/ready"))
+		failed = errors.Join(failed, s.gateways[g].await(ctx, "http://"+s.addresses[g]+"/ready"))
 	}
 	stop()
 	group.Wait()

@@ -176,7 +176,7 @@ func (s *site) startControls(t *testing.T, binary string) error {
 			return err
 		}
 		s.controls[i].cleanUp(t)
-		if err := await(t.Context(), s.controls[i].name, s.urls[i]+"/ready"); err != nil {
+		if err := s.controls[i].await(t.Context(), s.urls[i]+"/ready"); err != nil {
 			return err
 		}
 	}
@@ -293,7 +293,7 @@ func (s *site) startGateways(t *testing.T, binary string) error {
 	}
 	var failed error
 	for i, g := range s.gateways {
-		failed = errors.Join(failed, await(t.Context(), g.name, "http://"+s.addresses[i]+"/ready"))
+		failed = errors.Join(failed, g.await(t.Context(), "http://"+s.addresses[i]+"/ready"))
 	}
 	return failed
 }

@@ -208,7 +208,7 @@ func endWithTheirGateway(t *testing.T, s *site) {
 			if err := c.mend(); err != nil {
 				t.Fatal(err)
 			}
-			if err := await(ctx, "gateway 0", "http://"+s.addresses[0]+"/ready"); err != nil {
+			if err := s.gateways[0].await(ctx, "http://"+s.addresses[0]+"/ready"); err != nil {
 				t.Fatal(err)
 			}
 		})
