@@ -103,19 +103,18 @@ func (s *Service) grant(ctx context.Context, w authority.WorkspaceID, all []appl
 		if err != nil {
 			return err
 		}
-		next := map[authority.GatewayID]uint64{}
-		decided := map[authority.GatewayID]Granted{}
+		known := make(map[authority.GatewayID]postgres.Applicant, len(applicants))
 		for _, a := range applicants {
-			decided[a.ID] = decide(a, held)
-			if number := decided[a.ID].Number; number != 0 {
-				next[a.ID] = number
-			}
+			known[a.ID] = a
 		}
+		next := map[authority.GatewayID]uint64{}
 		answers = make([]Granted, len(all))
 		for i, a := range all {
-			var known bool
-			if answers[i], known = decided[a.gateway]; !known {
+			applicant, there := known[a.gateway]
+			if !there || applicant.KeyID != a.key {
 				answers[i] = Granted{refusal: authority.NotFound("gateway")}
+			} else if answers[i] = decide(applicant, held); answers[i].Number != 0 {
+				next[a.gateway] = answers[i].Number
 			}
 		}
 		return tx.Grant(ctx, next, held.Settings.LeaseTerm(), at)

@@ -103,7 +103,7 @@ RETURNING g.id;
 
 -- Grants wait for each other in the order of ids. A gateway is granted nothing once it, or its key, has been revoked.
 -- name: LockForGrant :many
-SELECT g.id, g.revision, g.lease_number,
+SELECT g.id, g.key_id, g.revision, g.lease_number,
     (g.revoked_at IS NOT NULL OR k.revoked_at IS NOT NULL OR coalesce(k.expires_at <= @at::timestamptz, false))::boolean AS revoked,
     (g.forgotten_at IS NOT NULL)::boolean AS forgotten
 FROM gateways g JOIN api_keys k ON k.workspace_id = g.workspace_id AND k.id = g.key_id

@@ -83,6 +83,7 @@ func (t *Tx) Acknowledge(ctx context.Context, all []Acknowledgement, at time.Tim
 // Applicant is a gateway process that asks for a lease.
 type Applicant struct {
 	ID          authority.GatewayID
+	KeyID       authority.KeyID
 	Revision    uint64 // that it has acknowledged
 	LeaseNumber uint64
 	Revoked     bool // it, or its key, is

@@ -465,7 +465,7 @@ func (q *Queries) LeaveGateway(ctx context.Context, arg LeaveGatewayParams) erro
 }
 
 const lockForGrant = `-- name: LockForGrant :many
-SELECT g.id, g.revision, g.lease_number,
+SELECT g.id, g.key_id, g.revision, g.lease_number,
     (g.revoked_at IS NOT NULL OR k.revoked_at IS NOT NULL OR coalesce(k.expires_at <= $1::timestamptz, false))::boolean AS revoked,
     (g.forgotten_at IS NOT NULL)::boolean AS forgotten
 FROM gateways g JOIN api_keys k ON k.workspace_id = g.workspace_id AND k.id = g.key_id
@@ -481,6 +481,7 @@ type LockForGrantParams struct {
 
 type LockForGrantRow struct {
 	ID          authority.GatewayID
+	KeyID       authority.KeyID
 	Revision    uint64
 	LeaseNumber uint64
 	Revoked     bool
@@ -499,6 +500,7 @@ func (q *Queries) LockForGrant(ctx context.Context, arg LockForGrantParams) ([]L
 		var i LockForGrantRow
 		if err := rows.Scan(
 			&i.ID,
+			&i.KeyID,
 			&i.Revision,
 			&i.LeaseNumber,
 			&i.Revoked,
