@@ -110,7 +110,7 @@ func (s *stack) serveControlPlane() {
 	listener := must(net.Listen("tcp", "127.0.0.1:0"))(s.t)
 	s.url = "http://" + listener.Addr().String()
 	s.until(func(ctx context.Context) error {
-		return serve.Run(ctx, serve.Config{Listener: listener, REST: rest, GRPC: sync.New(s.Service, time.Now, log), Log: log})
+		return serve.Run(ctx, serve.Config{Listener: listener, REST: rest, GRPC: sync.New(ctx, s.Service, time.Now, log), Log: log})
 	})
 }
 

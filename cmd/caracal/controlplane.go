@@ -25,6 +25,7 @@ func (p *program) controlPlane() *cobra.Command {
 	c := &cobra.Command{Use: "controlplane", Short: "Run the control plane: REST and the gateways' sync on one port", Args: cobra.NoArgs}
 	settings := p.bind(c, controlPlaneSettings())
 	c.RunE = func(cmd *cobra.Command, _ []string) error { return p.runControlPlane(cmd.Context(), settings) }
+	c.AddCommand(p.acceptRestore())
 	return c
 }
 
@@ -73,27 +74,16 @@ func (p *program) runControlPlane(ctx context.Context, settings *values) error {
 	group.Go(func() error { return service.Run(ctx) })
 	group.Go(func() error {
 		return serve.Run(ctx, serve.Config{
-			Listener: listener, TLS: certificate, REST: withPages(pages, rest), GRPC: sync.New(service, time.Now, log), Log: log,
+			Listener: listener, TLS: certificate, REST: withPages(pages, rest), GRPC: sync.New(ctx, service, time.Now, log), Log: log,
 		})
 	})
 	return group.Wait()
 }
 
 func openService(settings *values, people controlplane.SignIn, log *slog.Logger) (*controlplane.Service, *postgres.Store, error) {
-	url, err := settings.required("database-url-file")
+	url, masterKey, err := databaseAndKey(settings)
 	if err != nil {
 		return nil, nil, err
-	}
-	if _, err := settings.required("master-key-file"); err != nil {
-		return nil, nil, err
-	}
-	encoded, err := settings.secret("master-key-file")
-	if err != nil {
-		return nil, nil, err
-	}
-	masterKey, err := base64.StdEncoding.DecodeString(encoded)
-	if err != nil {
-		return nil, nil, fmt.Errorf("CARACAL_MASTER_KEY_FILE does not hold base64: make one with `head -c 32 /dev/urandom | base64`")
 	}
 	setupKey, err := settings.secret("setup-key-file")
 	if err != nil {
@@ -132,6 +122,24 @@ func openService(settings *values, people controlplane.SignIn, log *slog.Logger)
 		return nil, nil, err
 	}
 	return service, store, nil
+}
+
+// databaseAndKey are where the database is, and what opens the private keys in it.
+func databaseAndKey(settings *values) (url string, masterKey []byte, err error) {
+	if url, err = settings.required("database-url-file"); err != nil {
+		return "", nil, err
+	}
+	if _, err := settings.required("master-key-file"); err != nil {
+		return "", nil, err
+	}
+	encoded, err := settings.secret("master-key-file")
+	if err != nil {
+		return "", nil, err
+	}
+	if masterKey, err = base64.StdEncoding.DecodeString(encoded); err != nil {
+		return "", nil, fmt.Errorf("CARACAL_MASTER_KEY_FILE does not hold base64: make one with `head -c 32 /dev/urandom | base64`")
+	}
+	return url, masterKey, nil
 }
 
 // certificate is the port's TLS; nil without a certificate.

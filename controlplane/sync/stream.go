@@ -2,8 +2,9 @@ package sync
 
 import (
 	"context"
-	"crypto/rand"
+	cryptorand "crypto/rand"
 	"errors"
+	"math/rand/v2"
 	"sync/atomic"
 	"time"
 
@@ -19,6 +20,12 @@ import (
 
 // helloTimeout bounds how long a stream may stay without its first message.
 const helloTimeout = 10 * time.Second
+
+// stopSpread is the time over which streams end when the process stops.
+const stopSpread = 4 * time.Second
+
+// errStops ends a stream of a process that stops.
+var errStops = status.Error(codes.Unavailable, "the control plane stops: connect again")
 
 // errLeft ends a stream that the gateway closed on purpose.
 var errLeft = errors.New("the gateway left")
@@ -80,7 +87,7 @@ type greeting struct {
 
 func (s *server) challenge(stream syncpb.Sync_StreamServer) (greeting, error) {
 	nonce := make([]byte, 32)
-	rand.Read(nonce)
+	cryptorand.Read(nonce)
 	first := &syncpb.ControlMessage{Time: timestamppb.New(s.now()), Message: &syncpb.ControlMessage_Challenge{Challenge: &syncpb.Challenge{Nonce: nonce}}}
 	if err := stream.Send(first); err != nil {
 		return greeting{}, err
@@ -133,6 +140,13 @@ func (c *connection) serve() error {
 	defer end(nil)
 	defer context.AfterFunc(c.presence.Ended, func() {
 		end(c.server.answer("serve gateway", context.Cause(c.presence.Ended)))
+	})()
+	defer context.AfterFunc(c.server.running, func() {
+		select {
+		case <-time.After(rand.N(stopSpread)):
+			end(errStops)
+		case <-ctx.Done():
+		}
 	})()
 	go func() { end(c.listen(ctx, end)) }()
 	err := c.push(ctx)

@@ -138,6 +138,23 @@ func TestAGatewayThatHasAnotherStateIsSentTheWhole(t *testing.T) {
 	}
 }
 
+func TestAProcessThatStopsTellsItsGatewaysToConnectAgain(t *testing.T) {
+	p := newPlane(t)
+	ours := p.team("ours")
+	g := p.process(ours, p.gatewayKey(ours).APIKey)
+	streams := []*line{g.join()}
+	streams[0].whole()
+	for range 2 {
+		l := g.join()
+		l.current(1)
+		streams = append(streams, l)
+	}
+	p.stop()
+	for _, l := range streams {
+		l.wantEnd(codes.Unavailable, "the control plane stops")
+	}
+}
+
 func TestARevokedGatewayKeyEndsItsStreamAtOnce(t *testing.T) {
 	p := newPlane(t)
 	ours := p.team("ours")

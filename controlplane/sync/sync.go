@@ -32,6 +32,7 @@ const maxMessage = 16 << 20
 // a stream looks again at each change of the workspace.
 type server struct {
 	syncpb.UnimplementedSyncServer
+	running context.Context // until the process stops
 	service *controlplane.Service
 	now     func() time.Time
 	log     *slog.Logger
@@ -39,8 +40,11 @@ type server struct {
 
 // New makes the gRPC server of the sync protocol. Methods that it does not know are Unimplemented. It is to be served
 // on the control plane's port through its ServeHTTP method.
-func New(service *controlplane.Service, now func() time.Time, log *slog.Logger) *grpc.Server {
-	s := &server{service: service, now: now, log: log}
+//
+// Once running ends, so do the streams, one after the other within four seconds, so that not all gateways come to another
+// replica at the same time.
+func New(running context.Context, service *controlplane.Service, now func() time.Time, log *slog.Logger) *grpc.Server {
+	s := &server{running: running, service: service, now: now, log: log}
 	g := grpc.NewServer(grpc.MaxRecvMsgSize(maxMessage), grpc.UnaryInterceptor(s.surviveCall), grpc.StreamInterceptor(s.surviveStream))
 	syncpb.RegisterSyncServer(g, s)
 	return g

@@ -45,6 +45,7 @@ type plane struct {
 	connect *grpc.ClientConn
 	client  syncpb.SyncClient
 	log     *lines
+	stop    context.CancelFunc // tells the process to end
 }
 
 func newPlane(t *testing.T) *plane {
@@ -68,9 +69,10 @@ func newPlane(t *testing.T) *plane {
 		t.Fatal(err)
 	}
 	ctx, cancel := context.WithCancel(context.Background())
+	p.stop = cancel
 	served := make(chan error, 1)
 	go func() {
-		served <- serve.Run(ctx, serve.Config{Listener: listener, REST: http.NotFoundHandler(), GRPC: sync.New(p.Service, time.Now, log), Log: log})
+		served <- serve.Run(ctx, serve.Config{Listener: listener, REST: http.NotFoundHandler(), GRPC: sync.New(ctx, p.Service, time.Now, log), Log: log})
 	}()
 	p.connect, err = grpc.NewClient("passthrough:///"+listener.Addr().String(), grpc.WithTransportCredentials(insecure.NewCredentials()))
 	if err != nil {
