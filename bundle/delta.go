@@ -107,6 +107,9 @@ func sealDelta(d Delta, key token.SigningKey, keySet string) ([]byte, error) {
 	if err != nil {
 		return nil, fmt.Errorf("encode: %w", err)
 	}
+	if len(content) > maxDeltaContent || len(keySet) > token.MaxKeySet {
+		return nil, ErrDeltaTooLarge
+	}
 	encoder, err := zstd.NewWriter(nil, zstd.WithEncoderConcurrency(1))
 	if err != nil {
 		return nil, fmt.Errorf("compress: %w", err)
@@ -132,7 +135,7 @@ func sealDelta(d Delta, key token.SigningKey, keySet string) ([]byte, error) {
 		return nil, err
 	}
 	sealed.Write(sent)
-	if len(content) > maxDeltaContent || len(keySet) > token.MaxKeySet || sealed.Len() > MaxDelta {
+	if sealed.Len() > MaxDelta {
 		return nil, ErrDeltaTooLarge
 	}
 	return sealed.Bytes(), nil

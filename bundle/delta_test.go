@@ -327,7 +327,7 @@ func TestADeltaIsNotSealed(t *testing.T) {
 		})
 	}
 	large := w.changed(from, 8)
-	for i := range 40 {
+	for i := range 10 {
 		p := large.Principals[0]
 		p.ID, p.Name = authority.NewID[authority.PrincipalID](), noise(i, 1<<20)
 		large.Principals = append(large.Principals, p)

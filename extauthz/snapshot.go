@@ -57,8 +57,8 @@ type reach struct {
 // NewSnapshot reads a bundle to its end, indexes it and compiles its Rego policy; ctx bounds the time that the policy
 // takes. The error says what in the bundle cannot be enforced: a refusal of the bundle, or what its head asks for.
 func NewSnapshot(ctx context.Context, r *bundle.Reader) (*Snapshot, error) {
-	b := r.Snapshot
-	s := &Snapshot{timeline: b.Timeline, revision: b.Revision, issuedAt: b.IssuedAt, members: r.Members, keys: &r.Keys, tokens: &verified{keys: r.Keys}}
+	b, keys := r.Snapshot, r.Keys // the reader itself is not kept
+	s := &Snapshot{timeline: b.Timeline, revision: b.Revision, issuedAt: b.IssuedAt, members: r.Members, keys: &keys, tokens: &verified{keys: keys}}
 	for _, digest := range r.Members {
 		s.state.Add(digest)
 	}
