@@ -1,9 +1,13 @@
 package controlplane_test
 
 import (
+	"bytes"
 	"fmt"
+	"log/slog"
 	"maps"
 	"slices"
+	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -14,6 +18,7 @@ import (
 	"github.com/caracal-gateway/caracal/authority"
 	"github.com/caracal-gateway/caracal/bundle"
 	"github.com/caracal-gateway/caracal/controlplane"
+	"github.com/caracal-gateway/caracal/controlplane/postgres"
 	"github.com/caracal-gateway/caracal/token"
 )
 
@@ -321,4 +326,95 @@ func (h *history) anAgent(r *rapid.T) authority.Principal {
 
 func (h *history) aMandate(r *rapid.T) authority.Mandate {
 	return rapid.SampledFrom(h.mandates).Draw(r, "mandate")
+}
+
+// However many gateways come at once, as after a restart of the control plane, the state is read and sealed once for all
+// of them, and what changes meanwhile is told by changes.
+func TestGatewaysThatComeTogetherAreSentOneSnapshot(t *testing.T) {
+	w := newWorld(t)
+	agent, _ := w.agent(w.owner, "a", authority.Agent)
+	w.policy(w.owner, agent, 2)
+	w.mandate(w.owner, agent)
+	key := must(w.CreateKey(t.Context(), w.owner, controlplane.NewKey{Kind: authority.KeyGateway, Name: "gateway"}))(t).Value.APIKey
+	var log lines
+	s := serviceWith(t, w.appURL, slog.New(slog.NewTextHandler(&log, nil)))
+	caller := must(s.Authenticate(t.Context(), controlplane.Credential{Bearer: key}))(t)
+
+	var feeds []*controlplane.Feed
+	for range 1000 {
+		feed := must(s.Follow(t.Context(), caller, controlplane.Position{}))(t)
+		defer feed.Close()
+		feeds = append(feeds, feed)
+	}
+	for _, feed := range feeds[:500] {
+		read(t, next(t, feed))
+	}
+	changed := must(s.RequestMandate(t.Context(), w.owner, request(w.owner.Principal().ID, agent.ID)))(t).Revision
+	for n, feed := range feeds {
+		if n >= 500 {
+			read(t, next(t, feed))
+		}
+		for feed.Given() < changed {
+			if m := next(t, feed); m.Whole != nil {
+				t.Fatalf("a gateway is sent a snapshot for a change")
+			}
+		}
+	}
+	if n := strings.Count(log.String(), "snapshot sealed"); n != 1 {
+		t.Errorf("%d snapshots for 1000 gateways that come at once:\n%s", n, log.String())
+	}
+}
+
+// A gateway that takes nothing holds up no other, and is sent what it can go on from when it does.
+func TestAGatewayThatIsSlowHoldsUpNoOther(t *testing.T) {
+	w := newWorld(t)
+	agent, _ := w.agent(w.owner, "a", authority.Agent)
+	key := must(w.CreateKey(t.Context(), w.owner, controlplane.NewKey{Kind: authority.KeyGateway, Name: "gateway"}))(t).Value.APIKey
+	quick, slow := mirrorOf(t, w.Service, key), mirrorOf(t, w.Service, key)
+	revision := must(w.Revision(t.Context(), w.owner))(t)
+	quick.reach(revision)
+	slow.reach(revision)
+	for n := range 30 {
+		name := fmt.Sprintf("name %d", n)
+		revision = must(w.UpdatePrincipal(t.Context(), w.owner, agent.ID, controlplane.PrincipalChange{Name: &name}))(t).Revision
+		quick.reach(revision)
+		if n == 20 {
+			w.ForgetSteps()
+		}
+	}
+	slow.reach(revision)
+	if slow.wholes != 1 || slow.changes == 0 {
+		t.Errorf("the slow gateway is sent %d snapshots and %d changes", slow.wholes, slow.changes)
+	}
+	if diff := cmp.Diff(quick.items, slow.items); diff != "" {
+		t.Errorf("the slow gateway has another state:\n%s", diff)
+	}
+}
+
+// lines is a log that is read while it is written.
+type lines struct {
+	mu   sync.Mutex
+	text bytes.Buffer
+}
+
+func (l *lines) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.Write(p)
+}
+
+func (l *lines) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.String()
+}
+
+// serviceWith is a replica with a log of its own.
+func serviceWith(t *testing.T, appURL string, log *slog.Logger) *controlplane.Service {
+	t.Helper()
+	store := must(postgres.Open(postgres.Config{URL: appURL, MaxConns: 4}))(t)
+	t.Cleanup(store.Close)
+	return must(controlplane.New(controlplane.Config{
+		Store: store, MasterKey: []byte(strings.Repeat("m", 32)), SetupKey: setupKey, Log: log, Now: time.Now,
+	}))(t)
 }

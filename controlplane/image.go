@@ -338,6 +338,7 @@ func (i *image) wantsWhole() bool {
 
 // seals has the whole state be sealed once, for all who need it by then.
 func (i *image) seals(ctx context.Context) {
+	began := time.Now()
 	whole, err := i.sealWhole(ctx)
 	i.mu.Lock()
 	defer i.mu.Unlock()
@@ -353,6 +354,7 @@ func (i *image) seals(ctx context.Context) {
 		_ = i.whole.Close() // those who still send it have it open
 	}
 	i.whole = whole
+	i.service.log.Info("snapshot sealed", "workspace", i.workspace, "revision", whole.at.Revision, "bytes", whole.size, "took", time.Since(began))
 	for f := range i.feeds {
 		f.stir()
 	}
