@@ -4,6 +4,7 @@ import (
 	"context"
 	"flag"
 	"fmt"
+	"os"
 	"slices"
 	"time"
 
@@ -31,7 +32,8 @@ func revoke(ctx context.Context, arguments []string) error {
 	var base time.Duration
 	for _, size := range []int{0, 10, 100, 1000} {
 		if base, err = s.revokeWith(ctx, size, *revocations, base); err != nil {
-			return fmt.Errorf("%d gateways: %w", size, err)
+			text, _ := os.ReadFile(s.file("control.log")) // for the message only
+			return fmt.Errorf("%d gateways: %w; the end of the control plane's log:\n%s", size, err, text[max(0, len(text)-3000):])
 		}
 	}
 	return nil

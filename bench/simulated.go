@@ -107,7 +107,7 @@ func (g *simulated) run(ctx context.Context, ready chan<- struct{}) error {
 func (g *simulated) converse(ctx context.Context, stream syncpb.Sync_StreamClient, messages <-chan *syncpb.ControlMessage, failed <-chan error, ready chan<- struct{}) error {
 	renew := time.NewTicker(15 * time.Second)
 	defer renew.Stop()
-	for renewal := uint64(0); ; {
+	for renewal, withheld := uint64(0), uint64(0); ; {
 		select {
 		case <-ctx.Done():
 			return nil
@@ -126,17 +126,21 @@ func (g *simulated) converse(ctx context.Context, stream syncpb.Sync_StreamClien
 			if err != nil {
 				return err
 			}
+			if w := m.GetWithheld(); w != nil {
+				withheld = w.GetRevision()
+			}
 			if m.GetGrant() != nil && ready != nil {
 				close(ready)
 				ready = nil
 			}
-			if acknowledge == nil {
-				continue
+			if acknowledge != nil {
+				if err := stream.Send(&syncpb.GatewayMessage{Message: &syncpb.GatewayMessage_Acknowledged{Acknowledged: acknowledge}}); err != nil {
+					return err
+				}
 			}
-			if err := stream.Send(&syncpb.GatewayMessage{Message: &syncpb.GatewayMessage_Acknowledged{Acknowledged: acknowledge}}); err != nil {
-				return err
-			}
-			if renewal == 0 {
+			first := acknowledge != nil && renewal == 0
+			if again := withheld != 0 && g.trust.Revision >= withheld; first || again {
+				withheld = 0
 				renewal++
 				if err := g.renew(stream, renewal); err != nil {
 					return err
