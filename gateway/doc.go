@@ -5,4 +5,8 @@
 // disk, and swaps it in: the decision service's snapshot first, then Envoy's routes and clusters. It serves Envoy its
 // configuration, answers health, readiness, sync and the agents' API behind Envoy, and ships the record of every
 // decision. Whatever fails on the way leaves the last good state in force; without any, everything is denied.
+//
+// It decides only under a lease, which it renews on the stream to its control plane, keeps for the next process on this
+// host, and gives up when it stops in order. How it stops is the order of what [Run] starts, read from the end of a
+// request to the end of the lease.
 package gateway
