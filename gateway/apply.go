@@ -266,12 +266,13 @@ func (a *applier) configure(configuration []byte) (*envoy.Resources, error) {
 // streams have been cut.
 func (a *applier) enforce(ctx context.Context, n next, resources *envoy.Resources) (cut int) {
 	cut = a.service.Enforce(n.snapshot, n.change)
+	a.trust, a.envoy, a.evidence = n.trust, n.envoy, n.evidence
 	if resources != nil {
 		if err := a.xds.Serve(ctx, *resources); err != nil {
+			a.envoy = nil // the next change tries again
 			a.log.Error("the bundle is enforced, but Envoy keeps its last configuration", "revision", n.trust.Revision, "cause", err)
 		}
 	}
-	a.trust, a.envoy, a.evidence = n.trust, n.envoy, n.evidence
 	a.state.enforce(n.trust.Timeline, n.trust.Revision, n.snapshot.ActivePolicies())
 	return cut
 }
