@@ -410,11 +410,11 @@ func (l *lines) String() string {
 }
 
 // serviceWith is a replica with a log of its own.
-func serviceWith(t *testing.T, appURL string, log *slog.Logger) *controlplane.Service {
+func serviceWith(t testing.TB, appURL string, log *slog.Logger) *controlplane.Service {
 	t.Helper()
-	store := must(postgres.Open(postgres.Config{URL: appURL, MaxConns: 4}))(t)
+	store := need(postgres.Open(postgres.Config{URL: appURL, MaxConns: 4}))(t)
 	t.Cleanup(store.Close)
-	return must(controlplane.New(controlplane.Config{
+	return need(controlplane.New(controlplane.Config{
 		Store: store, MasterKey: []byte(strings.Repeat("m", 32)), SetupKey: setupKey, Log: log, Now: time.Now,
 	}))(t)
 }
