@@ -148,6 +148,12 @@ func (x *examination) server(ctx context.Context) bool {
 		x.failed("server", "this is a gateway", "set CARACAL_URL to the control plane; `caracal doctor --gateway` looks at a gateway")
 		return false
 	}
+	if r := said.Restored; r != nil {
+		x.failed("database", restoredDetail(*r), "run `caracal controlplane accept-restore` where the control plane runs")
+		if r.Since != nil {
+			return false
+		}
+	}
 	if said.Status != "ok" {
 		x.failed("server", fmt.Sprintf("the control plane is %s, its database %s", said.Status, said.Database), "look into the control plane's log; GET /ready says more")
 		return false

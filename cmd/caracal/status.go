@@ -17,6 +17,7 @@ type standing struct {
 	URL       string `json:"url"`
 	Server    string `json:"server"` // ok or degraded
 	Version   string `json:"version,omitempty"`
+	Restored  string `json:"restored,omitempty"` // how far gateways are beyond a database that was restored from a backup
 	Name      string `json:"name"`
 	Kind      string `json:"kind"`
 	Role      string `json:"role,omitempty"`
@@ -35,7 +36,7 @@ func (p *program) status() *cobra.Command {
 		s := standing{Context: c.target.context, URL: c.target.url, Gateways: []client.Gateway{}}
 		who, err := c.Session(ctx)
 		if err != nil {
-			return err
+			return errors.Join(err, c.restored(ctx))
 		}
 		for _, ask := range []func(context.Context, *standing, client.Identification) error{c.lookAtServer, c.lookAtMyself, c.lookAtGateways} {
 			if err := ask(ctx, &s, who); err != nil {
@@ -60,6 +61,9 @@ func (p *program) status() *cobra.Command {
 func (c *call) lookAtServer(ctx context.Context, s *standing, _ client.Identification) error {
 	health, err := c.Health(ctx)
 	s.Server, s.Version = health.Status, health.Version
+	if health.Restored != nil {
+		s.Restored = restoredDetail(*health.Restored)
+	}
 	return err
 }
 

@@ -228,6 +228,12 @@ func (h *Handler) serve(x *exchange, matched route) {
 		h.fail(x, err)
 		return
 	}
+	if !matched.whileRestored {
+		if err := h.service.Relied(); err != nil {
+			h.fail(x, err)
+			return
+		}
+	}
 	if !matched.open {
 		if err := h.identify(x, bearer(x.r)); err != nil {
 			h.fail(x, err)

@@ -12,6 +12,8 @@ import (
 type route struct {
 	method, path string
 	do           operation
+	// whileRestored operations are answered also while the database is known to be restored from a backup.
+	whileRestored bool
 	// open operations ask for no credential, or find it themselves.
 	open bool
 	// wait is how long the operation may wait beyond requestTimeout, because its caller asks it to.
@@ -25,11 +27,11 @@ func (h *Handler) routes() []route {
 	const root = "/api/v1/"
 	return slices.Concat(
 		[]route{
-			{method: http.MethodGet, path: "/health", do: h.health, open: true},
-			{method: http.MethodGet, path: "/ready", do: h.ready, open: true},
-			{method: http.MethodGet, path: root + "openapi.json", do: h.openAPI, open: true},
-			{method: http.MethodGet, path: root + "docs", do: h.docs, open: true},
-			{method: http.MethodGet, path: root + "docs/{file}", do: h.docs, open: true},
+			{method: http.MethodGet, path: "/health", do: h.health, open: true, whileRestored: true},
+			{method: http.MethodGet, path: "/ready", do: h.ready, open: true, whileRestored: true},
+			{method: http.MethodGet, path: root + "openapi.json", do: h.openAPI, open: true, whileRestored: true},
+			{method: http.MethodGet, path: root + "docs", do: h.docs, open: true, whileRestored: true},
+			{method: http.MethodGet, path: root + "docs/{file}", do: h.docs, open: true, whileRestored: true},
 			{method: http.MethodPost, path: root + "token", do: h.token, open: true},
 			{method: http.MethodGet, path: root + "workspaces", do: listAll(s.Workspaces)},
 			{method: http.MethodPost, path: root + "workspaces", do: h.createWorkspace},

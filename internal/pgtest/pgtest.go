@@ -26,6 +26,7 @@ import (
 
 	"github.com/caracal-gateway/caracal/provision"
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 )
 
 // Setting names a superuser's URL of a server to run the tests on.
@@ -60,6 +61,32 @@ func (c *Cluster) New(t testing.TB) (ownerURL, appURL string) {
 	err := c.exec(t.Context(), "CREATE DATABASE "+name+" TEMPLATE "+c.template()+" OWNER "+provision.OwnerRole)
 	if err != nil {
 		t.Fatalf("make a database for the test: %v", err)
+	}
+	t.Cleanup(func() {
+		if err := c.exec(context.Background(), "DROP DATABASE "+name+" WITH (FORCE)"); err != nil {
+			t.Errorf("drop the test's database: %v", err)
+		}
+	})
+	return c.roleURL(t, provision.OwnerRole, name), c.roleURL(t, provision.AppRole, name)
+}
+
+// Copy makes a database that is what another of [Cluster.New] is at present,
+// like a backup of it that is restored elsewhere, and returns its URLs for the
+// two roles. Sessions of the other are ended.
+func (c *Cluster) Copy(t testing.TB, databaseURL string) (ownerURL, appURL string) {
+	t.Helper()
+	config, err := pgx.ParseConfig(databaseURL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	name := c.prefix + strings.ToLower(rand.Text()[:10])
+	end := "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '" + config.Database + "'"
+	for again := true; again; {
+		err := c.exec(t.Context(), end, "CREATE DATABASE "+name+" TEMPLATE "+config.Database+" OWNER "+provision.OwnerRole)
+		var server *pgconn.PgError
+		if again = errors.As(err, &server) && server.Code == "55006"; !again && err != nil { // somebody has connected again
+			t.Fatalf("copy a database for the test: %v", err)
+		}
 	}
 	t.Cleanup(func() {
 		if err := c.exec(context.Background(), "DROP DATABASE "+name+" WITH (FORCE)"); err != nil {
