@@ -73,6 +73,9 @@ func write[T any](ctx context.Context, s *Service, c Caller, op operation, apply
 		return none, authority.Invalid("Idempotency-Key", "has at most %d characters", maxIdempotencyKey)
 	}
 	enter := s.store.Write
+	if op.many {
+		enter = s.store.WriteRevocation
+	}
 	if op.whileRestored() {
 		enter = s.store.WriteRestored
 	}

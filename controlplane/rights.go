@@ -43,6 +43,8 @@ type operation struct {
 	quiet bool
 	// fences says that the operation can take authority away: a gateway has to enforce it before its lease is renewed.
 	fences bool
+	// many operations may end very many mandates, and take the time for it.
+	many bool
 }
 
 // table says of every operation who may ask for it. The name is the operationId of the OpenAPI document, in lower case
@@ -80,8 +82,8 @@ func table() []operation {
 		{name: "issue_mandate", may: administrators | ownAffairs},
 		{name: "get_mandate", may: everyMember | ownAffairs | gateway},
 		{name: "delegate_mandate", may: administrators | ownAffairs},
-		{name: "revoke_mandate", may: operators | ownAffairs, fences: true},
-		{name: "revoke_mandates", may: operators | ownAffairs, fences: true},
+		{name: "revoke_mandate", may: operators | ownAffairs, fences: true, many: true},
+		{name: "revoke_mandates", may: operators | ownAffairs, fences: true, many: true},
 		{name: "validate_mandate", may: operators | ownAffairs},
 
 		{name: "list_receipts", may: everyMember | ownAffairs | gateway},

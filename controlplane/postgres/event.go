@@ -13,6 +13,9 @@ import (
 	"github.com/caracal-gateway/caracal/controlplane/postgres/internal/query"
 )
 
+// maxEventRows is how many events are inserted one by one; more are loaded at once.
+const maxEventRows = 200
+
 // AppendEvents adds events that are told by the transaction's own change, in order, each with the workspace's next
 // sequence, which it writes into them.
 func (t *Tx) AppendEvents(ctx context.Context, events []authority.Event) error {
@@ -23,13 +26,17 @@ func (t *Tx) AppendEvents(ctx context.Context, events []authority.Event) error {
 	if err != nil {
 		return translate("take event sequences", err)
 	}
-	rows := make([]query.InsertEventsParams, len(events))
 	for i := range events {
-		e := &events[i]
-		e.Sequence = last - int64(len(events)-1-i)
+		events[i].Sequence = last - int64(len(events)-1-i)
+	}
+	if len(events) > maxEventRows {
+		return t.copyEvents(ctx, events)
+	}
+	rows := make([]query.InsertEventsParams, len(events))
+	for i, e := range events {
 		rows[i] = query.InsertEventsParams{
 			WorkspaceID: t.workspace, ID: e.ID, Time: e.Time, Sequence: e.Sequence, Type: e.Type, ActorID: e.ActorID,
-			PrincipalID: e.PrincipalID, MandateID: e.MandateID, DecisionID: e.DecisionID, Resource: e.Resource, Record: *e,
+			PrincipalID: e.PrincipalID, MandateID: e.MandateID, DecisionID: e.DecisionID, Resource: e.Resource, Record: e,
 		}
 	}
 	var failed error
@@ -173,12 +180,12 @@ func (t *Tx) copyEvents(ctx context.Context, events []authority.Event) error {
 	if len(events) == 0 {
 		return nil
 	}
-	_, err := t.tx.Exec(ctx, `CREATE TEMPORARY TABLE staged_events (id text, time timestamptz, type text, actor_id text,
+	_, err := t.tx.Exec(ctx, `CREATE TEMPORARY TABLE staged_events (id text, time timestamptz, sequence bigint, type text, actor_id text,
 		principal_id text, mandate_id text, decision_id text, resource text, record json) ON COMMIT DROP`)
 	if err != nil {
 		return translate("stage events", err)
 	}
-	columns := []string{"id", "time", "type", "actor_id", "principal_id", "mandate_id", "decision_id", "resource", "record"}
+	columns := []string{"id", "time", "sequence", "type", "actor_id", "principal_id", "mandate_id", "decision_id", "resource", "record"}
 	_, err = t.tx.CopyFrom(ctx, pgx.Identifier{"staged_events"}, columns, pgx.CopyFromSlice(len(events), func(i int) ([]any, error) {
 		e := events[i]
 		record, err := json.Marshal(e)
@@ -186,7 +193,7 @@ func (t *Tx) copyEvents(ctx context.Context, events []authority.Event) error {
 			return nil, fmt.Errorf("event %s: %w", e.ID, err)
 		}
 		return []any{
-			string(e.ID), e.Time, string(e.Type), string(e.ActorID), string(e.PrincipalID), string(e.MandateID),
+			string(e.ID), e.Time, e.Sequence, string(e.Type), string(e.ActorID), string(e.PrincipalID), string(e.MandateID),
 			string(e.DecisionID), string(e.Resource), record,
 		}, nil
 	}))
@@ -196,7 +203,7 @@ func (t *Tx) copyEvents(ctx context.Context, events []authority.Event) error {
 	// A plan that is kept would name the staging table of an earlier transaction.
 	_, err = t.tx.Exec(ctx, `INSERT INTO events (workspace_id, id, time, sequence, type, actor_id, principal_id,
 			mandate_id, decision_id, resource, record)
-		SELECT $1, id, time, 0, type, actor_id, principal_id, mandate_id, decision_id, resource, record FROM staged_events`,
+		SELECT $1, id, time, sequence, type, actor_id, principal_id, mandate_id, decision_id, resource, record FROM staged_events`,
 		pgx.QueryExecModeExec, string(t.workspace))
 	return translate("insert events", err)
 }

@@ -39,6 +39,7 @@ type tenant struct {
 	rego        authority.RegoVersionID
 	key         authority.KeyID
 	gateway     authority.GatewayID
+	receipt     authority.ReceiptID
 	issuer      authority.TrustedIssuerID
 	event       authority.EventID
 	decision    authority.DecisionID
@@ -64,7 +65,7 @@ func fill(t *testing.T, s *Store, word string) tenant {
 		id: authority.NewID[authority.WorkspaceID](), principal: authority.NewID[authority.PrincipalID](),
 		policy: authority.NewID[authority.PolicyID](), mandate: authority.NewID[authority.MandateID](),
 		destination: authority.NewID[authority.DestinationID](), rego: authority.NewID[authority.RegoVersionID](),
-		key: authority.NewID[authority.KeyID](), gateway: authority.NewID[authority.GatewayID](),
+		key: authority.NewID[authority.KeyID](), gateway: authority.NewID[authority.GatewayID](), receipt: authority.NewID[authority.ReceiptID](),
 		issuer: authority.NewID[authority.TrustedIssuerID](), event: authority.NewID[authority.EventID](), decision: authority.NewID[authority.DecisionID](),
 	}
 	at := now()
@@ -80,7 +81,7 @@ func fill(t *testing.T, s *Store, word string) tenant {
 			tx.InsertClientAuthority(ctx, authority.ClientAuthority{ID: authority.NewID[authority.ClientAuthorityID](), WorkspaceID: w.id, Name: word, Roots: word, Bindings: []authority.CertificateBinding{}, CreatedAt: at}),
 			tx.SetGroupRoles(ctx, []authority.GroupRole{{Group: word, Role: authority.RoleViewer}}),
 			tx.KeepGroupMember(ctx, w.principal, authority.RoleViewer),
-			tx.InsertDestination(ctx, authority.Destination{ID: w.destination, WorkspaceID: w.id, Name: word, Host: word + ".test", Ports: []uint16{443}, TLS: authority.TLSRequired, EncodedSlash: authority.EncodedSlashRefuse, CreatedAt: at, Addresses: []netip.Prefix{}, Rules: []authority.Rule{}}),
+			tx.InsertDestination(ctx, authority.Destination{ID: w.destination, WorkspaceID: w.id, Name: word, Host: word + ".test", Ports: []uint16{443}, TLS: authority.TLSRequired, MaxDurationSeconds: 1, EncodedSlash: authority.EncodedSlashRefuse, CreatedAt: at, Addresses: []netip.Prefix{}, Rules: []authority.Rule{}}),
 			tx.InsertRegoVersion(ctx, authority.RegoVersion{ID: w.rego, WorkspaceID: w.id, Number: 1, Modules: map[string]string{"a.rego": word}, Data: map[string]any{}, Active: true, CreatedBy: w.principal, CreatedAt: at}),
 			tx.InsertKey(ctx, authority.Key{ID: w.key, WorkspaceID: w.id, Kind: authority.KeyAgent, Name: word, PrincipalID: w.principal, CreatedAt: at}, make([]byte, 32)),
 			tx.InsertSigningKey(ctx, SealedKey{ID: string(w.id), Purpose: "root", Sealed: []byte(word), NotBefore: at, RetireAt: at.Add(time.Hour)}),
@@ -91,6 +92,10 @@ func fill(t *testing.T, s *Store, word string) tenant {
 				Algorithms: []string{"ES256"}, PrivateAddresses: []netip.Prefix{}, MaxLifetimeSeconds: 60, Bindings: []authority.IssuerBinding{}, CreatedAt: at,
 			}),
 			tx.PutIssuerKeys(ctx, IssuerKeys{IssuerID: w.issuer, AttemptedAt: &at, NextAttemptAt: &at, Failure: word}),
+			tx.InsertReceipt(ctx, authority.Receipt{
+				ID: w.receipt, WorkspaceID: w.id, Kind: authority.ReceiptOfMandate, Target: authority.ReceiptTarget{MandateID: w.mandate},
+				State: authority.ReceiptPending, Revision: 1, Timeline: word, RequestedBy: w.principal, RevokedAt: at, CreatedAt: at, MandatesDigest: make([]byte, 32),
+			}, "", []authority.GatewayReceipt{{GatewayID: w.gateway, Instance: word}}),
 			tx.RememberAnswer(ctx, "caller", word, Answer{Operation: word, Digest: []byte(word), Sealed: []byte(word)}, at, at.Add(-time.Hour)),
 			tx.AppendEvents(ctx, []authority.Event{{ID: authority.NewID[authority.EventID](), WorkspaceID: w.id, Type: authority.EventWorkspaceCreated, Time: at, Message: word}}),
 		)
@@ -333,6 +338,8 @@ func (w tenant) arguments(params reflect.Type) reflect.Value {
 			field.Set(reflect.ValueOf(w.key))
 		case authority.GatewayID:
 			field.Set(reflect.ValueOf(w.gateway))
+		case authority.ReceiptID:
+			field.Set(reflect.ValueOf(w.receipt))
 		case authority.TrustedIssuerID:
 			field.Set(reflect.ValueOf(w.issuer))
 		case []string:

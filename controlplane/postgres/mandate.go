@@ -125,6 +125,9 @@ type RevokedMandate struct {
 
 // Revoke ends a mandate, which the transaction has locked, with its descendants, and tells which of them still lived.
 func (t *Tx) Revoke(ctx context.Context, r Revocation) ([]RevokedMandate, error) {
+	if err := t.takeTime(ctx); err != nil {
+		return nil, err
+	}
 	rows, err := t.q.RevokeTree(ctx, query.RevokeTreeParams{
 		WorkspaceID: t.workspace, ID: r.MandateID, RevokedAt: r.At, RevokedBy: r.By, RevokedRevision: &r.Revision,
 	})
@@ -133,12 +136,6 @@ func (t *Tx) Revoke(ctx context.Context, r Revocation) ([]RevokedMandate, error)
 		ended[i] = RevokedMandate(row)
 	}
 	return ended, translate("revoke", err)
-}
-
-// RevokedWith lists the mandate and those of its descendants that the revocation of a revision ended, from the top.
-func (t *Tx) RevokedWith(ctx context.Context, id authority.MandateID, revision uint64) ([]authority.MandateID, error) {
-	ids, err := t.q.RevokedWith(ctx, query.RevokedWithParams{WorkspaceID: t.workspace, ID: id, RevokedRevision: &revision})
-	return ids, translate("read revocation", err)
 }
 
 // MandatesEndingAfter reads the mandates that hold, will hold, or ended after an instant; parents before children.

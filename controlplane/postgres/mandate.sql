@@ -51,16 +51,6 @@ FROM tree
 WHERE m.workspace_id = @workspace_id AND m.id = tree.id AND NOT m.revoked
 RETURNING m.id, m.subject_id, m.level;
 
--- What the revocation that ended a mandate ended of it and below it.
--- name: RevokedWith :many
-WITH RECURSIVE tree (id) AS (
-    SELECT m.id FROM mandates m WHERE m.workspace_id = @workspace_id AND m.id = @id
-    UNION
-    SELECT m.id FROM mandates m JOIN tree ON m.parent_id = tree.id WHERE m.workspace_id = @workspace_id
-)
-SELECT m.id FROM tree JOIN mandates m ON m.workspace_id = @workspace_id AND m.id = tree.id
-WHERE m.revoked_revision = @revoked_revision ORDER BY m.level, m.id;
-
 -- Those that hold, will hold, or ended after the given time.
 -- name: MandatesEndingAfter :many
 SELECT id, workspace_id, issuer_id, subject_id, resource_scope, action_scope, valid_from, valid_until, parent_id,

@@ -260,6 +260,12 @@ func (s *Store) LookUpPendingReceipts(ctx context.Context) ([]authority.Workspac
 	return all, translate("look up pending receipts", err)
 }
 
+// takeTime lets the rest of the transaction take as long as ending very many mandates does.
+func (t *Tx) takeTime(ctx context.Context) error {
+	_, err := t.tx.Exec(ctx, "SET LOCAL statement_timeout = '75s'")
+	return translate("take time", err)
+}
+
 // MassRevocation ends all mandates that hold or will hold and that every given field admits, and all that was cut from
 // them. Under admits what was cut from a mandate, and not the mandate.
 type MassRevocation struct {
@@ -273,6 +279,9 @@ type MassRevocation struct {
 
 // RevokeAll ends what a mass revocation admits, and tells which mandates those were.
 func (t *Tx) RevokeAll(ctx context.Context, r MassRevocation) ([]RevokedMandate, error) {
+	if err := t.takeTime(ctx); err != nil {
+		return nil, err
+	}
 	s := &selection{args: []any{string(t.workspace), r.At, r.By, r.Revision}}
 	s.text.WriteString("WITH RECURSIVE ")
 	if r.Under != "" {

@@ -17,6 +17,7 @@ import (
 
 const (
 	transactionTimeout = 15 * time.Second
+	revocationTimeout  = 90 * time.Second
 	surveyTimeout      = 5 * time.Minute
 	maxAttempts        = 5
 	firstPause         = 5 * time.Millisecond
@@ -38,18 +39,23 @@ func (t *Tx) State() authority.State { return t.state }
 // An error of the commit itself is ErrUnavailable: it may have been committed. Nothing is written to a database that was
 // found to be restored from a backup, before that is accepted: ErrRestored.
 func (s *Store) Write(ctx context.Context, w authority.WorkspaceID, change func(context.Context, *Tx) error) error {
-	return s.write(ctx, w, serving(change))
+	return s.write(ctx, w, transactionTimeout, serving(change))
+}
+
+// WriteRevocation is Write for what may end hundreds of thousands of mandates: it may take a minute and a half.
+func (s *Store) WriteRevocation(ctx context.Context, w authority.WorkspaceID, change func(context.Context, *Tx) error) error {
+	return s.write(ctx, w, revocationTimeout, serving(change))
 }
 
 // WriteRestored is Write for what is to be done about a database that was restored from a backup.
 func (s *Store) WriteRestored(ctx context.Context, w authority.WorkspaceID, change func(context.Context, *Tx) error) error {
-	return s.write(ctx, w, regardless(change))
+	return s.write(ctx, w, transactionTimeout, regardless(change))
 }
 
-func (s *Store) write(ctx context.Context, w authority.WorkspaceID, change entered) error {
+func (s *Store) write(ctx context.Context, w authority.WorkspaceID, timeout time.Duration, change entered) error {
 	pause := firstPause
 	for attempt := 1; ; attempt++ {
-		err := s.run(ctx, w, transactionTimeout, pgx.TxOptions{}, change)
+		err := s.run(ctx, w, timeout, pgx.TxOptions{}, change)
 		if err == nil || !isRepeatable(err) || attempt == maxAttempts {
 			return translate("write", err)
 		}
@@ -75,7 +81,7 @@ func (s *Store) ReadRestored(ctx context.Context, w authority.WorkspaceID, look 
 // Survey is Read for what reads much: it may take five minutes.
 func (s *Store) Survey(ctx context.Context, w authority.WorkspaceID, look func(context.Context, *Tx) error) error {
 	return translate("survey", s.run(ctx, w, surveyTimeout, reading(), serving(func(ctx context.Context, tx *Tx) error {
-		if _, err := tx.tx.Exec(ctx, "SET LOCAL statement_timeout = '5min'"); err != nil {
+		if _, err := tx.tx.Exec(ctx, "SET LOCAL statement_timeout = '5min'; SET LOCAL work_mem = '64MB'"); err != nil {
 			return err
 		}
 		return look(ctx, tx)
