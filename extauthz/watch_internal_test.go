@@ -2,11 +2,14 @@ package extauthz
 
 import (
 	"errors"
+	"log/slog"
 	"strconv"
+	"sync"
 	"testing"
 	"time"
 
 	"github.com/caracal-gateway/caracal/authority"
+	"github.com/caracal-gateway/caracal/lease"
 )
 
 func awaited(i, size int) *permitted {
@@ -80,5 +83,48 @@ func TestNothingIsLeftOfAWatchThatIsOver(t *testing.T) {
 	}
 	if len(ws.live)+len(ws.awaited)+len(ws.mandate)+len(ws.principal)+len(ws.ending)+ws.bytes != 0 {
 		t.Errorf("left: %+v", ws)
+	}
+}
+
+// A registration and an exchange meet again and again, without gRPC between them to keep them apart.
+func TestARegistrationIsBeforeAnExchangeOrAfterIt(t *testing.T) {
+	s := New(Config{
+		Clock: NewClock(BootTime, time.Now), Read: ReadClocks, Routes: func(string) bool { return true },
+		Recorder: nil, Credentials: nil, Log: slog.New(slog.DiscardHandler),
+	})
+	s.Enforce(&Snapshot{}, Change{})
+	s.Hold(lease.From(ReadClocks(), 1, lease.MaxTerm))
+	for i := range 20_000 {
+		p := awaited(i, 1)
+		// From the state that is enforced it was permitted; from any other it is denied, for it shows no credential.
+		p.request, p.number, p.ends = &request{}, s.current.Load().number, time.Now().Add(time.Hour)
+		if err := s.watches.expect(p, s.read().Boot); err != nil {
+			t.Fatal(err)
+		}
+		var registered *watch
+		var group sync.WaitGroup
+		begin := make(chan struct{})
+		group.Go(func() {
+			<-begin
+			w, err := s.register(t.Context(), p.decision)
+			if err != nil {
+				return
+			}
+			registered = w
+			go func() {
+				<-w.cut
+				s.watches.remove(w)
+				close(w.over)
+			}()
+		})
+		group.Go(func() {
+			<-begin
+			s.Enforce(&Snapshot{}, Change{All: true})
+		})
+		close(begin)
+		group.Wait()
+		if registered != nil && registered.why.Load() == nil {
+			t.Fatalf("after %d exchanges a stream lives on that was permitted before the last", i)
+		}
 	}
 }
