@@ -77,11 +77,15 @@ func (c *Client) ReceiptMandates(ctx context.Context, id authority.ReceiptID) ([
 	all := []authority.MandateID{}
 	path := single("receipts", id, "mandates") + "?limit=" + strconv.Itoa(pageSize)
 	for cursor := ""; ; {
-		next, err := call[page[authority.MandateID]](ctx, c, http.MethodGet, path+cursor, nil)
+		next, err := call[page[struct {
+			MandateID authority.MandateID `json:"mandate_id"`
+		}]](ctx, c, http.MethodGet, path+cursor, nil)
 		if err != nil {
 			return nil, err
 		}
-		all = append(all, next.Items...)
+		for _, m := range next.Items {
+			all = append(all, m.MandateID)
+		}
 		if next.NextCursor == nil {
 			return all, nil
 		}

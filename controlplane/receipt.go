@@ -209,10 +209,15 @@ func (s *Service) Receipts(ctx context.Context, c Caller, f ReceiptFilter, p Pag
 	}.read(ctx, s, c, p)
 }
 
+// EndedMandate is one mandate that a revocation ended.
+type EndedMandate struct {
+	MandateID authority.MandateID `json:"mandate_id"`
+}
+
 // ReceiptMandates lists the mandates that a receipt's revocation ended, from the top.
-func (s *Service) ReceiptMandates(ctx context.Context, c Caller, id authority.ReceiptID, p Page) (List[authority.MandateID], error) {
+func (s *Service) ReceiptMandates(ctx context.Context, c Caller, id authority.ReceiptID, p Page) (List[EndedMandate], error) {
 	if p.Sort != "" {
-		return List[authority.MandateID]{}, authority.Invalid("sort", "this list has one order")
+		return List[EndedMandate]{}, authority.Invalid("sort", "this list has one order")
 	}
 	ended, err := listing[postgres.EndedMandate]{
 		op: allowed("list_receipt_mandates"), filter: id, keys: byCreation(),
@@ -227,9 +232,9 @@ func (s *Service) ReceiptMandates(ctx context.Context, c Caller, id authority.Re
 			return place{Sequence: int64(m.Level), ID: string(m.ID)}
 		},
 	}.read(ctx, s, c, p)
-	all := List[authority.MandateID]{NextCursor: ended.NextCursor}
+	all := List[EndedMandate]{NextCursor: ended.NextCursor}
 	for _, m := range ended.Items {
-		all.Items = append(all.Items, m.ID)
+		all.Items = append(all.Items, EndedMandate{m.ID})
 	}
 	return all, err
 }

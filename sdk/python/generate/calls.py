@@ -17,7 +17,7 @@ from models import PACKAGE, constant, formatted, pascal, singular, words
 
 BY_HAND = frozenset({
     # what agents do, and what the gateway answers differently
-    "issueMandate", "validateMandate", "delegateMandate", "revokeMandate", "exchangeToken",
+    "issueMandate", "validateMandate", "delegateMandate", "revokeMandate", "getReceipt", "exchangeToken",
     # older names of fields
     "createPolicy", "updatePolicy",
     # several formats, and clients that answer differently
@@ -34,7 +34,7 @@ MEANINGS = {
     "limit": "how many at most, up to 200; 50 unless told.",
     "cursor": "the `next_cursor` of the page before.",
     "slug": "the slug of the workspace.",
-    "wait": "seconds to wait until every gateway enforces it, up to 60; 10 unless told.",
+    "wait": "seconds to wait until it is in force at every gateway, up to 120; 10 unless told.",
     "if_match": "the `etag` of the thing as it was read; one that has changed since is left alone.",
     "idempotency_key": "makes it happen once, however often it is called with the same key and arguments.",
     "name": "for people.",
@@ -262,7 +262,10 @@ def method(document: Node, operation: Operation) -> str:
     if not any(a.name == "cursor" for a in found):
         return written
     filters = [a for a in found if a.name not in ("limit", "cursor")]
-    call = f"Call(op.{constant(operation.id)}, query={pairs(filters)})"
+    parts = [part for part in parts[:2] if not part.startswith("query=")]
+    if narrowing := [a for a in filters if a.place == "query"]:
+        parts.append(f"query={pairs(narrowing)}")
+    call = f"Call({', '.join(parts)})"
     doc = f'"""Everything that `{name}` with the same arguments would list, a page at a time."""'
     body = f"async for each in self._pages({kind}, {call}):\n    yield each"
     iterating = name.replace("list_", "iter_", 1)
