@@ -129,7 +129,7 @@ func crowd(b *testing.B, n int) *crowded {
 			false, '', m.created_at, split_part(m.signature, '.', 1) || '.' || split_part(m.signature, '.', 2) || '.' ||
 			substr(translate(encode(sha512(n::text::bytea), 'base64'), E'+/=\n', '-_'), 1, 86)
 		FROM mandates m, generate_series(1, $2::bigint) n WHERE m.id = $1`, pattern.ID, n))(b)
-	need(c.admin.Exec(ctx, "ANALYZE"))(b)
+	need(c.admin.Exec(ctx, "ANALYSE"))(b)
 	return c
 }
 
