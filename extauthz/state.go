@@ -30,8 +30,13 @@ func (s *Service) AwaitStates(ctx context.Context, header string) error {
 		}
 		return because(authority.ReasonMalformedHeader)
 	}
-	patience := time.NewTimer(statePatience)
-	defer patience.Stop()
+	ctx, cancel := context.WithTimeout(ctx, statePatience)
+	defer cancel()
+	return s.Await(ctx, seen)
+}
+
+// Await waits until what is enforced knows states, or ctx ends. The error is a *Denial.
+func (s *Service) Await(ctx context.Context, seen []authority.State) error {
 	for {
 		state := s.current.Load()
 		if state.snapshot == nil {
@@ -45,8 +50,6 @@ func (s *Service) AwaitStates(ctx context.Context, header string) error {
 		}
 		select {
 		case <-state.superseded:
-		case <-patience.C:
-			return because(authority.ReasonStateBehind)
 		case <-ctx.Done():
 			return because(authority.ReasonStateBehind)
 		}

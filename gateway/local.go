@@ -59,7 +59,7 @@ func newLocal(control *url.URL, transport http.RoundTripper, st *state, service 
 				r.Out.Header.Set("X-Forwarded-For", from)
 			}
 			for name := range r.Out.Header {
-				if strings.HasPrefix(name, "X-Caracal-") || strings.HasPrefix(name, "X-Envoy-") {
+				if strings.HasPrefix(name, "X-Caracal-") && name != authority.StateHeader || strings.HasPrefix(name, "X-Envoy-") {
 					r.Out.Header.Del(name)
 				}
 			}
@@ -166,6 +166,10 @@ func (l *local) validate(w http.ResponseWriter, r *http.Request) {
 		l.forward.ServeHTTP(w, r)
 		return
 	}
+	if err := l.service.AwaitStates(r.Context(), strings.Join(r.Header.Values(authority.StateHeader), ",")); err != nil {
+		refuse(w, err)
+		return
+	}
 	caller, err := l.service.Identify(credential)
 	if err != nil {
 		refuse(w, err)
@@ -183,11 +187,13 @@ func (l *local) validate(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	asked.Certificate = credential.Certificate
+	known := l.service.Snapshot().State()
 	answer, err := l.service.Validate(r.Context(), caller, asked)
 	if err != nil {
 		refuse(w, err)
 		return
 	}
+	w.Header().Set(authority.StateHeader, known.String())
 	reply(w, http.StatusOK, answer)
 }
 
@@ -203,13 +209,18 @@ func (l *local) catchUp(r *http.Response) error {
 	}
 	ctx, cancel := context.WithTimeout(r.Request.Context(), catchUpTimeout)
 	defer cancel()
-	if l.state.Await(ctx.Done(), revision) {
-		return nil
+	if state, err := authority.ParseState(r.Header.Get(authority.StateHeader)); err == nil {
+		err = l.service.Await(ctx, []authority.State{state})
+		if err == nil {
+			return nil
+		}
+	} else if l.state.Await(ctx.Done(), revision) {
+		return nil // a control plane of before there were states
 	}
 	body := problemBody(http.StatusServiceUnavailable, "not_enforced_yet", "the change is committed, but this gateway does not enforce it yet")
 	_ = r.Body.Close() // its content is replaced
 	r.StatusCode, r.Status = http.StatusServiceUnavailable, ""
-	r.Header = http.Header{"Content-Type": {"application/problem+json"}, revisionHeader: r.Header[revisionHeader], "Retry-After": {"1"}}
+	r.Header = http.Header{"Content-Type": {"application/problem+json"}, revisionHeader: r.Header[revisionHeader], authority.StateHeader: r.Header[authority.StateHeader], "Retry-After": {"1"}}
 	r.Body, r.ContentLength = io.NopCloser(bytes.NewReader(body)), int64(len(body))
 	return nil
 }
