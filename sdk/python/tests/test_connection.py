@@ -195,10 +195,29 @@ def test_a_revocation_may_take_as_long_as_it_was_told_to_wait(owner: Owner) -> N
 
     receipt = json_answer({"mandate_id": "m", "state": "enforced"})
     with serving([receipt]) as server, Watched(server.url, KEY, timeout=5) as client:
-        client.revoke_mandate("mdt_x", wait=45)
+        client.revoke_mandate("mdt_x", wait=120)
         client.revoke_mandate("mdt_x")
-    assert timeouts == [50, 15]
-    assert [seen.json for seen in server.seen] == [{"wait": 45}, {}]
+        client.get_receipt("rcp_x", wait=45)
+    assert timeouts == [125, 15, 50]
+    assert [seen.json for seen in server.seen[:2]] == [{"wait": 120}, {}]
+    assert server.seen[2].query == {"wait": "45"}
+
+
+def test_a_receipt_is_waited_for_until_it_is_not_pending(owner: Owner) -> None:
+    states = iter(["pending", "pending", "enforced"])
+
+    def answer(_seen: Seen) -> Told:
+        return json_answer({"receipt_id": "rcp_x", "state": next(states)})
+
+    with serving(answer) as server:
+        assert owner(server.url).wait_for_receipt("rcp_x").state == "enforced"
+        assert [seen.query for seen in server.seen] == [{"wait": "30.0"}] * 3
+
+
+def test_a_receipt_that_stays_pending_is_told_when_the_time_is_over(owner: Owner) -> None:
+    with serving([json_answer({"receipt_id": "rcp_x", "state": "pending"})]) as server:
+        assert owner(server.url).wait_for_receipt("rcp_x", timeout=0).state == "pending"
+        assert [seen.query for seen in server.seen] == [{"wait": "0.0"}]
 
 
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])

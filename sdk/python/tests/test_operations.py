@@ -114,7 +114,7 @@ for _operation in OPERATIONS:
     if _operation.body:
         for _name, _node in openapi.properties_of(DOCUMENT, _operation.body).items():
             VALUES.setdefault(_name, sample(_node, _name))
-VALUES |= {"format": "csv", "if_match": '"tag"', "idempotency_key": "key", "slug": "my-team", "interval": 0}
+VALUES |= {"format": "csv", "if_match": '"tag"', "idempotency_key": "key", "slug": "my-team", "interval": 0, "timeout": 1}
 # What is given as a whole, because it may be read, changed and given back.
 WHOLE: dict[str, Any] = {}
 for _operation in OPERATIONS:
@@ -152,6 +152,7 @@ OTHERWISE_NAMED = {
     "delegate_authority": "delegateMandate",
     "query_events": "listEvents",
     "export_events": "listEvents",
+    "wait_for_receipt": "getReceipt",
 }
 
 
@@ -268,6 +269,8 @@ def test_both_clients_have_what_is_done_with_a_mandate() -> None:
         "validate_mandate",
         "delegate_authority",
         "revoke_mandate",
+        "get_receipt",
+        "wait_for_receipt",
     }
     assert shared <= dict(methods(EnterpriseClient)).keys()
     assert shared <= dict(methods(AuthorityClient)).keys()
