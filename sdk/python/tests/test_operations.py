@@ -114,7 +114,8 @@ for _operation in OPERATIONS:
     if _operation.body:
         for _name, _node in openapi.properties_of(DOCUMENT, _operation.body).items():
             VALUES.setdefault(_name, sample(_node, _name))
-VALUES |= {"format": "csv", "if_match": '"tag"', "idempotency_key": "key", "slug": "my-team", "interval": 0, "timeout": 1}
+VALUES |= {"format": "csv", "if_match": '"tag"', "idempotency_key": "key", "slug": "my-team", "interval": 0}
+VALUES["timeout"] = 1
 # What is given as a whole, because it may be read, changed and given back.
 WHOLE: dict[str, Any] = {}
 for _operation in OPERATIONS:
