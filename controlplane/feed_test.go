@@ -391,6 +391,28 @@ func TestAGatewayThatIsSlowHoldsUpNoOther(t *testing.T) {
 	}
 }
 
+// What a gateway says of where it is may be wrong: that what changed since is told from there does not make it true.
+func TestAPositionThatIsOnlyClaimedIsNotTheStates(t *testing.T) {
+	w := newWorld(t)
+	key := must(w.CreateKey(t.Context(), w.owner, controlplane.NewKey{Kind: authority.KeyGateway, Name: "gateway"}))(t).Value.APIKey
+	m := mirrorOf(t, w.Service, key)
+	m.reach(must(w.Revision(t.Context(), w.owner))(t))
+	sound := controlplane.Position{Timeline: m.trust.Timeline, Revision: m.trust.Revision, Digest: m.trust.Digest}
+	wrong := sound
+	wrong.Digest = bytes.Repeat([]byte{1}, len(sound.Digest))
+	w.agent(w.owner, "a", authority.Agent)
+	m.reach(must(w.Revision(t.Context(), w.owner))(t))
+
+	feed := must(w.Follow(t.Context(), w.as(key), wrong))(t)
+	defer feed.Close()
+	if step := next(t, feed); step.From != wrong.Revision {
+		t.Fatalf("it is sent a step from %d", step.From)
+	}
+	if feed.Continues(wrong) || !feed.Continues(sound) {
+		t.Errorf("the claimed position is continued: %t; the one that was: %t", feed.Continues(wrong), feed.Continues(sound))
+	}
+}
+
 // lines is a log that is read while it is written.
 type lines struct {
 	mu   sync.Mutex

@@ -387,7 +387,9 @@ func (i *image) bridge(ctx context.Context, from Position) (*step, error) {
 		if err != nil {
 			return err
 		}
-		by = i.seal(delta, from, p)
+		if by = i.seal(delta, from, p); by != nil {
+			by.claimed = true
+		}
 		return nil
 	})
 	if errors.Is(err, postgres.ErrForgotten) {

@@ -28,6 +28,8 @@ func (p Position) standpoint() standpoint {
 type step struct {
 	from, to Position
 	sealed   []byte
+	// claimed marks a step from where a gateway says that it is, which nobody here has seen. It leads on only if that is so.
+	claimed bool
 }
 
 const (
@@ -62,11 +64,11 @@ func (s *steps) add(next step) {
 	}
 }
 
-// leads reports whether steps lead from a position to another.
+// leads reports whether steps lead from a position, which the database has had, to another.
 func (s *steps) leads(from, to Position) bool {
 	for !from.is(to) {
 		next, ok := s.from[from.standpoint()]
-		if !ok || next.to.Revision <= from.Revision {
+		if !ok || next.claimed || next.to.Revision <= from.Revision {
 			return false
 		}
 		from = next.to
