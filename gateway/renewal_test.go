@@ -132,13 +132,17 @@ func TestAnAnswerCountsOnceAndForAllBeforeIt(t *testing.T) {
 
 func TestAnotherStreamsRenewalIsNotAnsweredOnThisOne(t *testing.T) {
 	c := newClocks()
-	r := renewing(time.Hour, c)
+	r := renewing(time.Second, c)
 	before := asked(t, r, true)
 	c.pass(time.Second)
+	later := asked(t, r, true)
 	r.begin(7)
 	sent := c.read()
 	if again := asked(t, r, true); again != before {
 		t.Fatalf("the first renewal of a stream has the id %d", again)
+	}
+	if granted, _, err := r.granted(granting(later, 1, time.Minute)); err == nil {
+		t.Errorf("%+v answers a renewal of the stream before", granted)
 	}
 	granted, _, err := r.granted(granting(before, 1, time.Minute))
 	if want := lease.From(sent, 1, time.Minute); err != nil || granted != want {

@@ -59,25 +59,31 @@ func TestAGatewayThatStopsFinishesWhatIsUnderWayAndTakesNothingNew(t *testing.T)
 		t.Fatalf("a call on a connection that is kept is answered %d %s (%v)", got.status, got.body, err)
 	}
 	type result struct {
-		answer
-		err error
+		status int
+		last   bool // of its connection
+		err    error
 	}
 	underWay := make(chan result, 1)
 	go func() {
-		got, err := send(kept, r.request("/slow?ms=1500"))
-		underWay <- result{got, err}
+		response, err := kept.Do(r.request("/slow?ms=1500"))
+		if err != nil {
+			underWay <- result{err: err}
+			return
+		}
+		defer response.Body.Close()
+		_, err = io.Copy(io.Discard, response.Body)
+		underWay <- result{response.StatusCode, response.Close, err}
 	}()
 	r.seen("/slow")
 	running.cancel()
 	eventually(t, "no connections are taken", func() bool { return r.dial() != nil })
 	select {
 	case early := <-underWay:
-		t.Fatalf("the request ended before: %d %s (%v)", early.status, early.body, early.err)
+		t.Fatalf("the request ended before: %+v", early)
 	default:
 	}
-	got := <-underWay
-	if got.err != nil || got.status != http.StatusOK {
-		t.Errorf("the request that was under way is answered %d %s (%v)", got.status, got.body, got.err)
+	if got, want := <-underWay, (result{status: http.StatusOK, last: true}); got != want {
+		t.Errorf("the request that was under way ends with %+v, want %+v", got, want)
 	}
 	if err := running.wait(t); err != nil {
 		t.Errorf("stopping: %v", err)

@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"bytes"
 	"crypto/ed25519"
 	"encoding/json"
 	"errors"
@@ -70,10 +71,14 @@ func TestARestartGoesOnWithinTheKeptLeaseOnly(t *testing.T) {
 			p.clocks.pass(time.Minute)
 			p.clocks.step(-time.Hour)
 		}, "one", 7, "has ended"},
-		"not after the host was started anew":   {func(p *tenant) { p.boot = "another" }, "one", 7, "started anew"},
-		"not where the host tells no boot id":   {func(p *tenant) { p.boot = "" }, "one", 7, "started anew"},
-		"not on a boot clock that went back":    {func(p *tenant) { p.clocks.pass(-time.Second) }, "one", 7, "does not fit"},
-		"not without a bundle":                  {nil, "", 0, "no bundle"},
+		"not after the host was started anew": {func(p *tenant) { p.boot = "another" }, "one", 7, "started anew"},
+		"not where the host tells no boot id": {func(p *tenant) { p.boot = "" }, "one", 7, "started anew"},
+		"not on a boot clock that went back":  {func(p *tenant) { p.clocks.pass(-time.Second) }, "one", 7, "does not fit"},
+		"not without a bundle":                {nil, "", 0, "no bundle"},
+		"not for longer than any lease lasts": {func(p *tenant) {
+			p.take(lease.From(p.clocks.read(), 5, lease.MaxTerm+time.Second), terms{gatewayA, "one", 7})
+			*p = *p.restarted()
+		}, "one", 7, "does not fit"},
 		"not with a bundle of another timeline": {nil, "two", 7, "no bundle"},
 		"not with an older bundle":              {nil, "one", 6, "revision 6"},
 		"not of a file that another gateway signed": {func(p *tenant) {
@@ -223,11 +228,14 @@ func TestTheKeptLeaseIsForNobodyElse(t *testing.T) {
 
 func TestAFileThatIsNoLeaseGivesNone(t *testing.T) {
 	for sentence, put := range map[string]func(path string) error{
-		"empty":                  func(path string) error { return os.WriteFile(path, nil, 0o600) },
-		"cut short":              func(path string) error { return os.Truncate(path, 100) },
-		"of another kind":        func(path string) error { return os.WriteFile(path, []byte(`{"lease":{},"signature":""}`), 0o600) },
-		"larger than a lease is": func(path string) error { return os.WriteFile(path, make([]byte, maxLeaseFile+1), 0o600) },
-		"a directory":            func(path string) error { return errors.Join(os.Remove(path), os.Mkdir(path, 0o700)) },
+		"empty":           func(path string) error { return os.WriteFile(path, nil, 0o600) },
+		"cut short":       func(path string) error { return os.Truncate(path, 100) },
+		"of another kind": func(path string) error { return os.WriteFile(path, []byte(`{"lease":{},"signature":""}`), 0o600) },
+		"larger than a lease is": func(path string) error {
+			text, err := os.ReadFile(path)
+			return errors.Join(err, os.WriteFile(path, append(text, bytes.Repeat([]byte{' '}, maxLeaseFile)...), 0o600))
+		},
+		"a directory": func(path string) error { return errors.Join(os.Remove(path), os.Mkdir(path, 0o700)) },
 		"a link to a lease": func(path string) error {
 			return errors.Join(os.Rename(path, path+".elsewhere"), os.Symlink(path+".elsewhere", path))
 		},
