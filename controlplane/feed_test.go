@@ -2,9 +2,11 @@ package controlplane_test
 
 import (
 	"bytes"
+	"flag"
 	"fmt"
 	"log/slog"
 	"maps"
+	"os"
 	"slices"
 	"strings"
 	"sync"
@@ -150,6 +152,14 @@ func changeList[T any, ID ~string](put func(bundle.Kind, string, bundle.Digest),
 // Whatever happens to a workspace, and whichever replica a gateway follows, what it has by changes is what it would be
 // sent as a whole.
 func TestTheStateByChangesIsTheState(t *testing.T) {
+	if os.Getenv("CARACAL_DEEP") == "" {
+		checks := flag.Lookup("rapid.checks")
+		before := checks.Value.String()
+		t.Cleanup(func() { _ = checks.Value.Set(before) })
+		if err := checks.Value.Set("25"); err != nil {
+			t.Fatal(err)
+		}
+	}
 	w := newWorld(t)
 	clock := &atomic.Int64{}
 	at := func(skew time.Duration) *controlplane.Service {
