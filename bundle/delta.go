@@ -301,8 +301,10 @@ func (d *Delta) readHead(raw map[string]json.RawMessage) error {
 		return err
 	}
 	d.Members = memberDigests(raw)
-	for name := range raw {
-		d.Members[name] = d.Members[name]
+	for name, content := range raw {
+		if isNull(content) {
+			d.Members[name] = Digest{}
+		}
 	}
 	if _, changed := d.Members[MemberWorkspace]; changed && d.Head.Workspace.ID != d.Workspace {
 		return fmt.Errorf("the workspace is another than %s", d.Workspace)

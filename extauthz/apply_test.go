@@ -108,7 +108,9 @@ func shows(t testing.TB, s *extauthz.Snapshot, state bundle.Snapshot) {
 
 // mandate is one of every shape that there is, and of some that there should not be.
 func mandate(t *rapid.T, w *world.World) authority.Mandate {
-	pick := func(name string, ids ...authority.PrincipalID) authority.PrincipalID { return rapid.SampledFrom(ids).Draw(t, name) }
+	pick := func(name string, ids ...authority.PrincipalID) authority.PrincipalID {
+		return rapid.SampledFrom(ids).Draw(t, name)
+	}
 	m := authority.Mandate{
 		ID: authority.NewID[authority.MandateID](), WorkspaceID: w.State.Workspace.ID,
 		IssuerID: pick("issuer", w.Owner.ID, w.Agent.ID), SubjectID: pick("subject", w.Agent.ID, w.Child.ID, authority.NewID[authority.PrincipalID]()),
@@ -281,19 +283,27 @@ func TestAChangeNamesWhatIsDecidedDifferently(t *testing.T) {
 	}{
 		"a mandate that is revoked": {
 			func(w *world.World) { w.Revoke(w.Mandate.ID) },
-			func(w *world.World) extauthz.Change { return extauthz.Change{Mandates: []authority.MandateID{w.Mandate.ID}} },
+			func(w *world.World) extauthz.Change {
+				return extauthz.Change{Mandates: []authority.MandateID{w.Mandate.ID}}
+			},
 		},
 		"a mandate that is gone": {
 			func(w *world.World) { w.State.Mandates = w.State.Mandates[1:] },
-			func(w *world.World) extauthz.Change { return extauthz.Change{Mandates: []authority.MandateID{w.Mandate.ID}} },
+			func(w *world.World) extauthz.Change {
+				return extauthz.Change{Mandates: []authority.MandateID{w.Mandate.ID}}
+			},
 		},
 		"a principal that is suspended": {
 			func(w *world.World) { w.Suspend(w.Agent.ID) },
-			func(w *world.World) extauthz.Change { return extauthz.Change{Principals: []authority.PrincipalID{w.Agent.ID}} },
+			func(w *world.World) extauthz.Change {
+				return extauthz.Change{Principals: []authority.PrincipalID{w.Agent.ID}}
+			},
 		},
 		"a principal that is gone": {
 			func(w *world.World) { w.State.Principals = w.State.Principals[1:] },
-			func(w *world.World) extauthz.Change { return extauthz.Change{Principals: []authority.PrincipalID{w.Owner.ID}} },
+			func(w *world.World) extauthz.Change {
+				return extauthz.Change{Principals: []authority.PrincipalID{w.Owner.ID}}
+			},
 		},
 		"only how many policies there are": {
 			func(w *world.World) { w.State.ActivePolicies++ },
@@ -312,7 +322,9 @@ func TestAChangeNamesWhatIsDecidedDifferently(t *testing.T) {
 			func(*world.World) extauthz.Change { return extauthz.Change{All: true} },
 		},
 		"everything, for another key": {
-			func(w *world.World) { w.TokenKey = token.NewSigningKey(token.PurposeToken, start, start.Add(time.Hour)) },
+			func(w *world.World) {
+				w.TokenKey = token.NewSigningKey(token.PurposeToken, start, start.Add(time.Hour))
+			},
 			func(*world.World) extauthz.Change { return extauthz.Change{All: true} },
 		},
 	} {

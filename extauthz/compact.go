@@ -13,8 +13,6 @@ import (
 	"github.com/caracal-gateway/caracal/bundle"
 )
 
-const mandatePrefix = "mdt_"
-
 // compact is a mandate without pointers, so that a million of them cost little memory and the collector nothing. What
 // mandates have in common is in a glossary and known here by its number.
 type compact struct {
@@ -87,7 +85,7 @@ func (g *glossary) meanings() meanings {
 
 // compact makes a mandate compact. It is false for one that would not be the same again: there may be few of those.
 func (g *glossary) compact(m authority.Mandate, digest bundle.Digest) (compact, bool) {
-	id, ok := keyOf(string(m.ID), mandatePrefix)
+	id, ok := keyOf(m.ID)
 	if !ok || !wholeSecond(m.ValidFrom) || !wholeSecond(m.ValidUntil) || m.CreatedAt.Nanosecond()%1000 != 0 {
 		return compact{}, false
 	}
@@ -96,7 +94,7 @@ func (g *glossary) compact(m authority.Mandate, digest bundle.Digest) (compact, 
 	}
 	if m.ParentID != nil {
 		c.delegated = true
-		if c.parent, ok = keyOf(string(*m.ParentID), mandatePrefix); !ok {
+		if c.parent, ok = keyOf(*m.ParentID); !ok {
 			return compact{}, false
 		}
 	}
@@ -186,7 +184,7 @@ func (k meanings) expand(c *compact, id authority.MandateID, owner authority.Wor
 		CreatedAt: time.UnixMicro(c.created).UTC(), Confirmation: k.bonds[c.bond],
 	}
 	if c.delegated {
-		parent := authority.MandateID(c.parent.text(mandatePrefix))
+		parent := c.parent.id()
 		m.ParentID = &parent
 	}
 	return m

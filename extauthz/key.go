@@ -1,6 +1,10 @@
 package extauthz
 
-import "strings"
+import (
+	"strings"
+
+	"github.com/caracal-gateway/caracal/authority"
+)
 
 // key is the random half of an id, in 16 bytes that are in the order of the ids' text.
 type key struct{ high, low uint64 }
@@ -21,9 +25,11 @@ func (k key) compare(other key) int {
 	return 1
 }
 
-// keyOf reads an id behind its prefix. It is false for one that is not of the form that ids have.
-func keyOf(id, prefix string) (key, bool) {
-	random, ok := strings.CutPrefix(id, prefix)
+const mandatePrefix = "mdt_"
+
+// keyOf reads an id. It is false for one that is not of the form that ids have.
+func keyOf(id authority.MandateID) (key, bool) {
+	random, ok := strings.CutPrefix(string(id), mandatePrefix)
 	if !ok || len(random) != keyLength {
 		return key{}, false
 	}
@@ -56,16 +62,18 @@ func valueOf(digit byte) (uint64, bool) {
 	return 0, false
 }
 
-// text is the id behind its prefix again.
-func (k key) text(prefix string) string {
-	var text [40]byte
-	end := len(prefix) + keyLength
-	copy(text[:], prefix)
-	text[end-1] = digits[k.low&7<<2+2]
-	k.high, k.low = k.high>>3, k.low>>3|k.high<<61
-	for i := end - 2; i >= len(prefix); i-- {
-		text[i] = digits[k.low&31]
-		k.high, k.low = k.high>>5, k.low>>5|k.high<<59
+// id is the id again.
+func (k key) id() authority.MandateID {
+	var text [len(mandatePrefix) + keyLength]byte
+	copy(text[:], mandatePrefix)
+	end := len(text) - 1
+	text[end] = digits[k.low&7<<2+2]
+	for k = k.right(3); end > len(mandatePrefix); k = k.right(5) {
+		end--
+		text[end] = digits[k.low&31]
 	}
-	return string(text[:end])
+	return authority.MandateID(text[:])
 }
+
+// right shifts a key to the right.
+func (k key) right(n int) key { return key{k.high >> n, k.low>>n | k.high<<(64-n)} }

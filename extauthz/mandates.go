@@ -120,7 +120,7 @@ func (b *mandatesBuilder) done() *mandates {
 
 // get finds a mandate. Its signature is left out.
 func (t *mandates) get(id authority.MandateID) (authority.Mandate, bool) {
-	if k, ok := keyOf(string(id), mandatePrefix); ok {
+	if k, ok := keyOf(id); ok {
 		s := t.shards[t.at(k)]
 		if i, ok := s.find(k); ok {
 			return t.meanings.expand(&s.records[i], id, t.owner), true
@@ -133,7 +133,7 @@ func (t *mandates) get(id authority.MandateID) (authority.Mandate, bool) {
 
 // verify checks the signature of a mandate of the table, once in the life of the key set.
 func (t *mandates) verify(id authority.MandateID) error {
-	if k, ok := keyOf(string(id), mandatePrefix); ok {
+	if k, ok := keyOf(id); ok {
 		s := t.shards[t.at(k)]
 		if i, ok := s.find(k); ok {
 			return t.verifyAt(s, i, id)
@@ -214,13 +214,13 @@ func (t *mandates) edits(changes bundle.Changes[authority.Mandate, authority.Man
 		t.odd.put(item.Value.ID, oddMandate{item.Value, new(atomic.Bool)}, item.Digest)
 		state.Add(item.Digest)
 		t.count++
-		if k, ok := keyOf(string(item.Value.ID), mandatePrefix); ok {
+		if k, ok := keyOf(item.Value.ID); ok {
 			edits = append(edits, edit{compact{id: k}, true})
 		}
 	}
 	for _, id := range changes.Removed {
 		t.dropOdd(id, state)
-		if k, ok := keyOf(string(id), mandatePrefix); ok {
+		if k, ok := keyOf(id); ok {
 			edits = append(edits, edit{compact{id: k}, true})
 		}
 	}
@@ -274,7 +274,7 @@ func (t *mandates) rebuild() *mandates {
 	for _, s := range t.shards {
 		for i := range s.records {
 			c := &s.records[i]
-			m := t.meanings.expand(c, authority.MandateID(c.id.text(mandatePrefix)), t.owner)
+			m := t.meanings.expand(c, c.id.id(), t.owner)
 			m.Signature = t.meanings.signed(c)
 			if again, ok := b.table.glossary.compact(m, c.digest); ok {
 				b.take(again, s.isVerified(i))

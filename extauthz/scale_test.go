@@ -70,7 +70,6 @@ func opened(t testing.TB, w *world.World, sealed bundle.Sealed) (*extauthz.Snaps
 	if err != nil {
 		t.Fatal(err)
 	}
-	r = nil
 	return snapshot, heap() - before
 }
 
@@ -120,7 +119,6 @@ func BenchmarkOpen(b *testing.B) {
 			)
 			b.ResetTimer()
 			for range b.N {
-				snapshot = nil
 				snapshot, memory = opened(b, w, sealed)
 			}
 			b.ReportMetric(float64(memory-without)/float64(count), "heap-B/mandate")

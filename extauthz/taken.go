@@ -12,7 +12,7 @@ func (s *Snapshot) Revoked() iter.Seq[authority.MandateID] {
 	return func(yield func(authority.MandateID) bool) {
 		for _, part := range s.mandates.shards {
 			for i := range part.records {
-				if c := &part.records[i]; c.end != 0 && !yield(authority.MandateID(c.id.text(mandatePrefix))) {
+				if c := &part.records[i]; c.end != 0 && !yield(c.id.id()) {
 					return
 				}
 			}
