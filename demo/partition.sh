@@ -17,7 +17,10 @@ call() {
 everywhere() {
   for gateway in 1 2 3; do printf '  gateway %s: %s\n' "$gateway" "$(call $gateway)"; done
 }
-trap '$caracal dev mend 3; rm -f .caracal/answer' EXIT
+trap '$caracal dev mend 3; $caracal workspace update "$CARACAL_WORKSPACE" --lease 60s > /dev/null; rm -f .caracal/answer' EXIT
+
+# A lease of ten seconds in place of a minute, so that nobody waits for long.
+$caracal workspace update "$CARACAL_WORKSPACE" --lease 10s > /dev/null
 
 mandate=$($caracal mandate issue --issuer "$CARACAL_ISSUER_ID" --subject "$CARACAL_AGENT_ID" \
   --resource 'api:echo/*' --action read --validity 1h --output json | sed -n 's/^ *"mandate_id": *"\([^"]*\)".*/\1/p')

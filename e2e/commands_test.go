@@ -36,7 +36,7 @@ func arguments(ts *testscript.TestScript, args []string, least int, usage string
 }
 
 func stackCommand(ts *testscript.TestScript, neg bool, args []string) {
-	arguments(ts, args, 1, "stack start|launch|interrupt|kill")
+	arguments(ts, args, 1, "stack start|launch|interrupt|kill [NAME=VALUE]")
 	s := stackOf(ts)
 	var err error
 	switch args[0] {
@@ -44,6 +44,8 @@ func stackCommand(ts *testscript.TestScript, neg bool, args []string) {
 		account := ""
 		if len(args) == 3 && args[1] == "-as" {
 			account = args[2]
+		} else {
+			s.settings = append(s.settings, args[1:]...)
 		}
 		if err = s.start(account); err == nil {
 			loadEnvironment(ts)
