@@ -422,6 +422,7 @@ func newHost(id, dir string, s *states, d *dice, hist *history, replicas []*cont
 		id: id, states: s, dice: d, history: hist, replicas: replicas, key: key, lease: filepath.Join(dir, id),
 		private: ed25519.NewKeyFromSeed(make([]byte, ed25519.SeedSize)), rate: 1 - float64(d.below(100))/1000,
 	}
+	_ = os.Remove(h.lease) // another simulation's
 	h.envoy = line{ends: []*passage{&h.process}, delay: func() time.Duration { return 0 }}
 	for _, c := range replicas {
 		h.lines = append(h.lines, &line{ends: []*passage{&h.process, &c.process}, delay: func() time.Duration {

@@ -55,16 +55,16 @@ func production() variant {
 
 // faultTime is how long faults happen. Afterwards all is well for as long as the slowest recovery takes.
 const (
-	faultTime  = 30 * time.Second
-	healedTime = 30 * time.Second
+	faultTime  = 25 * time.Second
+	healedTime = 25 * time.Second
 	// policyTime is longer than what evaluates policies waits for more of them before it ends.
 	policyTime = 15 * time.Second
 )
 
-// simulate runs the protocol with the faults of a seed, and gives what broke a promise.
-func simulate(t *testing.T, s *script, seed uint64, v variant) (broken []string, uses int) {
+// simulate runs the protocol with the faults of a seed, and gives what broke a promise. The seed repeats the faults, the
+// delays and the calls; which goroutine goes first where several can is not in its hands.
+func simulate(t *testing.T, s *script, dir string, seed uint64, v variant) (broken []string, uses int) {
 	t.Helper()
-	dir := t.TempDir()
 	synctest.Test(t, func(t *testing.T) {
 		opened, err := s.open()
 		if err != nil {
@@ -141,7 +141,7 @@ func (sim *simulation) clients(ctx context.Context, h *host) {
 	var calls sync.WaitGroup
 	d := newDice(sim.seed, 500)
 	for ctx.Err() == nil {
-		elapse(50*time.Millisecond + d.below(600*time.Millisecond))
+		elapse(50*time.Millisecond + d.below(750*time.Millisecond))
 		mandate, short := d.pick(subjects), d.chance(2)
 		calls.Go(func() { h.request(mandate, short) })
 	}
@@ -231,29 +231,26 @@ func (sim *simulation) judge() (broken []string) {
 	return broken
 }
 
-// The number of seeds, and the one seed that is to be run again.
+// What is run is for the environment to say: how many seeds, for how long new ones are begun, and the one seed that is to
+// be run again.
 const (
-	seedsVariable = "CARACAL_SEEDS"
-	seedVariable  = "CARACAL_SEED"
+	seedsVariable   = "CARACAL_SEEDS"
+	minutesVariable = "CARACAL_SEED_MINUTES"
+	seedVariable    = "CARACAL_SEED"
 )
 
-func seeds(t *testing.T) (from, to uint64) {
+// number is what a variable says, or what it is when it is not set.
+func number(t *testing.T, variable string, otherwise uint64) uint64 {
 	t.Helper()
-	if text := os.Getenv(seedVariable); text != "" {
-		seed, err := strconv.ParseUint(text, 10, 64)
-		if err != nil {
-			t.Fatal(err)
-		}
-		return seed, seed + 1
+	text := os.Getenv(variable)
+	if text == "" {
+		return otherwise
 	}
-	count := uint64(1000)
-	if text := os.Getenv(seedsVariable); text != "" {
-		var err error
-		if count, err = strconv.ParseUint(text, 10, 64); err != nil {
-			t.Fatal(err)
-		}
+	n, err := strconv.ParseUint(text, 10, 64)
+	if err != nil {
+		t.Fatalf("%s: %v", variable, err)
 	}
-	return 1, count + 1
+	return n
 }
 
 // shards run at the same time: each simulation is mostly a matter of one processor.
@@ -262,19 +259,23 @@ const shards = 4
 func TestSimulation(t *testing.T) {
 	t.Parallel()
 	s := newScript(t)
-	from, to := seeds(t)
+	from, to := uint64(1), number(t, seedsVariable, 1000)
+	if seed := number(t, seedVariable, 0); seed != 0 {
+		from, to = seed, seed
+	}
+	end := time.Now().Add(time.Duration(number(t, minutesVariable, 2)) * time.Minute)
 	for shard := range uint64(shards) {
 		t.Run(fmt.Sprintf("shard %d", shard), func(t *testing.T) {
 			t.Parallel()
-			reached := 0
-			for seed := from + shard; seed < to; seed += shards {
-				broken, uses := simulate(t, s, seed, production())
-				reached += uses
+			dir, seeds, reached := t.TempDir(), 0, 0
+			for seed := from + shard; seed <= to && time.Now().Before(end); seed += shards {
+				broken, uses := simulate(t, s, dir, seed, production())
+				seeds, reached = seeds+1, reached+uses
 				for _, what := range broken {
 					t.Errorf("%s, as %s=%d shows again", what, seedVariable, seed)
 				}
 			}
-			t.Logf("%d requests reached their upstream", reached)
+			t.Logf("%d seeds, %d requests reached their upstream", seeds, reached)
 		})
 	}
 }
@@ -311,8 +312,9 @@ func TestSimulationFindsWhatIsWrong(t *testing.T) {
 			t.Parallel()
 			v := production()
 			change(&v)
+			dir := t.TempDir()
 			for seed := uint64(1); seed <= tries; seed++ {
-				if broken, _ := simulate(t, s, seed, v); len(broken) > 0 {
+				if broken, _ := simulate(t, s, dir, seed, v); len(broken) > 0 {
 					t.Logf("found with seed %d: %s", seed, broken[0])
 					return
 				}
