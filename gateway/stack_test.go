@@ -13,6 +13,7 @@ import (
 	"net/url"
 	"os"
 	"strings"
+	gosync "sync"
 	"testing"
 	"time"
 
@@ -46,6 +47,9 @@ type stack struct {
 	t        *testing.T
 	url      string
 	database string // URL
+	ownerURL string // of the database, for the role that owns the tables
+
+	stopControl func() // ends the control plane
 	log      *lines
 
 	owner      controlplane.Caller
@@ -94,7 +98,12 @@ func (s *stack) serveUpstream() {
 }
 
 func (s *stack) serveControlPlane() {
-	_, s.database = cluster.New(s.t)
+	s.ownerURL, s.database = cluster.New(s.t)
+	s.serveDatabase("127.0.0.1:0")
+}
+
+// serveDatabase has a control plane of its database listen at an address, until the returned function is called.
+func (s *stack) serveDatabase(address string) (stop func()) {
 	store := must(postgres.Open(postgres.Config{URL: s.database, MaxConns: 16}))(s.t)
 	s.t.Cleanup(store.Close)
 	log := slog.New(slog.NewTextHandler(s.log, nil))
@@ -107,24 +116,32 @@ func (s *stack) serveControlPlane() {
 		s.t.Fatal(err)
 	}
 	rest := must(api.New(api.Config{Service: s.Service, Log: log}))(s.t)
-	listener := must(net.Listen("tcp", "127.0.0.1:0"))(s.t)
-	s.url = "http://" + listener.Addr().String()
-	s.until(func(ctx context.Context) error {
-		return serve.Run(ctx, serve.Config{Listener: listener, REST: rest, GRPC: sync.New(ctx, s.Service, time.Now, log), Log: log})
+	var listener net.Listener
+	eventually(s.t, "the control plane's address is free", func() bool {
+		listener, err = net.Listen("tcp", address)
+		return err == nil
 	})
+	s.url = "http://" + listener.Addr().String()
+	service := s.Service
+	s.stopControl = s.until(func(ctx context.Context) error {
+		return serve.Run(ctx, serve.Config{Listener: listener, REST: rest, GRPC: sync.New(ctx, service, time.Now, log), Log: log})
+	})
+	return s.stopControl
 }
 
-// until runs something until the test is over.
-func (s *stack) until(run func(context.Context) error) {
+// until runs something until the test is over, or the returned function is called.
+func (s *stack) until(run func(context.Context) error) (stop func()) {
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
 	go func() { ended <- run(ctx) }()
-	s.t.Cleanup(func() {
+	stop = gosync.OnceFunc(func() {
 		cancel()
 		if err := <-ended; err != nil {
 			s.t.Error(err)
 		}
 	})
+	s.t.Cleanup(stop)
+	return stop
 }
 
 // destination adds a host that leads to the upstream.
