@@ -21,9 +21,10 @@ WHERE id = @workspace_id AND erased_at IS NULL;
 UPDATE workspaces SET revision = revision + 1, revised_at = @at, fence = CASE WHEN @fences::boolean THEN revision + 1 ELSE fence END
 WHERE id = @workspace_id RETURNING revision;
 
--- Excludes whoever advances the revision until the transaction ends, and nobody else.
+-- Excludes whoever advances the revision until the transaction ends. Those who hold it take turns too: if they shared the
+-- lock, they could keep a revocation waiting for ever.
 -- name: HoldRevision :one
-SELECT revision, fence, settings FROM workspaces WHERE id = @workspace_id AND erased_at IS NULL FOR SHARE;
+SELECT revision, fence, settings FROM workspaces WHERE id = @workspace_id AND erased_at IS NULL FOR NO KEY UPDATE;
 
 -- name: RevisedAt :one
 SELECT revised_at FROM workspaces WHERE id = @workspace_id;

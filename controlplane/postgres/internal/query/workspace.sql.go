@@ -63,7 +63,7 @@ func (q *Queries) Deployment(ctx context.Context) (DeploymentRow, error) {
 }
 
 const holdRevision = `-- name: HoldRevision :one
-SELECT revision, fence, settings FROM workspaces WHERE id = $1 AND erased_at IS NULL FOR SHARE
+SELECT revision, fence, settings FROM workspaces WHERE id = $1 AND erased_at IS NULL FOR NO KEY UPDATE
 `
 
 type HoldRevisionParams struct {
@@ -76,7 +76,8 @@ type HoldRevisionRow struct {
 	Settings authority.Settings
 }
 
-// Excludes whoever advances the revision until the transaction ends, and nobody else.
+// Excludes whoever advances the revision until the transaction ends. Those who hold it take turns too: if they shared the
+// lock, they could keep a revocation waiting for ever.
 func (q *Queries) HoldRevision(ctx context.Context, arg HoldRevisionParams) (HoldRevisionRow, error) {
 	row := q.db.QueryRow(ctx, holdRevision, arg.WorkspaceID)
 	var i HoldRevisionRow
