@@ -52,6 +52,9 @@ type Config struct {
 	Log       *slog.Logger
 }
 
+// portPatience is how long the gateway port may be taken when the gateway starts.
+const portPatience = 2 * time.Second
+
 // gateway is one running process.
 type gateway struct {
 	Config
@@ -289,13 +292,21 @@ func (g *gateway) reportEnvoy(refusal string) {
 }
 
 // portIsFree says which setting to change when something else listens already; Envoy would only say that it cannot
-// bind.
+// bind. The Envoy of a gateway that was killed a moment ago may take another to end.
 func portIsFree(ctx context.Context, address netip.AddrPort) error {
-	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", address.String())
-	if err != nil {
-		return fmt.Errorf("the gateway port %s cannot be used (%w): stop what listens there, or choose another with CARACAL_LISTEN", strconv.Itoa(int(address.Port())), err)
+	ctx, cancel := context.WithTimeout(ctx, portPatience)
+	defer cancel()
+	for {
+		listener, err := (&net.ListenConfig{}).Listen(context.WithoutCancel(ctx), "tcp", address.String())
+		if err == nil {
+			return listener.Close()
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("the gateway port %s cannot be used (%w): stop what listens there, or choose another with CARACAL_LISTEN", strconv.Itoa(int(address.Port())), err)
+		case <-time.After(drainPoll):
+		}
 	}
-	return listener.Close()
 }
 
 // controlTransport carries the agents' API to the control plane.
