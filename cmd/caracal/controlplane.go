@@ -72,6 +72,7 @@ func (p *program) runControlPlane(ctx context.Context, settings *values) error {
 	log.Info("control plane listens", "address", listener.Addr().String(), "tls", certificate != nil)
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return service.Run(ctx) })
+	group.Go(func() error { return service.RequireHost(ctx) })
 	group.Go(func() error {
 		return serve.Run(ctx, serve.Config{
 			Listener: listener, TLS: certificate, REST: withPages(pages, rest), GRPC: sync.New(ctx, service, time.Now, log), Log: log,
