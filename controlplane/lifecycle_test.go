@@ -158,7 +158,7 @@ func TestADeletedWorkspaceDeniesAtOnceAndCanBeRestored(t *testing.T) {
 	wantError(t, drop(w.RequestMandate(ctx, agent, request(w.owner.Principal().ID, subject.ID))), authority.CodeConflict, authority.ReasonWorkspaceDeleted)
 	wantError(t, drop(w.ArchiveWorkspace(ctx, w.owner, "first")), authority.CodeConflict, authority.ReasonWorkspaceDeleted)
 	must(w.Principals(ctx, w.owner, controlplane.PrincipalFilter{}, controlplane.Page{}))(t)
-	if got := w.newest(3); got[2] != authority.EventWorkspaceDeleted {
+	if got := w.newest(4); got[3] != authority.EventWorkspaceDeleted || got[2] != authority.EventRevocationEnforced {
 		t.Errorf("events %v", got)
 	}
 	again := must(w.DeleteWorkspace(ctx, w.owner, "first", 0))(t)

@@ -130,11 +130,11 @@ func TestNewKeysAreKnownBeforeTheySign(t *testing.T) {
 
 	revision := w.rotate(60)
 	published, trust := w.enforce(gateway, trust)
-	if trust.Revision != revision || published.Version <= before.Version || len(published.Keys) != 6 {
-		t.Errorf("the bundle is of revision %d with key set %d of %d keys, want revision %d and a newer set of 6", trust.Revision, published.Version, len(published.Keys), revision)
+	if trust.Revision != revision || published.Version <= before.Version || len(published.Keys) != 8 {
+		t.Errorf("the bundle is of revision %d with key set %d of %d keys, want revision %d and a newer set of 8", trust.Revision, published.Version, len(published.Keys), revision)
 	}
 	w.wantStates(map[string]int{
-		"token signing": 1, "mandate signing": 1, "bundle signing": 1, "token published": 1, "mandate published": 1, "bundle published": 1,
+		"token signing": 1, "mandate signing": 1, "bundle signing": 1, "receipt signing": 1, "token published": 1, "mandate published": 1, "bundle published": 1, "receipt published": 1,
 	})
 	meanwhile := must(w.IssueToken(t.Context(), asAgent))(t).AccessToken
 	if signer(t, meanwhile) != signer(t, old) {
@@ -143,7 +143,7 @@ func TestNewKeysAreKnownBeforeTheySign(t *testing.T) {
 
 	then := w.later(2 * time.Minute)
 	then.wantStates(map[string]int{
-		"token signing": 1, "mandate signing": 1, "bundle signing": 1, "token retired": 1, "mandate retired": 1, "bundle retired": 1,
+		"token signing": 1, "mandate signing": 1, "bundle signing": 1, "receipt signing": 1, "token retired": 1, "mandate retired": 1, "bundle retired": 1, "receipt retired": 1,
 	})
 	next := must(then.IssueToken(t.Context(), asAgent))(t).AccessToken
 	if signer(t, next) == signer(t, old) {
@@ -204,7 +204,7 @@ func TestARotationThatIsAskedForTwiceIsOne(t *testing.T) {
 		t.Errorf("the calls are answered with several revisions: %v", revisions)
 	}
 	w.wantStates(map[string]int{
-		"token signing": 1, "mandate signing": 1, "bundle signing": 1, "token published": 1, "mandate published": 1, "bundle published": 1,
+		"token signing": 1, "mandate signing": 1, "bundle signing": 1, "receipt signing": 1, "token published": 1, "mandate published": 1, "bundle published": 1, "receipt published": 1,
 	})
 	for sentence, lead := range map[string]int64{"no time": 0, "more than a month": 30*86400 + 1} {
 		if _, err := w.RotateSigningKeys(t.Context(), w.owner, controlplane.KeyRotation{LeadSeconds: &lead}); err == nil {
@@ -222,7 +222,7 @@ func TestReplicasReplaceAgedKeysOnce(t *testing.T) {
 	}
 	fresh := w.later(88 * day)
 	fresh.runUntil("the replica has looked", func() bool { return len(fresh.states()) > 0 })
-	w.wantStates(map[string]int{"token signing": 1, "mandate signing": 1, "bundle signing": 1})
+	w.wantStates(map[string]int{"token signing": 1, "mandate signing": 1, "bundle signing": 1, "receipt signing": 1})
 
 	aged, twin := w.later(89*day+time.Hour), w.later(89*day+time.Hour)
 	replaced := func() bool { return aged.states()["bundle published"] == 1 }
@@ -231,7 +231,7 @@ func TestReplicasReplaceAgedKeysOnce(t *testing.T) {
 	aged.runUntil("the keys have successors", replaced)
 	wait.Wait()
 	aged.wantStates(map[string]int{
-		"token signing": 1, "mandate signing": 1, "bundle signing": 1, "token published": 1, "mandate published": 1, "bundle published": 1,
+		"token signing": 1, "mandate signing": 1, "bundle signing": 1, "receipt signing": 1, "token published": 1, "mandate published": 1, "bundle published": 1, "receipt published": 1,
 	})
 	events := must(w.Events(t.Context(), w.owner, controlplane.EventFilter{Type: authority.EventSigningKeysRotated}, controlplane.Page{}))(t).Items
 	if len(events) != 1 || events[0].ActorID != "" || events[0].Detail["before"] == nil || events[0].Detail["after"] == nil {
@@ -282,9 +282,9 @@ func TestAKeyStaysWhileSomethingThatItSignedIsInForce(t *testing.T) {
 		after time.Duration
 		want  map[string]int
 	}{
-		{12 * time.Hour, map[string]int{"token signing": 1, "mandate signing": 1, "bundle signing": 1, "token retired": 1, "mandate retired": 1, "bundle retired": 1}},
-		{30 * time.Hour, map[string]int{"token signing": 1, "mandate signing": 1, "bundle signing": 1, "token withdrawn": 1, "mandate retired": 1, "bundle withdrawn": 1}},
-		{50 * time.Hour, map[string]int{"token signing": 1, "mandate signing": 1, "bundle signing": 1, "token withdrawn": 1, "mandate withdrawn": 1, "bundle withdrawn": 1}},
+		{12 * time.Hour, map[string]int{"token signing": 1, "mandate signing": 1, "bundle signing": 1, "receipt signing": 1, "token retired": 1, "mandate retired": 1, "bundle retired": 1, "receipt retired": 1}},
+		{30 * time.Hour, map[string]int{"token signing": 1, "mandate signing": 1, "bundle signing": 1, "receipt signing": 1, "token withdrawn": 1, "mandate retired": 1, "bundle withdrawn": 1, "receipt withdrawn": 1}},
+		{50 * time.Hour, map[string]int{"token signing": 1, "mandate signing": 1, "bundle signing": 1, "receipt signing": 1, "token withdrawn": 1, "mandate withdrawn": 1, "bundle withdrawn": 1, "receipt withdrawn": 1}},
 	} {
 		then := w.later(c.after)
 		var keys token.KeySet
@@ -365,7 +365,7 @@ func TestARevokedKeyThatWasToSignHasASuccessorInTime(t *testing.T) {
 	w.rotate(3600)
 	must(w.RevokeSigningKey(t.Context(), w.owner, w.keyOf(token.PurposeToken, controlplane.SigningKeyPublished)))(t)
 	w.wantStates(map[string]int{
-		"token signing": 1, "mandate signing": 1, "bundle signing": 1, "token published": 1, "mandate published": 1, "bundle published": 1, "token revoked": 1,
+		"token signing": 1, "mandate signing": 1, "bundle signing": 1, "receipt signing": 1, "token published": 1, "mandate published": 1, "bundle published": 1, "receipt published": 1, "token revoked": 1,
 	})
 	for _, after := range []time.Duration{59 * time.Minute, 61 * time.Minute, 80 * time.Minute} {
 		if _, err := w.later(after).IssueToken(t.Context(), asAgent); err != nil {
