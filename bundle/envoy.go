@@ -12,8 +12,16 @@ import (
 func Upstream(d authority.Destination, port uint16) envoy.Upstream {
 	return envoy.Upstream{
 		Host: d.Host, Port: port, TLS: d.TLS == authority.TLSRequired, CA: d.CA,
-		ConnectTo: d.ConnectTo, Addresses: d.Addresses,
+		ConnectTo: d.ConnectTo, Addresses: d.Addresses, Short: shortSeconds(d),
 	}
+}
+
+// shortSeconds is the destination's duration where requests may end by it alone, in seconds; 0 where they are watched always.
+func shortSeconds(d authority.Destination) int64 {
+	if d.MaxDurationSeconds > envoy.MaxShort {
+		return 0
+	}
+	return d.MaxDurationSeconds
 }
 
 // EnvoyConfiguration builds what Snapshot.Envoy holds: the part of Envoy's configuration that follows from the catalog.

@@ -13,6 +13,7 @@ package envoy
 
 import (
 	"net/netip"
+	"strconv"
 	"time"
 )
 
@@ -20,18 +21,24 @@ import (
 // [Upstream.Route]. Copies sent by clients are removed before anything reads them, and it never reaches an upstream.
 const RouteHeader = internalPrefix + "route"
 
-// BoundHeader carries what ends a request that was permitted: [BoundWatched] or [BoundShort]. A request that has neither is
+// BoundHeader carries what ends a request that was permitted: [BoundWatched] or a [Short]. A request that has neither is
 // not forwarded. Copies sent by clients are removed before anything reads them, and it never reaches an upstream.
 const BoundHeader = internalPrefix + "bound"
 
-// What ends a request.
-const (
-	// BoundWatched says that the gateway process does: Envoy keeps a stream to it open for as long as the request lasts,
-	// registers the request there before anything of it goes upstream, and ends it as soon as that stream says so or breaks.
-	BoundWatched = "watched"
-	// BoundShort says that its duration does, which the decision has set to at most that of the workspace's short requests.
-	BoundShort = "short"
-)
+// BoundWatched says that the gateway process ends a request: Envoy keeps a stream to it open for as long as the request
+// lasts, registers the request there before anything of it goes upstream, and ends it as soon as that stream says so or
+// breaks.
+const BoundWatched = "watched"
+
+// MaxShort is the longest time, in seconds, after which a request may end by itself instead of being watched.
+const MaxShort = 60
+
+// Short says that a request ends by itself, so many seconds after its headers came. A limit that the decision sets beside
+// that counts from when the upstream is connected to, which may come late.
+func Short(seconds int64) string { return "short-" + strconv.FormatInt(seconds, 10) }
+
+// Way names the route that a decision chooses by a route's key and what ends the request.
+func Way(key, bound string) string { return key + " " + bound }
 
 // WatchDetails starts the details with which the decision service ends a watched request. Access log entries carry them,
 // and a reply that has them goes to the client as the decision service wrote it.

@@ -37,8 +37,8 @@ func withTLS(l envoy.Local) envoy.Local {
 func exampleUpstreams(ca string) []envoy.Upstream {
 	private := []netip.Prefix{netip.MustParsePrefix("10.1.0.0/16"), netip.MustParsePrefix("fd12:3456::/48")}
 	return []envoy.Upstream{
-		{Host: "api.example.com", Port: 443, TLS: true},
-		{Host: "own-ca.example.com", Port: 443, TLS: true, CA: ca},
+		{Host: "api.example.com", Port: 443, TLS: true, Short: 2},
+		{Host: "own-ca.example.com", Port: 443, TLS: true, CA: ca, Short: 1},
 		{Host: "*.own-ca.example.com", Port: 8443, TLS: true, CA: ca},
 		{Host: "moved.example.com", Port: 443, TLS: true, ConnectTo: "front.example.net:443"},
 		{Host: "*.moved.example.com", Port: 443, TLS: true, ConnectTo: "front.example.net:443"},

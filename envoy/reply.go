@@ -28,7 +28,7 @@ func replies() []reply {
 		{"response.code_details.startsWith('dns_')", 502, "upstream_unreachable", "The target's name could not be resolved."},
 		{"response.code_details == 'direct_response' && response.code == 426", 0, "tls_required", "This port serves plain HTTP only for /health, /ready and /admin/sync. Use https."},
 		{"response.code_details == 'direct_response' || response.code_details == 'cluster_not_found'", 503, "route_not_ready", "The request is allowed, but the gateway has no route for it yet. Try again."},
-		{"response.code_details == 'upstream_max_stream_duration_reached'", 504, "upstream_timeout", "The request took longer than its permission lasts."},
+		{"response.code_details == 'upstream_max_stream_duration_reached' || response.code_details == 'max_duration_timeout'", 504, "upstream_timeout", "The request took longer than its permission lasts."},
 		{"response.code == 504", 0, "upstream_timeout", "The target did not answer in time."},
 		{"response.code_details.startsWith('upstream_') || response.code_details == 'no_healthy_upstream'", 0, "upstream_unreachable", "The target could not be reached, or broke off before it answered."},
 		{"response.code == 431", 0, "malformed_request", "The request's headers are too large."},

@@ -20,10 +20,15 @@ type forward struct {
 	twin bool
 	// authority is a regular expression that :authority must match, where the cluster connects to what that names.
 	authority string
+	// short are the durations, in seconds, of requests that may end by themselves.
+	short []int64
 }
 
-func publicForwards() []forward {
-	return []forward{{key: RoutePublicPlain}, {key: RoutePublicTLS, twin: true}}
+func publicForwards(short shorts) []forward {
+	return []forward{
+		{key: RoutePublicPlain, short: short[RoutePublicPlain]},
+		{key: RoutePublicTLS, twin: true, short: short[RoutePublicTLS]},
+	}
 }
 
 // BuiltIn is the catalog's part before there is a bundle: health, readiness and sync work, everything else is refused.
@@ -87,8 +92,9 @@ func toSelf(match *routev3.RouteMatch) *routev3.Route {
 	}
 }
 
-// routes lead to the cluster of the same name, one for requests that are watched and one for those that are short. Nothing
-// limits the response's duration but what the decision set.
+// routes lead to the cluster of the same name, one for requests that are watched and one for each duration of short ones.
+// Nothing limits what is watched but what the decision set. What is short ends so long after its headers came, wherever it
+// is then: a name that does not resolve or a connection that is not made would keep it past the decision's own limit.
 func (f forward) routes() []*routev3.Route {
 	to := func(cluster, bound string, headers ...*routev3.HeaderMatcher) *routev3.Route {
 		match := everyPath()
@@ -111,9 +117,14 @@ func (f forward) routes() []*routev3.Route {
 		// A handshake opens a connection that nothing bounds but its watch.
 		routes = append(routes, to(f.key+http1Suffix, BoundWatched, append(slices.Clone(chosen), isWebSocket())...))
 	}
-	short := to(f.key, BoundShort, chosen...)
-	short.TypedPerFilterConfig = unwatched()
-	return append(routes, to(f.key, BoundWatched, chosen...), short)
+	routes = append(routes, to(f.key, BoundWatched, chosen...))
+	for _, seconds := range f.short {
+		short := to(f.key, Short(seconds), chosen...)
+		short.GetRoute().MaxStreamDuration = &routev3.RouteAction_MaxStreamDuration{MaxStreamDuration: &durationpb.Duration{Seconds: seconds}}
+		short.TypedPerFilterConfig = unwatched()
+		routes = append(routes, short)
+	}
+	return routes
 }
 
 func authorityMatches(expression string) *routev3.HeaderMatcher {

@@ -36,6 +36,9 @@ type Upstream struct {
 	ConnectTo string
 	// Addresses are the only ranges that may be connected to; empty means public addresses only.
 	Addresses []netip.Prefix
+	// Short is the time, in seconds, after which requests may end by themselves instead of being watched; 0 for none. It
+	// makes no other upstream.
+	Short int64
 }
 
 // Route is the key to set in [RouteHeader] for this upstream: its own when it has settings of its own, else the public
@@ -90,6 +93,9 @@ func (u Upstream) Check() error {
 	}
 	if u.Port == 0 {
 		return errors.New("port is missing")
+	}
+	if u.Short < 0 || u.Short > MaxShort {
+		return fmt.Errorf("short requests of %d seconds: want 0 to %d", u.Short, MaxShort)
 	}
 	if u.isWildcard() && len(u.Addresses) > 0 {
 		return fmt.Errorf("host %q: an upstream with addresses of its own needs an exact host", u.Host)
@@ -258,25 +264,42 @@ func (u Upstream) endpoint() (string, uint16) {
 // that Check refuses.
 func Catalog(upstreams []Upstream) (Resources, error) {
 	keyed := make(map[string]Upstream, len(upstreams))
+	short := shorts{}
 	for _, u := range upstreams {
 		if err := u.Check(); err != nil {
 			return Resources{}, fmt.Errorf("upstream %s:%d: %w", u.Host, u.Port, err)
 		}
+		short.add(u.Route(), u.Short)
 		if u.hasSettings() {
 			u.Addresses = slices.SortedFunc(slices.Values(u.Addresses), netip.Prefix.Compare)
 			keyed[u.Key()] = u
 		}
 	}
+	return built(keyed, short), nil
+}
+
+// shorts are the durations of short requests, in seconds, by the key of their route; each once, in order.
+type shorts map[string][]int64
+
+func (s shorts) add(route string, seconds int64) {
+	if seconds > 0 && !slices.Contains(s[route], seconds) {
+		s[route] = append(s[route], seconds)
+		slices.Sort(s[route])
+	}
+}
+
+// built is the catalog's part for upstreams by their key.
+func built(keyed map[string]Upstream, short shorts) Resources {
 	own := make([]forward, 0, len(keyed))
 	var r Resources
 	for key, u := range keyed {
 		r.Clusters = append(r.Clusters, u.clusters(key)...)
-		own = append(own, forward{key: key, twin: u.TLS, authority: u.authority()})
+		own = append(own, forward{key: key, twin: u.TLS, authority: u.authority(), short: short[key]})
 	}
 	slices.SortFunc(own, func(a, b forward) int { return cmp.Compare(a.key, b.key) })
-	r.Routes = append(r.Routes, gatewayRoutes(append(publicForwards(), own...)))
+	r.Routes = append(r.Routes, gatewayRoutes(append(publicForwards(short), own...)))
 	r.sort()
-	return r, nil
+	return r
 }
 
 // clusters builds the cluster of an upstream and, for TLS, its HTTP/1.1 twin.

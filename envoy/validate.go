@@ -8,6 +8,7 @@ import (
 
 	bootstrapv3 "github.com/envoyproxy/go-control-plane/envoy/config/bootstrap/v3"
 	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
+	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
 	caresv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/network/dns_resolver/cares/v3"
 	tlsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/transport_sockets/tls/v3"
 	"google.golang.org/protobuf/proto"
@@ -153,19 +154,39 @@ func checkCatalog(r Resources) error {
 	if len(r.Clusters) == 0 && len(r.Routes) == 1 && proto.Equal(r.Routes[0], BuiltIn().Routes[0]) {
 		return r.same(BuiltIn())
 	}
-	var upstreams []Upstream
+	keyed := map[string]Upstream{}
 	for _, c := range r.Clusters {
 		u, err := upstreamOf(c)
+		if err == nil {
+			err = u.Check()
+		}
 		if err != nil {
 			return fmt.Errorf("cluster %q: %w", c.GetName(), err)
 		}
-		upstreams = append(upstreams, u)
+		keyed[u.Key()] = u
 	}
-	want, err := Catalog(upstreams)
-	if err != nil {
-		return err
+	return r.same(built(keyed, shortsOf(r.Routes)))
+}
+
+// shortsOf reads from routes which durations of short requests they were built for.
+func shortsOf(tables []*routev3.RouteConfiguration) shorts {
+	short := shorts{}
+	for _, table := range tables {
+		for _, host := range table.GetVirtualHosts() {
+			for _, route := range host.GetRoutes() {
+				values := map[string]string{}
+				for _, h := range route.GetMatch().GetHeaders() {
+					values[h.GetName()] = h.GetStringMatch().GetExact()
+				}
+				for seconds := int64(1); seconds <= MaxShort; seconds++ {
+					if values[BoundHeader] == Short(seconds) {
+						short.add(values[RouteHeader], seconds)
+					}
+				}
+			}
+		}
 	}
-	return r.same(want)
+	return short
 }
 
 func (r Resources) same(want Resources) error {

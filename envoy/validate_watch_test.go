@@ -11,6 +11,7 @@ import (
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
 	procv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/ext_proc/v3"
 	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
+	matcherv3 "github.com/envoyproxy/go-control-plane/envoy/type/matcher/v3"
 	"google.golang.org/protobuf/types/known/anypb"
 	"google.golang.org/protobuf/types/known/durationpb"
 	"google.golang.org/protobuf/types/known/wrapperspb"
@@ -161,12 +162,34 @@ func TestAConfigurationThatCouldLeaveAStreamUnwatchedIsRefused(t *testing.T) {
 		"a route for short requests that takes those to be watched": {
 			forwarding(func(r *routev3.Route, _ *routev3.RouteAction) {
 				for _, h := range r.GetMatch().GetHeaders() {
-					if h.GetStringMatch().GetExact() == envoy.BoundShort {
+					if strings.HasPrefix(h.GetStringMatch().GetExact(), "short-") {
 						h.HeaderMatchSpecifier = &routev3.HeaderMatcher_PresentMatch{PresentMatch: true}
 					}
 				}
 			}),
 			"match.headers",
+		},
+		"a short request that nothing ends before the upstream is connected to": {
+			forwarding(func(_ *routev3.Route, a *routev3.RouteAction) { a.MaxStreamDuration = nil }),
+			"route.max_stream_duration is missing",
+		},
+		"a short request that lasts for longer": {
+			change(func(d *routev3.RouteAction_MaxStreamDuration) { d.MaxStreamDuration.Seconds = 60 }),
+			"max_stream_duration.max_stream_duration.seconds is 60, want",
+		},
+		"a request that is not watched and longer than any short one": {
+			forwarding(func(r *routev3.Route, a *routev3.RouteAction) {
+				if a.MaxStreamDuration == nil {
+					return
+				}
+				a.MaxStreamDuration.MaxStreamDuration.Seconds = 61
+				for _, h := range r.GetMatch().GetHeaders() {
+					if h.GetName() == envoy.BoundHeader {
+						h.GetStringMatch().MatchPattern = &matcherv3.StringMatcher_Exact{Exact: envoy.Short(61)}
+					}
+				}
+			}),
+			"routes \"gateway\"",
 		},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -204,6 +204,7 @@ func lasting(t *testing.T) *upstream {
 func watched(t *testing.T, between func(socket string) string) (*rig, *upstream) {
 	up := lasting(t)
 	target := local("api.test", up.port)
+	target.Short = 2
 	r := startRig(t, setup{resources: withUpstreams(t, target), between: between, local: func(l *envoy.Local) {
 		l.Certificate, l.PrivateKey = authority(t).issue(t, "gateway.test")
 	}})
@@ -255,10 +256,11 @@ func TestOnlyAWatchedRequestOpensAWatch(t *testing.T) {
 		status  int
 		watches int
 	}{
-		"a short request opens none":                 {envoy.BoundShort, 200, 0},
-		"a watched request opens one":                {envoy.BoundWatched, 200, 1},
-		"one that is neither goes no further":        {"", 503, 1},
-		"one that is something else goes no further": {"forever", 503, 1},
+		"a short request opens none":                               {envoy.Short(2), 200, 0},
+		"one for longer than the destination says goes no further": {envoy.Short(60), 503, 1},
+		"a watched request opens one":                              {envoy.BoundWatched, 200, 1},
+		"one that is neither goes no further":                      {"", 503, 1},
+		"one that is something else goes no further":               {"forever", 503, 1},
 	} {
 		t.Run(name, func(t *testing.T) {
 			before, reached := r.watcher.opened(), len(up.seen())
@@ -285,6 +287,30 @@ func TestOnlyAWatchedRequestOpensAWatch(t *testing.T) {
 	if n := r.watcher.opened() - before; n != 0 {
 		t.Errorf("%d watches were opened for what was denied, or for the gateway itself", n)
 	}
+}
+
+// The limit that a decision sets counts from when the upstream is connected to.
+func TestAShortRequestEndsWhereverItIs(t *testing.T) {
+	reached := make(chan struct{})
+	port := startBroken(t, func(c net.Conn) {
+		// The handshake waits for an answer until the gateway gives the connection up.
+		_, _ = io.Copy(io.Discard, c)
+		close(reached)
+	})
+	target := localTLS("slow.test", port, string(authority(t).pem))
+	target.Short = 1
+	r := startRig(t, setup{resources: withUpstreams(t, target)})
+	r.authz.answer(func(*authv3.CheckRequest) *authv3.CheckResponse {
+		return permitBound(target.Route(), envoy.Short(1), map[string]string{":authority": "slow.test", "x-envoy-upstream-stream-duration-ms": "1000"})
+	})
+	if got := r.raw("GET /api/proxy HTTP/1.1\r\nHost: gateway.test\r\n\r\n").refusal(t); got != (refusal{504, "upstream_timeout", decisionID}) {
+		t.Errorf("got %+v", got)
+	}
+	eventually(t, "the access log tells what ended it", func() bool {
+		entries := r.authz.logged()
+		return len(entries) == 1 && entries[0].GetResponse().GetResponseCodeDetails() == "max_duration_timeout"
+	})
+	<-reached
 }
 
 func TestAWatchHearsOfTheDecisionAndNothingElse(t *testing.T) {

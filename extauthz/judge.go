@@ -60,7 +60,7 @@ func (s *Service) permit(ctx context.Context, j *judgement) (Permit, *permitted,
 	if err != nil {
 		return Permit{}, nil, err
 	}
-	if o.short {
+	if o.ends != envoy.BoundWatched {
 		return permitTarget(j.request, r.target, o), nil, nil
 	}
 	return permitTarget(j.request, r.target, o), j.permitted(r, o), nil
@@ -180,27 +180,19 @@ func (s *Service) consult(ctx context.Context, j *judgement, f authority.Finding
 type obligations struct {
 	route      string
 	bound      time.Duration // of the whole exchange
-	short      bool          // the bound alone ends it; it is not watched
+	ends       string        // what ends it: its watch, or that it is short
 	credential header        // the destination's own; zero when it has none
-}
-
-// ends says what ends the exchange.
-func (o obligations) ends() string {
-	if o.short {
-		return envoy.BoundShort
-	}
-	return envoy.BoundWatched
 }
 
 func (s *Service) oblige(j *judgement, r ruling) (obligations, error) {
 	settings := j.snapshot.workspace.Settings
-	o := obligations{short: isShort(settings, r.match.Destination, j.request)}
+	var o obligations
 	var err error
 	if o.route, err = j.snapshot.route(r.match, r.target); err != nil {
 		return o, err
 	}
-	if !s.routes(o.route) {
-		return o, because(authority.ReasonRouteNotReady)
+	if o.ends, err = s.ends(o.route, settings, r.match.Destination, j.request); err != nil {
+		return o, err
 	}
 	limits := []time.Duration{seconds(settings.MaxStreamSeconds), r.obligations.MaxDuration}
 	if d := r.match.Destination; d != nil {
@@ -216,10 +208,23 @@ func (s *Service) oblige(j *judgement, r ruling) (obligations, error) {
 	return o, nil
 }
 
+// ends says what ends a request on its route. One that is short is watched until Envoy has the way for short ones.
+func (s *Service) ends(route string, settings authority.Settings, d *authority.Destination, r *request) (string, error) {
+	if isShort(settings, d, r) {
+		if short := envoy.Short(d.MaxDurationSeconds); s.routes(envoy.Way(route, short)) {
+			return short, nil
+		}
+	}
+	if !s.routes(envoy.Way(route, envoy.BoundWatched)) {
+		return "", because(authority.ReasonRouteNotReady)
+	}
+	return envoy.BoundWatched, nil
+}
+
 // isShort reports whether a request ends by itself before a revocation that comes after it is said to be in effect. What
 // asks to become a connection does not end so, whatever its destination says.
 func isShort(settings authority.Settings, d *authority.Destination, r *request) bool {
-	return d != nil && d.MaxDurationSeconds > 0 && d.MaxDurationSeconds <= settings.ShortRequestSeconds && r.value(headerUpgrade) == ""
+	return d != nil && d.MaxDurationSeconds > 0 && d.MaxDurationSeconds <= min(settings.ShortRequestSeconds, envoy.MaxShort) && r.value(headerUpgrade) == ""
 }
 
 func seconds(n int64) time.Duration { return time.Duration(n) * time.Second }

@@ -52,7 +52,7 @@ func permitTarget(r *request, target authority.Target, o obligations) Permit {
 	p.put(":authority", target.Authority())
 	p.put(":path", target.RequestPath())
 	p.put(envoy.RouteHeader, o.route)
-	p.put(envoy.BoundHeader, o.ends())
+	p.put(envoy.BoundHeader, o.ends)
 	p.put(headerDuration, strconv.FormatInt(o.bound.Milliseconds(), 10))
 	if upstream := r.value(headerUpstreamAuth); upstream != "" && o.credential.name != headerAuthorization {
 		p.put(headerAuthorization, upstream)

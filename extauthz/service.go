@@ -24,8 +24,8 @@ type Config struct {
 	Clock       *Clock
 	Recorder    Recorder
 	Credentials *Credentials
-	// Routes reports whether Envoy has accepted the route with a key. A decision names no other.
-	Routes func(key string) bool
+	// Routes reports whether Envoy has accepted a way, which is named by [envoy.Way]. A decision chooses no other.
+	Routes func(way string) bool
 	// Read reads the host's clocks, which the lease is held against: [ReadClocks].
 	Read func() lease.Reading
 	// Alarm makes a timer on the clock that Read reads; nil is for [NewAlarm], which goes with [ReadClocks].
@@ -42,7 +42,7 @@ type Service struct {
 	clock       *Clock
 	recorder    Recorder
 	credentials *Credentials
-	routes      func(key string) bool
+	routes      func(way string) bool
 	listeners   []netip.AddrPort
 	read        func() lease.Reading
 	alarm       func() (Alarm, error)

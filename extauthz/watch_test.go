@@ -270,8 +270,8 @@ func TestWhatDoesNotEndByItselfIsWatched(t *testing.T) {
 	}{
 		"a destination without a duration":           {0, 2, false, "", envoy.BoundWatched},
 		"a duration above the limit":                 {3, 2, false, "", envoy.BoundWatched},
-		"a duration at the limit":                    {2, 2, false, "", envoy.BoundShort},
-		"a duration below the limit":                 {1, 2, false, "", envoy.BoundShort},
+		"a duration at the limit":                    {2, 2, false, "", envoy.Short(2)},
+		"a duration below the limit":                 {1, 2, false, "", envoy.Short(1)},
 		"a workspace without short requests":         {1, 0, false, "", envoy.BoundWatched},
 		"an upgrade, which outlives what it answers": {1, 2, true, "", envoy.BoundWatched},
 		"another destination's duration":             {1, 2, false, model, envoy.BoundWatched},
@@ -298,6 +298,18 @@ func TestWhatDoesNotEndByItselfIsWatched(t *testing.T) {
 				t.Errorf("registered: %t", watched)
 			}
 		})
+	}
+}
+
+func TestAShortRequestIsWatchedUntilEnvoyHasAWayForIt(t *testing.T) {
+	w := newTower(t)
+	w.State.Destinations[0].MaxDurationSeconds = 2
+	w.enforce(t)
+	w.routes = func(way string) bool { return strings.HasSuffix(way, " "+envoy.BoundWatched) }
+	w.permitted(t, w.byChild())
+	w.routes = func(string) bool { return false }
+	if d := wantDenial(t, w.check(t, w.byChild().check())); d.Error != string(authority.ReasonRouteNotReady) {
+		t.Errorf("got %+v", d)
 	}
 }
 

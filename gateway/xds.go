@@ -37,7 +37,7 @@ type xds struct {
 	mu       sync.Mutex
 	sent     map[sentKey]*discoveryv3.DeltaDiscoveryResponse // awaiting Envoy's verdict
 	begun    map[streamType]bool                             // what Envoy asks for on its live streams
-	routes   map[string][]string                             // route keys of the accepted route table, and their clusters
+	routes   map[string][]string                             // ways through the accepted route table, and their clusters
 	clusters map[string]bool                                 // names of the accepted clusters
 	table    string                                          // version of the accepted route table, empty without one
 	refusal  string                                          // Envoy's last refusal, empty since the last acceptance of that type
@@ -103,12 +103,12 @@ func pack[T types.Resource](resources []T) []types.Resource {
 	return packed
 }
 
-// Accepted reports whether Envoy has accepted the route with this key and every cluster that it may lead to. A decision
-// names no other.
-func (x *xds) Accepted(key string) bool {
+// Accepted reports whether Envoy has accepted the way with this name and every cluster that it may lead to. A decision
+// chooses no other.
+func (x *xds) Accepted(way string) bool {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	clusters := x.routes[key]
+	clusters := x.routes[way]
 	absent := func(name string) bool { return !x.clusters[name] && name != envoy.ClusterSelf }
 	return len(clusters) > 0 && !slices.ContainsFunc(clusters, absent)
 }
@@ -249,26 +249,28 @@ func (x *xds) hold(m proto.Message, version string) {
 		x.clusters[m.GetName()] = true
 	case *routev3.RouteConfiguration:
 		if m.GetName() == envoy.GatewayRoutes {
-			x.routes, x.table = routeKeys(m), version
+			x.routes, x.table = ways(m), version
 		}
 	}
 }
 
-// routeKeys lists the keys that a route table forwards and the clusters that each of them may lead to: a WebSocket takes
-// another one than the rest.
-func routeKeys(table *routev3.RouteConfiguration) map[string][]string {
-	keys := map[string][]string{}
+// ways lists the ways through a route table and the clusters that each of them may lead to: a WebSocket takes another one
+// than the rest.
+func ways(table *routev3.RouteConfiguration) map[string][]string {
+	found := map[string][]string{}
 	for _, host := range table.GetVirtualHosts() {
 		for _, route := range host.GetRoutes() {
+			values := map[string]string{}
 			for _, header := range route.GetMatch().GetHeaders() {
-				if header.GetName() == envoy.RouteHeader {
-					key := header.GetStringMatch().GetExact()
-					keys[key] = append(keys[key], route.GetRoute().GetCluster())
-				}
+				values[header.GetName()] = header.GetStringMatch().GetExact()
+			}
+			if key := values[envoy.RouteHeader]; key != "" {
+				way := envoy.Way(key, values[envoy.BoundHeader])
+				found[way] = append(found[way], route.GetRoute().GetCluster())
 			}
 		}
 	}
-	return keys
+	return found
 }
 
 func (x *xds) onClosed(stream int64, _ *corev3.Node) {
