@@ -44,7 +44,13 @@ func benchmarked(b *testing.B) (*bench, *grpc.ClientConn) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	b.Cleanup(func() { _ = connection.Close(); cancel(); <-done })
+	b.Cleanup(func() {
+		_ = connection.Close() // the server ends it too
+		cancel()
+		if err := <-done; err != nil {
+			b.Error(err)
+		}
+	})
 	return w, connection
 }
 

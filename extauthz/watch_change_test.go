@@ -2,6 +2,7 @@ package extauthz_test
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -237,8 +238,8 @@ func TestWithoutALeaseEverythingIsDenied(t *testing.T) {
 }
 
 func isDenial(err error, reason authority.Reason) bool {
-	denial, ok := err.(*extauthz.Denial)
-	return ok && denial.Reason == reason
+	var denial *extauthz.Denial
+	return errors.As(err, &denial) && denial.Reason == reason
 }
 
 // Whatever comes first, the registration or the revocation, no stream lives on.
