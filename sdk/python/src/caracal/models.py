@@ -15,23 +15,28 @@ __all__ = [
     "CreatedWorkspace",
     "Credential",
     "Deletion",
-    "DeletionGateway",
     "Destination",
+    "EndedMandate",
     "EndedSessions",
     "Event",
     "EventGateway",
     "EventOutcome",
     "EventRequest",
     "Gateway",
+    "GatewayLease",
+    "GatewayReceipt",
     "GroupRoles",
     "GroupRolesGroupRole",
     "Health",
+    "HealthRestored",
+    "HealthRestoredGateway",
     "Identification",
     "IdentificationMembership",
     "Invitation",
     "Issuer",
     "IssuerBinding",
     "Key",
+    "KeySet",
     "Mandate",
     "Member",
     "OpenedSession",
@@ -39,14 +44,17 @@ __all__ = [
     "Principal",
     "Quota",
     "Receipt",
-    "ReceiptGateway",
+    "ReceiptSummary",
+    "ReceiptTarget",
     "RegisteredPrincipal",
     "RegoVersion",
+    "RevokedGateway",
     "RotatedKey",
     "Rule",
     "Session",
     "SignInLink",
     "SigningKey",
+    "Suspension",
     "ValidationAnswer",
     "Workspace",
     "WorkspaceSettings",
@@ -142,6 +150,8 @@ class EventOutcome(Record):
     duration_ms: int
     details: str | None
     upstream: str | None
+    ended_by: str | None
+    """Why the gateway ended the request after it had been permitted, such as `mandate_revoked`."""
 
 
 class EventGateway(Record):
@@ -180,6 +190,18 @@ class Event(Record):
     detail: dict[str, Any] | None
 
 
+class GatewayLease(Record):
+    """Gateway lease, as the server answers it."""
+
+    number: int
+    term_seconds: int
+    granted_at: str
+    ends_at: str
+    """When it ends unless it is renewed, as far as clocks agree; nothing is concluded from it."""
+    over_at: str | None
+    """When it was known to be over; null while it runs."""
+
+
 class Gateway(Record):
     """Gateway, as the server answers it."""
 
@@ -188,14 +210,160 @@ class Gateway(Record):
     key_id: str
     instance: str
     version: str
+    address: str
+    """Of its gateway port, as it says."""
+    state: str
+    """`in_sync` enforces the newest revision; `behind` decides and does not; `fenced` has no lease and denies
+    everything; `gone` has ended, was declared dead, was replaced, or has been silent for a day after its lease;
+    `revoked` gets no lease any more.
+    """
     acknowledged_revision: int
     """The highest that its decisions are known to enforce."""
     acknowledged_at: str | None
+    lag_seconds: int
+    """The age of the newest revision where the gateway does not enforce it yet, else 0."""
+    lease: GatewayLease | None
+    """The lease that was granted last; null before the first."""
     connected: bool
     enrolled_at: str
     seen_at: str
     left_at: str | None
+    """When it ended on purpose."""
+    superseded_at: str | None
+    """When another process started in its place."""
+    revoked_at: str | None
+    forgotten_at: str | None
+    """When it was declared dead."""
+    envoy_revision: int
+    """The revision whose configuration its Envoy accepted last."""
+    envoy_current: bool
+    """Its Envoy has accepted the configuration of the enforced revision."""
     envoy_refusal: str | None
+    """What its Envoy said against the configuration; absent when it accepted it."""
+    decisions_per_second: float
+    """As it last reported."""
+    live_watches: int
+    """Live streams that end with their authority, as it last reported."""
+    queued_events: int
+    """Decision events that it has not shipped yet, as it last reported."""
+    reported_at: str | None
+
+
+class ReceiptTarget(Record):
+    """What the revocation was asked for."""
+
+    mandate_id: str | None
+    principal_id: str | None
+    workspace_id: str | None
+    gateway_id: str | None
+    subject_id: str | None
+    issuer_id: str | None
+    under_mandate_id: str | None
+
+
+class GatewayReceipt(Record):
+    """Gateway receipt, as the server answers it."""
+
+    gateway_id: str
+    instance: str
+    lease: int
+    """The number of its lease when the revocation was made."""
+    fenced_until: str | None
+    """By when its lease is over at the latest, as far as clocks can tell; null where only its acknowledgement or
+    an operator ends the wait.
+    """
+    enforced_at: str | None
+    """When it acknowledged."""
+    fenced_at: str | None
+    """When its lease was known to be over."""
+    streams_cut: int
+
+
+class Receipt(Record):
+    """Receipt, as the server answers it."""
+
+    receipt_id: str
+    workspace_id: str
+    kind: str
+    target: ReceiptTarget
+    """What the revocation was asked for."""
+    state: str
+    """`pending`: committed, and not known to be in force everywhere; `withdrawn`: undone before it was in force
+    everywhere.
+    """
+    revision: int
+    """Of the workspace; gateways acknowledge it."""
+    timeline: str
+    """The history that the revision counts in."""
+    requested_by: str
+    revoked_at: str
+    created_at: str
+    mandate_count: int
+    """How many mandates were ended; a suspension and a deletion end none."""
+    mandates_digest: str
+    """The SHA-256, in base64, of their ids in the order of their bytes, each with a line feed behind it."""
+    settling_ms: int
+    """For how long what was let through just before may last once every gateway enforces the revocation."""
+    effective_at: str | None
+    """Since when it is in force everywhere."""
+    withdrawn_at: str | None
+    signature: str
+    """JWS by the workspace's receipt key; empty until the receipt is enforced."""
+    mandate_id: str | None
+    mandates: list[str]
+    """The first of those that were ended, from the top."""
+    gateways: list[GatewayReceipt]
+    """All that might have decided without knowing of the revocation when it was made."""
+    streams_cut: int
+    """Live streams that were ended."""
+
+
+class RevokedGateway(Record):
+    """Revoked gateway, as the server answers it."""
+
+    gateway_id: str
+    workspace_id: str
+    key_id: str
+    instance: str
+    version: str
+    address: str
+    """Of its gateway port, as it says."""
+    state: str
+    """`in_sync` enforces the newest revision; `behind` decides and does not; `fenced` has no lease and denies
+    everything; `gone` has ended, was declared dead, was replaced, or has been silent for a day after its lease;
+    `revoked` gets no lease any more.
+    """
+    acknowledged_revision: int
+    """The highest that its decisions are known to enforce."""
+    acknowledged_at: str | None
+    lag_seconds: int
+    """The age of the newest revision where the gateway does not enforce it yet, else 0."""
+    lease: GatewayLease | None
+    """The lease that was granted last; null before the first."""
+    connected: bool
+    enrolled_at: str
+    seen_at: str
+    left_at: str | None
+    """When it ended on purpose."""
+    superseded_at: str | None
+    """When another process started in its place."""
+    revoked_at: str | None
+    forgotten_at: str | None
+    """When it was declared dead."""
+    envoy_revision: int
+    """The revision whose configuration its Envoy accepted last."""
+    envoy_current: bool
+    """Its Envoy has accepted the configuration of the enforced revision."""
+    envoy_refusal: str | None
+    """What its Envoy said against the configuration; absent when it accepted it."""
+    decisions_per_second: float
+    """As it last reported."""
+    live_watches: int
+    """Live streams that end with their authority, as it last reported."""
+    queued_events: int
+    """Decision events that it has not shipped yet, as it last reported."""
+    reported_at: str | None
+    receipt: Receipt
 
 
 class IssuerBinding(Record):
@@ -255,6 +423,8 @@ class Key(Record):
     last_used_at: str | None
     replaces: str | None
     """The key that this one was rotated from."""
+    single_use: bool | None
+    """Of a gateway's key that enrols one process only; absent where it enrols any number."""
 
 
 class CreatedKey(Record):
@@ -277,6 +447,8 @@ class CreatedKey(Record):
     last_used_at: str | None
     replaces: str | None
     """The key that this one was rotated from."""
+    single_use: bool | None
+    """Of a gateway's key that enrols one process only; absent where it enrols any number."""
     api_key: str
     """Told this once."""
 
@@ -301,6 +473,8 @@ class RotatedKey(Record):
     last_used_at: str | None
     replaces: str | None
     """The key that this one was rotated from."""
+    single_use: bool | None
+    """Of a gateway's key that enrols one process only; absent where it enrols any number."""
     api_key: str
     """Told this once."""
     replaced: Key
@@ -361,26 +535,6 @@ class ValidationAnswer(Record):
     """Nobody presented the mandate: an issuer or an owner asked."""
 
 
-class ReceiptGateway(Record):
-    """Receipt gateway, as the server answers it."""
-
-    gateway_id: str
-    enforced_at: str | None
-
-
-class Receipt(Record):
-    """Receipt, as the server answers it."""
-
-    mandate_id: str
-    state: str
-    revision: int
-    mandates: list[str]
-    """The mandate and its descendants."""
-    revoked_at: str
-    effective_at: str | None
-    gateways: list[ReceiptGateway]
-
-
 class Member(Record):
     """Member, as the server answers it."""
 
@@ -439,6 +593,67 @@ class RegisteredPrincipal(Record):
     """Of an agent or a service, told this once."""
 
 
+class Suspension(Record):
+    """Suspension, as the server answers it."""
+
+    principal_id: str
+    workspace_id: str
+    name: str
+    principal_type: str
+    role: str | None
+    metadata: dict[str, str]
+    suspended: bool
+    created_at: str
+    receipt: Receipt
+
+
+class ReceiptSummary(Record):
+    """Receipt summary, as the server answers it."""
+
+    receipt_id: str
+    workspace_id: str
+    kind: str
+    target: ReceiptTarget
+    """What the revocation was asked for."""
+    state: str
+    """`pending`: committed, and not known to be in force everywhere; `withdrawn`: undone before it was in force
+    everywhere.
+    """
+    revision: int
+    """Of the workspace; gateways acknowledge it."""
+    timeline: str
+    """The history that the revision counts in."""
+    requested_by: str
+    revoked_at: str
+    created_at: str
+    mandate_count: int
+    """How many mandates were ended; a suspension and a deletion end none."""
+    mandates_digest: str
+    """The SHA-256, in base64, of their ids in the order of their bytes, each with a line feed behind it."""
+    settling_ms: int
+    """For how long what was let through just before may last once every gateway enforces the revocation."""
+    effective_at: str | None
+    """Since when it is in force everywhere."""
+    withdrawn_at: str | None
+    signature: str
+    """JWS by the workspace's receipt key; empty until the receipt is enforced."""
+
+
+class EndedMandate(Record):
+    """Ended mandate, as the server answers it."""
+
+    mandate_id: str
+
+
+class KeySet(Record):
+    """Key set, as the server answers it."""
+
+    key_set: str
+    """A JWS by the root."""
+    root: str
+    """The SHA-256 of the root's public key in base32; every gateway key carries it."""
+
+
 class RegoVersion(Record):
     """Rego version, as the server answers it."""
 
@@ -453,11 +668,34 @@ class RegoVersion(Record):
     created_at: str
 
 
+class HealthRestoredGateway(Record):
+    """Health restored gateway, as the server answers it."""
+
+    gateway_id: str
+    revision: int
+    """That the gateway enforces."""
+    database_revision: int
+    """That the database was at."""
+    proven: bool
+    """The workspace's own keys have signed what the gateway enforces."""
+
+
+class HealthRestored(Record):
+    """What gateways enforce that the database does not have, where they do."""
+
+    since: str | None
+    """When that was found; null where the database is relied on and a gateway has reported since."""
+    gateways: list[HealthRestoredGateway]
+
+
 class Health(Record):
     """Health, as the server answers it."""
 
     status: str
     database: str
+    """Restored: from a backup, and nobody is served before an operator accepts that."""
+    restored: HealthRestored | None
+    """What gateways enforce that the database does not have, where they do."""
     limits: str
     """Whether replicas count requests together: without Redis, and while it is unavailable, each counts for
     itself.
@@ -594,6 +832,14 @@ class WorkspaceSettings(Record):
 
     max_stream_seconds: int
     event_retention_days: int
+    lease_seconds: int
+    """For how long a gateway decides without hearing from the control plane, and a revocation may have to wait for
+    one that cannot be reached; 0 means 60.
+    """
+    short_request_seconds: int
+    """Requests to destinations whose maximum duration is no longer end by themselves and are not watched; 0 has
+    every request watched.
+    """
 
 
 class Workspace(Record):
@@ -635,21 +881,16 @@ class CreatedWorkspace(Record):
     """The owner's, told this once."""
 
 
-class DeletionGateway(Record):
-    """Deletion gateway, as the server answers it."""
-
-    gateway_id: str
-    enforced_at: str | None
-
-
 class Deletion(Record):
     """Deletion, as the server answers it."""
 
     workspace: Workspace
     state: str
+    """Of the receipt; so are the revision and the rest."""
     revision: int
     effective_at: str | None
-    gateways: list[DeletionGateway]
+    gateways: list[GatewayReceipt]
+    receipt: Receipt
 
 
 class Quota(Record):

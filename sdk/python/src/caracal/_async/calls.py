@@ -12,6 +12,7 @@ from caracal._async.calls_mandates import AsyncMandatesCalls
 from caracal._async.calls_members import AsyncMembersCalls
 from caracal._async.calls_policies import AsyncPoliciesCalls
 from caracal._async.calls_principals import AsyncPrincipalsCalls
+from caracal._async.calls_receipts import AsyncReceiptsCalls
 from caracal._async.calls_rego import AsyncRegoCalls
 from caracal._async.calls_sessions import AsyncSessionsCalls
 from caracal._async.calls_signing_keys import AsyncSigningKeysCalls
@@ -29,6 +30,7 @@ class AsyncCalls(
     AsyncMembersCalls,
     AsyncPoliciesCalls,
     AsyncPrincipalsCalls,
+    AsyncReceiptsCalls,
     AsyncRegoCalls,
     AsyncSessionsCalls,
     AsyncSigningKeysCalls,

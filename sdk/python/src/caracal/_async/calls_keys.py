@@ -102,6 +102,7 @@ class AsyncKeysCalls(AsyncConnection):
         workspaces: Sequence[str] | None = None,
         allowed_networks: Sequence[str] | None = None,
         expires_at: str | None = None,
+        single_use: bool | None = None,
         workspace_slug: str | None = None,
         idempotency_key: str | None = None,
     ) -> CreatedKey:
@@ -117,6 +118,7 @@ class AsyncKeysCalls(AsyncConnection):
             allowed_networks: networks such as 192.0.2.0/24, or addresses, that the key may be used from; anywhere
                 unless told.
             expires_at: as RFC 3339 text; never unless told.
+            single_use: a gateway's key that enrols one process only and is good for that one alone.
             workspace_slug: the workspace; that of the key unless told.
             idempotency_key: makes it happen once, however often it is called with the same key and arguments.
 
@@ -135,6 +137,7 @@ class AsyncKeysCalls(AsyncConnection):
                     "workspaces": None if workspaces is None else list(workspaces),
                     "allowed_networks": None if allowed_networks is None else list(allowed_networks),
                     "expires_at": expires_at,
+                    "single_use": single_use,
                     "workspace_slug": workspace_slug,
                 },
                 headers=writing(idempotency_key),

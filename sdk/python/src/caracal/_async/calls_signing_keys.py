@@ -5,12 +5,20 @@ from __future__ import annotations
 from caracal import _operations as op
 from caracal._async.connection import AsyncConnection
 from caracal._wire import Call, writing
-from caracal.models import SigningKey
+from caracal.models import KeySet, SigningKey
 from caracal.records import Page
 
 
 class AsyncSigningKeysCalls(AsyncConnection):
     """Operations on signing keys."""
+
+    async def get_key_set(self, *, workspace_slug: str | None = None) -> KeySet:
+        """The public keys that what the workspace signs is verified with, signed by its root.
+
+        Args:
+            workspace_slug: the workspace; that of the key unless told.
+        """
+        return await self._record(KeySet, Call(op.GET_KEY_SET, query={"workspace_slug": workspace_slug}))
 
     async def list_signing_keys(self, *, workspace_slug: str | None = None) -> Page[SigningKey]:
         """The keys that the workspace itself signs with, the newest first.

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypedDict
 
 import httpx
 
-from caracal import _governed
+from caracal import _governed, _states
 from caracal import _operations as op
 from caracal._governed import GatewayHealth
 from caracal._sync.mandates import Mandates
@@ -53,6 +53,8 @@ class GatewayTransport:
         token = self._client.token()
         host = self._url.netloc.decode("ascii")
         rewritten = [("Host", host), *_governed.headers(pairs, target, self._mandate, token)]
+        if seen := self._client.state_token:
+            rewritten.append((_states.HEADER, seen))
         sent = self._library.Request(
             request.method,
             self._url,

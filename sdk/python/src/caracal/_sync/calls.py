@@ -4,6 +4,8 @@
 
 from __future__ import annotations
 
+from caracal._sync.calls_receipts import ReceiptsCalls
+
 from caracal._sync.calls_client_authorities import ClientAuthoritiesCalls
 from caracal._sync.calls_destinations import DestinationsCalls
 from caracal._sync.calls_events import EventsCalls
@@ -31,6 +33,7 @@ class Calls(
     MembersCalls,
     PoliciesCalls,
     PrincipalsCalls,
+    ReceiptsCalls,
     RegoCalls,
     SessionsCalls,
     SigningKeysCalls,

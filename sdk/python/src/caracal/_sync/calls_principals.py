@@ -8,8 +8,8 @@ from collections.abc import Iterator, Mapping
 
 from caracal import _operations as op
 from caracal._sync.connection import Connection
-from caracal._wire import Call, writing
-from caracal.models import Principal, RegisteredPrincipal
+from caracal._wire import Call, patience, writing
+from caracal.models import Principal, RegisteredPrincipal, Suspension
 from caracal.records import Page
 
 
@@ -166,17 +166,33 @@ class PrincipalsCalls(Connection):
         )
 
     def suspend_principal(
-        self, principal_id: str, *, if_match: str | None = None, idempotency_key: str | None = None
-    ) -> Principal:
+        self,
+        principal_id: str,
+        *,
+        wait: float | None = None,
+        if_match: str | None = None,
+        idempotency_key: str | None = None,
+    ) -> Suspension:
         """Suspend a principal: nothing that it issued, or that passes through it, holds until it is resumed.
 
         Args:
             principal_id: which principal.
+            wait: seconds to wait until it is in force at every gateway, up to 120; 10 unless told.
             if_match: the `etag` of the thing as it was read; one that has changed since is left alone.
             idempotency_key: makes it happen once, however often it is called with the same key and arguments.
+
+        Returns:
+            The principal; the suspension is in force at every gateway.
         """
         return self._record(
-            Principal, Call(op.SUSPEND_PRINCIPAL, path={"id": principal_id}, headers=writing(idempotency_key, if_match))
+            Suspension,
+            Call(
+                op.SUSPEND_PRINCIPAL,
+                path={"id": principal_id},
+                body={"wait": wait},
+                headers=writing(idempotency_key, if_match),
+                patience=patience(wait),
+            ),
         )
 
     def resume_principal(

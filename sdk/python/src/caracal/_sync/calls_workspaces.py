@@ -66,7 +66,7 @@ class WorkspacesCalls(Connection):
             slug: the slug of the workspace.
             name: for people.
             description: what it is for.
-            settings: with `max_stream_seconds`, `event_retention_days`.
+            settings: with `max_stream_seconds`, `event_retention_days`, `lease_seconds`, `short_request_seconds`.
             if_match: the `etag` of the thing as it was read; one that has changed since is left alone.
             idempotency_key: makes it happen once, however often it is called with the same key and arguments.
         """
@@ -91,7 +91,7 @@ class WorkspacesCalls(Connection):
 
         Args:
             slug: the slug of the workspace.
-            wait: seconds to wait until every gateway enforces it, up to 60; 10 unless told.
+            wait: seconds to wait until it is in force at every gateway, up to 120; 10 unless told.
             if_match: the `etag` of the thing as it was read; one that has changed since is left alone.
             idempotency_key: makes it happen once, however often it is called with the same key and arguments.
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, TypeVar
 import httpx
 
 from caracal import _operations as op
-from caracal import _wire, errors
+from caracal import _states, _wire, errors
 from caracal._sync.runtime import Lock, sleep
 from caracal._wire import Answer, Call
 from caracal.models import AccessToken
@@ -46,6 +46,7 @@ class Connection:
         ca_file: str | None = None,
         client_certificate: tuple[str, str] | None = None,
         allow_plain: bool = False,
+        consistent: bool = True,
     ) -> None:
         """Make a client. It does not call the server yet.
 
@@ -60,6 +61,7 @@ class Connection:
             ca_file: file of PEM certificates that the server may chain to, beside the public ones.
             client_certificate: files of a certificate and its key, both PEM, to show to a server that asks for one.
             allow_plain: send the key over a network without TLS, in a closed network.
+            consistent: send along which states the client has seen, so that no answer is from before them.
 
         Raises:
             ValueError: an argument is malformed, or the key would go over a network unencrypted.
@@ -70,6 +72,7 @@ class Connection:
         self._credential = api_key if callable(api_key) else _wire.Secret(api_key)
         self._timeout = timeout
         self._retries = retries
+        self._states = _states.States(consistent)
         self._context = _wire.tls(ca_file, client_certificate)
         encrypted = self._base_url.startswith("https:")
         self._http = httpx.Client(
@@ -98,6 +101,15 @@ class Connection:
     def close(self) -> None:
         """Close the connections. HTTP clients that were made of this one have their own."""
         self._http.close()
+
+    @property
+    def state_token(self) -> str:
+        """What the client has seen, for another client or process to be shown nothing from before it; empty for nothing."""
+        return self._states.header()
+
+    @state_token.setter
+    def state_token(self, seen: str) -> None:
+        self._states.take(seen)
 
     def token(self) -> str:
         """An access token for `Authorization: Bearer` at a gateway, exchanged for the API key.
@@ -185,6 +197,9 @@ class Connection:
                 if answer.succeeded:
                     return answer
                 error = _wire.refusal(answer)
+                if error.code == "state_unknown":
+                    self._states.forget()
+                    raise error
             except errors.Unreachable as unreachable:
                 error = unreachable
             pause = _wire.pause_before(attempt, error) if attempt < self._retries else None
@@ -216,6 +231,8 @@ class Connection:
         headers = dict(call.headers)
         if authenticated:
             headers["Authorization"] = f"Bearer {self._reveal()}"
+        if seen := self._states.header():
+            headers[_states.HEADER] = seen
         content = call.content()
         if content is not None:
             headers["Content-Type"] = "application/json"
@@ -225,6 +242,7 @@ class Connection:
             with self._http.stream(
                 call.operation.method, url, params=call.parameters(), content=content, headers=headers, timeout=timeout
             ) as response:
+                self._states.take(response.headers.get(_states.HEADER))
                 yield response
         except httpx.RequestError as error:
             # The library's error holds the request, and with it the key.

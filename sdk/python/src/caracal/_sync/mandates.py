@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
@@ -14,6 +15,9 @@ from caracal._sync.connection import log
 from caracal._sync.runtime import shielded
 from caracal._wire import Call, patience, writing
 from caracal.models import Mandate, Receipt, ValidationAnswer
+
+# How long one request waits for a receipt, in seconds; there may be several.
+RECEIPT_WAIT = 30.0
 
 
 class Mandates(MandatesCalls):
@@ -148,12 +152,13 @@ class Mandates(MandatesCalls):
 
         Args:
             mandate_id: the mandate.
-            wait: seconds to wait until every gateway enforces it, up to 60; 10 unless told.
+            wait: seconds to wait until it is in force at every gateway, up to 120; 10 unless told.
             idempotency_key: makes it happen once, however often it is called with the same key and arguments.
 
         Returns:
             The receipt. `state` is `enforced` once no gateway lets the mandate pass, from `effective_at` on, and
-            `pending` while one has not confirmed that. The revocation is committed either way.
+            `pending` while that is not known of one; `wait_for_receipt` follows it. The revocation is committed either
+            way.
 
         Raises:
             NotFound: there is no such mandate for the caller.
@@ -166,6 +171,40 @@ class Mandates(MandatesCalls):
             patience=patience(wait),
         )
         return self._record(Receipt, call)
+
+    def get_receipt(self, receipt_id: str, *, wait: float | None = None) -> Receipt:
+        """One receipt in its present state.
+
+        Args:
+            receipt_id: which receipt.
+            wait: seconds to wait while it is pending, up to 120; 0 unless told.
+
+        Raises:
+            NotFound: there is no such receipt for the caller.
+        """
+        call = Call(op.GET_RECEIPT, path={"id": receipt_id}, query={"wait": wait}, patience=patience(wait))
+        return self._record(Receipt, call)
+
+    def wait_for_receipt(self, receipt_id: str, *, timeout: float | None = None) -> Receipt:
+        """Wait until a receipt is not pending any more.
+
+        Args:
+            receipt_id: which receipt.
+            timeout: seconds to wait at most; without end unless told.
+
+        Returns:
+            The receipt. `state` is `enforced`, or `withdrawn` where it was undone before it was in force everywhere; it
+            is still `pending` when the time is over.
+
+        Raises:
+            NotFound: there is no such receipt for the caller.
+        """
+        deadline = None if timeout is None else time.monotonic() + timeout
+        while True:
+            left = RECEIPT_WAIT if deadline is None else min(RECEIPT_WAIT, max(deadline - time.monotonic(), 0.0))
+            receipt = self.get_receipt(receipt_id, wait=left)
+            if receipt.state != "pending" or (deadline is not None and time.monotonic() >= deadline):
+                return receipt
 
     @contextmanager
     def mandate(
