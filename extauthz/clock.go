@@ -79,6 +79,19 @@ func (c *Clock) Now() time.Time {
 	return now.UTC()
 }
 
+// Skew is by how much the host's wall clock is off the control plane's time at least; 0 while that is not known.
+func (c *Clock) Skew() time.Duration {
+	c.mu.RLock()
+	known := c.anchor
+	c.mu.RUnlock()
+	if known == nil {
+		return 0
+	}
+	elapsed := c.elapsed()
+	off := c.wall().Sub(known.at(elapsed)).Abs()
+	return max(0, off-known.doubt-(elapsed-known.elapsed)/drift)
+}
+
 // at is the time when the monotonic clock has got so far.
 func (a *anchor) at(elapsed time.Duration) time.Time { return a.time.Add(elapsed - a.elapsed) }
 

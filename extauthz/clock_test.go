@@ -83,3 +83,22 @@ func TestBootTimeRuns(t *testing.T) {
 		t.Errorf("boot time %s, then %s", first, second)
 	}
 }
+
+func TestTheSkewOfTheHostsClockIsWhatIsCertainOfIt(t *testing.T) {
+	var elapsed time.Duration
+	wall := start
+	clock := extauthz.NewClock(func() time.Duration { return elapsed }, func() time.Time { return wall })
+	if got := clock.Skew(); got != 0 {
+		t.Errorf("before the control plane has told its time the skew is %s", got)
+	}
+	clock.Anchor(start, 2*time.Second) // it is start plus a second, give or take a second
+	for name, c := range map[string]struct {
+		off  time.Duration
+		want time.Duration
+	}{"within doubt": {2 * time.Second, 0}, "ahead": {6 * time.Second, 4 * time.Second}, "behind": {-4 * time.Second, 4 * time.Second}} {
+		wall = start.Add(c.off)
+		if got := clock.Skew(); got != c.want {
+			t.Errorf("%s: the skew is %s, want %s", name, got, c.want)
+		}
+	}
+}

@@ -136,6 +136,7 @@ func assemble(ctx context.Context, c Config, at sockets, private ed25519.Private
 	}
 	read := extauthz.ReadClocks
 	g.state = newState(c.Interval, g.clock.Now, g.xds.Verdict, func() bool { return g.service.Lease().Holds(read()) }, c.Log)
+	g.state.skew = g.clock.Skew
 	g.service = extauthz.New(extauthz.Config{
 		Clock: g.clock, Recorder: g.shipper, Credentials: c.Credentials, Routes: g.xds.Accepted,
 		Read: read, Listeners: []netip.AddrPort{c.Listen}, Log: c.Log,

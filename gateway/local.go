@@ -122,7 +122,7 @@ func (l *local) workspace() string {
 func (l *local) ready(w http.ResponseWriter, _ *http.Request) {
 	health := l.state.Health()
 	status := http.StatusOK
-	if health.Status == StatusFenced {
+	if health.Status == StatusFenced || health.unready {
 		status = http.StatusServiceUnavailable
 	}
 	reply(w, status, health)

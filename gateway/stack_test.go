@@ -50,7 +50,7 @@ type stack struct {
 	ownerURL string // of the database, for the role that owns the tables
 
 	stopControl func() // ends the control plane
-	log      *lines
+	log         *lines
 
 	owner      controlplane.Caller
 	ownerKey   string

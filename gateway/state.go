@@ -26,6 +26,8 @@ type Health struct {
 	// and names of certificates, are for the log only.
 	Reasons []string `json:"reasons,omitempty"`
 	causes  []string // the reasons with their causes
+	// unready says that no requests should come, though they would be decided.
+	unready bool
 }
 
 // EnterpriseSync is the state of the stream to the control plane.
@@ -37,12 +39,16 @@ type EnterpriseSync struct {
 	PoliciesSynced int     `json:"policies_synced"`
 }
 
+// maxSkew is by how much the host's clock may be off the control plane's.
+const maxSkew = 2 * time.Second
+
 // state is what the parts of a gateway process know about each other.
 type state struct {
 	now      func() time.Time
 	log      *slog.Logger
 	envoy    func() verdict
 	holds    func() bool // whether the lease covers the present
+	skew     func() time.Duration
 	interval time.Duration
 
 	mu       sync.Mutex
@@ -62,7 +68,7 @@ type state struct {
 }
 
 func newState(interval time.Duration, now func() time.Time, envoy func() verdict, holds func() bool, log *slog.Logger) *state {
-	return &state{now: now, log: log, envoy: envoy, holds: holds, interval: interval, fault: "not connected yet", advanced: make(chan struct{})}
+	return &state{now: now, log: log, envoy: envoy, holds: holds, skew: func() time.Duration { return 0 }, interval: interval, fault: "not connected yet", advanced: make(chan struct{})}
 }
 
 // enforce notes the bundle that decisions are taken on from now on.
@@ -196,6 +202,11 @@ func (s *state) Health() Health {
 	}
 	if !s.holds() {
 		note(StatusFenced, s.uncovered(), s.withhold)
+	}
+	if skew := s.skew(); skew > maxSkew {
+		// Decisions go by the control plane's time all the same; leases end early, and records of the host are misdated.
+		h.unready = true
+		note(StatusDegraded, "the clock of this host is off the control plane's by more than "+maxSkew.String(), skew.Round(time.Millisecond).String())
 	}
 	if !s.online {
 		note(StatusDegraded, "the control plane is not connected", s.fault)

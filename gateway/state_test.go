@@ -59,3 +59,15 @@ func TestHealthTellsNobodyWhatOnlyTheLogMayHold(t *testing.T) {
 		}
 	}
 }
+
+func TestAHostWhoseClockIsOffIsNotReady(t *testing.T) {
+	s := newState(time.Minute, time.Now, func() verdict { return verdict{current: true, forwards: true} }, always, slog.New(slog.DiscardHandler))
+	s.connected()
+	s.enforce("timeline", 1, 1)
+	for skew, want := range map[time.Duration]bool{maxSkew: false, maxSkew + 1: true} {
+		s.skew = func() time.Duration { return skew }
+		if h := s.Health(); h.unready != want || (h.Status != StatusOK) != want {
+			t.Errorf("with a skew of %s: unready %t, status %s", skew, h.unready, h.Status)
+		}
+	}
+}
