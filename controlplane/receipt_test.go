@@ -145,6 +145,7 @@ func TestTheSettlingTimeDoesNotForgetWhatAGatewayThatIsBehindMayHaveLetThrough(t
 	ctx := t.Context()
 	d := must(w.CreateDestination(ctx, w.owner, authority.Destination{Name: "quick", Host: "quick.example.com", MaxDurationSeconds: 2}))(t).Value
 	long := must(w.CreateDestination(ctx, w.owner, authority.Destination{Name: "slow", Host: "slow.example.com", MaxDurationSeconds: 5}))(t).Value
+	must(w.CreateDestination(ctx, w.owner, authority.Destination{Name: "quicker", Host: "quicker.example.com", MaxDurationSeconds: 1}))(t)
 	w.edge(w.owner, "edge")
 	must(w.DeleteDestination(ctx, w.owner, d.ID))(t)
 	if r := must(w.RevokeMandate(ctx, w.owner, m.ID, 0))(t).Value; r.SettlingMS != 2500 {
