@@ -401,6 +401,46 @@ func TestAGatewayThatIsSlowHoldsUpNoOther(t *testing.T) {
 	}
 }
 
+// A mandate that ended is told for a day, as of the clock of whoever changes something next; clocks differ.
+func TestWhatEndsWithTheTimeIsToldByTheNextChange(t *testing.T) {
+	w := newWorld(t)
+	agent, _ := w.agent(w.owner, "a", authority.Agent)
+	w.policy(w.owner, agent, 0)
+	ends := w.mandate(w.owner, agent)
+	revoked := w.mandate(w.owner, agent)
+	must(w.RevokeMandate(t.Context(), w.owner, revoked.ID, 0))(t)
+	end := time.Now().Add(2 * time.Hour)
+	agentKey := must(w.CreateKey(t.Context(), w.owner, controlplane.NewKey{Kind: authority.KeyAgent, Name: "k", PrincipalID: agent.ID, ExpiresAt: &end}))(t).Value.ID
+	key := must(w.CreateKey(t.Context(), w.owner, controlplane.NewKey{Kind: authority.KeyGateway, Name: "gateway"}))(t).Value.APIKey
+	m := mirrorOf(t, w.Service, key)
+	m.reach(must(w.Revision(t.Context(), w.owner))(t))
+	ahead := serviceAt(t, w.appURL, func() time.Time { return time.Now().Add(26 * time.Hour) })
+	told := func() int {
+		n := 0
+		for _, name := range []string{"mandates " + string(ends.ID), "mandates " + string(revoked.ID), "agent_keys " + string(agentKey)} {
+			if _, ok := m.items[name]; ok {
+				n++
+			}
+		}
+		return n
+	}
+	for n, s := range []*controlplane.Service{w.Service, ahead, w.Service, ahead} {
+		name := fmt.Sprintf("name %d", n)
+		m.reach(must(s.UpdatePrincipal(t.Context(), w.owner, agent.ID, controlplane.PrincipalChange{Name: &name}))(t).Revision)
+		if want := map[bool]int{true: 0, false: 3}[s == ahead]; told() != want {
+			t.Errorf("after change %d the gateway has %d of what ends, want %d", n, told(), want)
+		}
+		sent := mirrorOf(t, newService(t, w.appURL), key)
+		sent.reach(m.trust.Revision)
+		if diff := cmp.Diff(sent.items, m.items); diff != "" {
+			t.Errorf("after change %d it is another state (-whole +changes):\n%s", n, diff)
+		}
+	}
+	if m.wholes != 1 {
+		t.Errorf("the gateway was sent %d snapshots", m.wholes)
+	}
+}
+
 // What a gateway says of where it is may be wrong: that what changed since is told from there does not make it true.
 func TestAPositionThatIsOnlyClaimedIsNotTheStates(t *testing.T) {
 	w := newWorld(t)
