@@ -245,7 +245,7 @@ func TestAReceiptIsFinishedByHowGatewaysStand(t *testing.T) {
 func (w *world) super(sql string, args ...any) {
 	w.t.Helper()
 	conn := must(pgx.Connect(w.t.Context(), cluster.Superuser(w.t, w.ownerURL)))(w.t)
-	defer conn.Close(w.t.Context())
+	defer func() { _ = conn.Close(w.t.Context()) }()
 	if _, err := conn.Exec(w.t.Context(), sql, args...); err != nil {
 		w.t.Fatal(err)
 	}
@@ -258,7 +258,7 @@ func TestWhatIsSaidOfTheEndOfARevocationIsSaidOnce(t *testing.T) {
 		t.Fatalf("a workspace without gateways waits: %+v", r)
 	}
 	conn := must(pgx.Connect(t.Context(), cluster.Superuser(t, w.ownerURL)))(t)
-	defer conn.Close(t.Context())
+	defer func() { _ = conn.Close(t.Context()) }()
 	if _, err := conn.Exec(t.Context(), "UPDATE receipts SET effective_at = now()"); err == nil {
 		t.Error("a finished receipt changes")
 	}

@@ -355,7 +355,7 @@ func TestAReceiptCountsWhatWasDelegatedUpToTheRevocation(t *testing.T) {
 func (w *world) descend(root authority.Mandate, count int) {
 	w.t.Helper()
 	conn := must(pgx.Connect(w.t.Context(), cluster.Superuser(w.t, w.ownerURL)))(w.t)
-	defer conn.Close(w.t.Context())
+	defer func() { _ = conn.Close(w.t.Context()) }()
 	const columns = `workspace_id, issuer_id, subject_id, resource_scope, action_scope, valid_from, valid_until, requested_by, consent,
 		policy_id, policy_version, revoked, revoked_by, created_at, signature`
 	for _, sql := range []string{

@@ -27,7 +27,7 @@ func revocable(t *testing.T) (owner environment, agent string, mandates [2]strin
 		if err != nil {
 			t.Fatal(err)
 		}
-		defer conn.Close(context.WithoutCancel(t.Context()))
+		defer func() { _ = conn.Close(context.WithoutCancel(t.Context())) }()
 		if _, err := conn.Exec(t.Context(), sql, args...); err != nil {
 			t.Fatal(err)
 		}

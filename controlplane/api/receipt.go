@@ -3,6 +3,7 @@ package api
 import (
 	"context"
 	"net/http"
+	"slices"
 	"strconv"
 	"time"
 
@@ -173,4 +174,23 @@ func single[Out any](method func(context.Context, controlplane.Caller) (Out, err
 		}
 		return &reply{status: http.StatusOK, body: thing}, nil
 	}
+}
+
+// receiptRoutes are revocations by filter, and the receipts of all.
+func (h *Handler) receiptRoutes() []route {
+	s := h.service
+	const root = "/api/v1/"
+	return slices.Concat(
+		[]route{
+			{method: http.MethodPost, path: root + "workspaces/{workspace}/revocations", do: h.revokeAll, wait: controlplane.MaxRevocationWait},
+			{method: http.MethodPost, path: root + "revocations", do: h.revokeAll, wait: controlplane.MaxRevocationWait},
+		},
+		collection("receipts", list(receiptFilter, s.Receipts), nil),
+		[]route{
+			{method: http.MethodGet, path: root + "receipts/{id}", do: h.receipt, wait: controlplane.MaxRevocationWait},
+			{method: http.MethodGet, path: root + "receipts/{id}/mandates", do: h.receiptMandates},
+			{method: http.MethodGet, path: root + "workspaces/{workspace}/key-set", do: single(s.KeySet)},
+			{method: http.MethodGet, path: root + "key-set", do: single(s.KeySet)},
+		},
+	)
 }

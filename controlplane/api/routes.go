@@ -64,17 +64,7 @@ func (h *Handler) routes() []route {
 			{method: http.MethodPost, path: root + "mandates/{id}/delegate", do: h.delegate},
 			{method: http.MethodPost, path: root + "mandates/{id}/revoke", do: h.revoke, wait: controlplane.MaxRevocationWait},
 		},
-		[]route{
-			{method: http.MethodPost, path: root + "workspaces/{workspace}/revocations", do: h.revokeAll, wait: controlplane.MaxRevocationWait},
-			{method: http.MethodPost, path: root + "revocations", do: h.revokeAll, wait: controlplane.MaxRevocationWait},
-		},
-		collection("receipts", list(receiptFilter, s.Receipts), nil),
-		[]route{
-			{method: http.MethodGet, path: root + "receipts/{id}", do: h.receipt, wait: controlplane.MaxRevocationWait},
-			{method: http.MethodGet, path: root + "receipts/{id}/mandates", do: h.receiptMandates},
-			{method: http.MethodGet, path: root + "workspaces/{workspace}/key-set", do: single(s.KeySet)},
-			{method: http.MethodGet, path: root + "key-set", do: single(s.KeySet)},
-		},
+		h.receiptRoutes(),
 		collection("destinations", list(destinationFilter, s.Destinations), create(s.CreateDestination)),
 		[]route{
 			{method: http.MethodGet, path: root + "destinations/{id}", do: find(s.Destination)},
