@@ -135,8 +135,7 @@ func add(to, from object) error {
 }
 
 const (
-	apiRoot       = "/api/v1/"
-	workspaceRoot = apiRoot + "workspaces/{workspace}/"
+	workspaceRoot = root + "workspaces/{workspace}/"
 )
 
 func expandCollections(paths object) error {
@@ -145,9 +144,9 @@ func expandCollections(paths object) error {
 		if !ok || item["x-collection"] != true {
 			continue
 		}
-		name, under := strings.CutPrefix(path, apiRoot)
+		name, under := strings.CutPrefix(path, root)
 		if !under {
-			return fmt.Errorf("%s: a collection is under %s", path, apiRoot)
+			return fmt.Errorf("%s: a collection is under %s", path, root)
 		}
 		delete(item, "x-collection")
 		inner := object{"parameters": []any{reference("parameters", "Workspace")}}

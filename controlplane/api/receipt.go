@@ -179,7 +179,6 @@ func single[Out any](method func(context.Context, controlplane.Caller) (Out, err
 // receiptRoutes are revocations by filter, and the receipts of all.
 func (h *Handler) receiptRoutes() []route {
 	s := h.service
-	const root = "/api/v1/"
 	return slices.Concat(
 		[]route{
 			{method: http.MethodPost, path: root + "workspaces/{workspace}/revocations", do: h.revokeAll, wait: controlplane.MaxRevocationWait},

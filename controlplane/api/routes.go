@@ -23,26 +23,38 @@ type route struct {
 
 // routes is the whole interface, in the order of the OpenAPI document.
 func (h *Handler) routes() []route {
+	return slices.Concat(h.workspaceRoutes(), h.authorityRoutes(), h.identityRoutes(), h.gatewayRoutes())
+}
+
+// root is what all paths begin with but those of probes.
+const root = "/api/v1/"
+
+// workspaceRoutes are the interface itself, and the tenants.
+func (h *Handler) workspaceRoutes() []route {
 	s := h.service
-	const root = "/api/v1/"
+	return []route{
+		{method: http.MethodGet, path: "/health", do: h.health, open: true, whileRestored: true},
+		{method: http.MethodGet, path: "/ready", do: h.ready, open: true, whileRestored: true},
+		{method: http.MethodGet, path: root + "openapi.json", do: h.openAPI, open: true, whileRestored: true},
+		{method: http.MethodGet, path: root + "docs", do: h.docs, open: true, whileRestored: true},
+		{method: http.MethodGet, path: root + "docs/{file}", do: h.docs, open: true, whileRestored: true},
+		{method: http.MethodPost, path: root + "token", do: h.token, open: true},
+		{method: http.MethodGet, path: root + "workspaces", do: listAll(s.Workspaces)},
+		{method: http.MethodPost, path: root + "workspaces", do: h.createWorkspace},
+		{method: http.MethodGet, path: root + "workspaces/{id}", do: find(s.Workspace)},
+		{method: http.MethodPatch, path: root + "workspaces/{id}", do: inside(edit(s.UpdateWorkspace))},
+		{method: http.MethodDelete, path: root + "workspaces/{id}", do: inside(h.deleteWorkspace), wait: controlplane.MaxRevocationWait},
+		{method: http.MethodPost, path: root + "workspaces/{id}/archive", do: inside(change(s.ArchiveWorkspace))},
+		{method: http.MethodPost, path: root + "workspaces/{id}/unarchive", do: inside(change(s.UnarchiveWorkspace))},
+		{method: http.MethodPost, path: root + "workspaces/{id}/restore", do: inside(change(s.RestoreWorkspace))},
+		{method: http.MethodGet, path: root + "workspaces/{id}/usage", do: inside(h.usage)},
+	}
+}
+
+// authorityRoutes are who may do what, and what may be reached.
+func (h *Handler) authorityRoutes() []route {
+	s := h.service
 	return slices.Concat(
-		[]route{
-			{method: http.MethodGet, path: "/health", do: h.health, open: true, whileRestored: true},
-			{method: http.MethodGet, path: "/ready", do: h.ready, open: true, whileRestored: true},
-			{method: http.MethodGet, path: root + "openapi.json", do: h.openAPI, open: true, whileRestored: true},
-			{method: http.MethodGet, path: root + "docs", do: h.docs, open: true, whileRestored: true},
-			{method: http.MethodGet, path: root + "docs/{file}", do: h.docs, open: true, whileRestored: true},
-			{method: http.MethodPost, path: root + "token", do: h.token, open: true},
-			{method: http.MethodGet, path: root + "workspaces", do: listAll(s.Workspaces)},
-			{method: http.MethodPost, path: root + "workspaces", do: h.createWorkspace},
-			{method: http.MethodGet, path: root + "workspaces/{id}", do: find(s.Workspace)},
-			{method: http.MethodPatch, path: root + "workspaces/{id}", do: inside(edit(s.UpdateWorkspace))},
-			{method: http.MethodDelete, path: root + "workspaces/{id}", do: inside(h.deleteWorkspace), wait: controlplane.MaxRevocationWait},
-			{method: http.MethodPost, path: root + "workspaces/{id}/archive", do: inside(change(s.ArchiveWorkspace))},
-			{method: http.MethodPost, path: root + "workspaces/{id}/unarchive", do: inside(change(s.UnarchiveWorkspace))},
-			{method: http.MethodPost, path: root + "workspaces/{id}/restore", do: inside(change(s.RestoreWorkspace))},
-			{method: http.MethodGet, path: root + "workspaces/{id}/usage", do: inside(h.usage)},
-		},
 		collection("principals", list(principalFilter, s.Principals), create(s.RegisterPrincipal)),
 		[]route{
 			{method: http.MethodGet, path: root + "principals/{id}", do: find(s.Principal)},
@@ -71,18 +83,18 @@ func (h *Handler) routes() []route {
 			{method: http.MethodPut, path: root + "destinations/{id}", do: edit(s.UpdateDestination)},
 			{method: http.MethodDelete, path: root + "destinations/{id}", do: change(s.DeleteDestination)},
 		},
-		collection("issuers", listAll(s.Issuers), create(s.CreateIssuer)),
-		[]route{
-			{method: http.MethodGet, path: root + "issuers/{id}", do: find(s.Issuer)},
-			{method: http.MethodPut, path: root + "issuers/{id}", do: edit(s.UpdateIssuer)},
-			{method: http.MethodDelete, path: root + "issuers/{id}", do: change(s.DeleteIssuer)},
-			{method: http.MethodPost, path: root + "issuers/{id}/refresh", do: change(s.RefreshIssuer)},
-		},
 		collection("rego-versions", list(regoFilter, s.RegoVersions), create(s.PushRego)),
 		[]route{
 			{method: http.MethodGet, path: root + "rego-versions/{id}", do: find(s.RegoVersion)},
 			{method: http.MethodPost, path: root + "rego-versions/{id}/activate", do: change(s.ActivateRego)},
 		},
+	)
+}
+
+// identityRoutes are how anybody is known: members, keys, and those who vouch for workloads.
+func (h *Handler) identityRoutes() []route {
+	s := h.service
+	return slices.Concat(
 		collection("members", list(memberFilter, s.Members), create(s.AddMember)),
 		[]route{
 			{method: http.MethodGet, path: root + "members/{id}", do: find(s.Member)},
@@ -109,6 +121,20 @@ func (h *Handler) routes() []route {
 			{method: http.MethodGet, path: root + "signing-keys/{id}", do: find(s.SigningKey)},
 			{method: http.MethodPost, path: root + "signing-keys/{id}/revoke", do: change(s.RevokeSigningKey)},
 		},
+		collection("issuers", listAll(s.Issuers), create(s.CreateIssuer)),
+		[]route{
+			{method: http.MethodGet, path: root + "issuers/{id}", do: find(s.Issuer)},
+			{method: http.MethodPut, path: root + "issuers/{id}", do: edit(s.UpdateIssuer)},
+			{method: http.MethodDelete, path: root + "issuers/{id}", do: change(s.DeleteIssuer)},
+			{method: http.MethodPost, path: root + "issuers/{id}/refresh", do: change(s.RefreshIssuer)},
+		},
+	)
+}
+
+// gatewayRoutes are the gateways and what happened.
+func (h *Handler) gatewayRoutes() []route {
+	s := h.service
+	return slices.Concat(
 		collection("gateways", listAll(s.Gateways), nil),
 		[]route{
 			{method: http.MethodGet, path: root + "gateways/{id}", do: find(s.Gateway)},
@@ -126,7 +152,7 @@ func (h *Handler) routes() []route {
 // collection is reached under its workspace, and without it, where the key or the body says which is meant.
 func collection(name string, get, post operation) []route {
 	var rs []route
-	for _, path := range []string{"/api/v1/workspaces/{workspace}/" + name, "/api/v1/" + name} {
+	for _, path := range []string{root + "workspaces/{workspace}/" + name, root + name} {
 		rs = append(rs, route{method: http.MethodGet, path: path, do: get})
 		if post != nil {
 			rs = append(rs, route{method: http.MethodPost, path: path, do: post})

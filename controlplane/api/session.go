@@ -11,7 +11,6 @@ import (
 // signInRoutes are about people, and what they have opened by signing in.
 func (h *Handler) signInRoutes() []route {
 	s := h.service
-	const root = "/api/v1/"
 	return []route{
 		{method: http.MethodPost, path: root + "members/{id}/invite", do: h.invite},
 		{method: http.MethodPost, path: root + "members/{id}/end-sessions", do: change(s.EndMemberSessions)},
