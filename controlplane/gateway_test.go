@@ -285,7 +285,7 @@ func TestWhatAGatewayReportsIsShownToPeople(t *testing.T) {
 	ctx := t.Context()
 	e := w.edge(w.owner, "edge")
 	report := controlplane.Report{Address: "0.0.0.0:8443\n", DecisionsPerSecond: 12.5, LiveWatches: 1 << 63, QueuedEvents: 3, EnvoyCurrent: true}
-	must(w.Renew(ctx, e.caller, e.id, controlplane.Renewal{Report: report}))(t)
+	must(w.Renew(ctx, e.caller, e.id, controlplane.Renewal{Revision: must(w.Revision(ctx, e.caller))(t), Report: report}))(t)
 	if err := w.ReportEnvoy(ctx, e.caller, e.id, controlplane.EnvoyStatus{Revision: 4}); err != nil {
 		t.Fatal(err)
 	}

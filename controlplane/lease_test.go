@@ -62,7 +62,7 @@ func TestALeaseIsWithheldUntilTheGatewayEnforcesWhatTookAuthorityAway(t *testing
 	}
 	w.mandate(w.owner, agent)
 	acknowledge(t, w.Service, e, revoked.Revision)
-	if granted := must(w.Renew(t.Context(), e.caller, e.id, controlplane.Renewal{}))(t); granted.Number != 3 || granted.Term != time.Minute {
+	if granted := must(w.Renew(t.Context(), e.caller, e.id, controlplane.Renewal{Revision: revoked.Revision}))(t); granted.Number != 3 || granted.Term != time.Minute {
 		t.Errorf("once it has acknowledged the revocation it is answered %+v", granted)
 	}
 }
