@@ -55,6 +55,7 @@ func (s *Service) abreast(ctx context.Context, tx *postgres.Tx, c Caller) error 
 		return err
 	}
 	switch tx.State().Compare(c.seen, deployment.Past) {
+	case authority.UpToDate:
 	case authority.Behind:
 		return &authority.Error{
 			Code: authority.CodeStateBehind, Field: authority.StateHeader, Message: authority.ReasonStateBehind.Message(),

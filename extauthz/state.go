@@ -47,6 +47,7 @@ func (s *Service) Await(ctx context.Context, seen []authority.State) error {
 			return nil
 		case authority.Lost:
 			return because(authority.ReasonStateUnknown)
+		case authority.Behind:
 		}
 		select {
 		case <-state.superseded:

@@ -29,7 +29,7 @@ func TestWhatWasRevokedStaysRevokedWhenABackupIsRestored(t *testing.T) {
 	s.stopControl()
 	s.ownerURL, s.database = ownerURL, backup
 	s.serveDatabase(strings.TrimPrefix(s.url, "http://"))
-	s.until(s.Service.Run)
+	s.until(s.Run)
 	eventually(t, "the control plane says that its database is behind", func() bool {
 		return strings.Contains(s.call("", http.MethodGet, "/health", nil).body, `"database":"restored"`)
 	})

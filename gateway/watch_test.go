@@ -42,7 +42,10 @@ func over(t *testing.T, http2 bool) *http.Client {
 // openEvents opens a stream of events and waits for the first one.
 func (e *edge) openEvents(client *http.Client, mandate string) *bufio.Reader {
 	e.t.Helper()
-	response := must(client.Do(e.request(http.MethodGet, mandate, upstreamHost, "/stream?n=1000&ms=20")))(e.t)
+	response, err := client.Do(e.request(http.MethodGet, mandate, upstreamHost, "/stream?n=1000&ms=20"))
+	if err != nil {
+		e.t.Fatal(err)
+	}
 	e.t.Cleanup(func() { _ = response.Body.Close() })
 	reader := bufio.NewReader(response.Body)
 	if line := must(reader.ReadString('\n'))(e.t); response.StatusCode != http.StatusOK || line != "id: 1\n" {

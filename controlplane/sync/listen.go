@@ -121,10 +121,7 @@ func (c *connection) renew(ctx context.Context) error {
 			if err == nil {
 				err = c.say(ctx, answer)
 			}
-			if ctx.Err() != nil {
-				return nil
-			}
-			if err != nil {
+			if err != nil && ctx.Err() == nil {
 				return err
 			}
 		}
@@ -133,7 +130,9 @@ func (c *connection) renew(ctx context.Context) error {
 
 // grant asks for the lease. A database that is away withholds it and no more: the gateway asks again in its own time.
 func (c *connection) grant(ctx context.Context, r *syncpb.Renewal) (reply, error) {
-	granted, err := c.server.service.Renew(ctx, c.caller, c.gateway, controlplane.Renewal{Revision: c.enforced(r), Report: reported(r.GetReport())})
+	granted, err := c.server.service.Renew(ctx, c.caller, c.gateway, controlplane.Renewal{
+		Revision: c.enforced(r), Held: r.GetLease(), Report: reported(r.GetReport()),
+	})
 	var told *authority.Error
 	if errors.As(err, &told) && told.Code == authority.CodeUnavailable {
 		granted, err = controlplane.Granted{Message: told.Message}, nil

@@ -3,11 +3,9 @@ package revocation_test
 import (
 	"bufio"
 	"context"
-	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"strconv"
 	"strings"
@@ -15,7 +13,6 @@ import (
 	"time"
 
 	"github.com/coder/websocket"
-	"golang.org/x/net/http2"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/metadata"
@@ -66,9 +63,9 @@ func kinds() map[string]func(context.Context, caller, *live) error {
 func http1() http.RoundTripper { return &http.Transport{} }
 
 func http2Transport() http.RoundTripper {
-	return &http2.Transport{AllowHTTP: true, DialTLSContext: func(ctx context.Context, network, address string, _ *tls.Config) (net.Conn, error) {
-		return (&net.Dialer{}).DialContext(ctx, network, address)
-	}}
+	protocols := new(http.Protocols)
+	protocols.SetUnencryptedHTTP2(true)
+	return &http.Transport{Protocols: protocols}
 }
 
 // read notes each line until the stream ends.
@@ -149,7 +146,7 @@ func up(transport func() http.RoundTripper) func(context.Context, caller, *live)
 }
 
 func webSocket(ctx context.Context, c caller, l *live) error {
-	socket, _, err := websocket.Dial(ctx, c.proxy(), &websocket.DialOptions{HTTPHeader: c.headers("watched", "/socket")})
+	socket, _, err := websocket.Dial(ctx, c.proxy(), &websocket.DialOptions{HTTPHeader: c.headers("watched", "/socket")}) //nolint:bodyclose // the library owns the response's body
 	if err != nil {
 		return err
 	}

@@ -58,6 +58,7 @@ func check(h *history, m authority.MandateID) error {
 		return nil
 	case porcupine.Unknown:
 		return fmt.Errorf("the history of %s is too long to be checked", m)
+	case porcupine.Illegal:
 	}
 	for _, s := range h.of(m) {
 		if s.what == permitted && s.call > last {
