@@ -36,7 +36,9 @@ func (s *Service) Enforce(snapshot *Snapshot, change Change) (cut int) {
 	close(before.superseded)
 	touched := s.watches.touched(change)
 	s.watches.mu.Unlock()
-	return awaitEnds(s.judgeAgain(state, touched))
+	denied, cut := s.judgeAgain(state, touched)
+	awaitEnds(denied)
+	return cut
 }
 
 // Hold makes a lease the one that decisions are made under. The zero Lease ends every live stream, and denies whatever is
@@ -91,7 +93,7 @@ func (s *Service) Figures() Figures {
 func (s *Service) End(reason authority.Reason) {
 	s.watches.mu.Lock()
 	s.watches.stopped = because(reason)
-	ended := s.watches.endAll(s.watches.stopped)
+	told := s.watches.endAll(s.watches.stopped)
 	s.watches.mu.Unlock()
-	awaitEnds(ended)
+	awaitEnds(told)
 }

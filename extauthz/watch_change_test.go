@@ -157,6 +157,48 @@ func TestAnEnvoyThatDoesNotListenHoldsUpNobody(t *testing.T) {
 	}
 }
 
+// What was told to end and has not ended yet is waited for by whoever says that it is over, whatever it was told first.
+func TestAStreamThatIsAboutToEndHasNotEnded(t *testing.T) {
+	for sentence, c := range map[string]struct {
+		first, then func(*testing.T, *tower)
+	}{
+		"its time is over, and a change denies it": {
+			func(_ *testing.T, w *tower) { w.pass(30 * time.Minute) },
+			func(t *testing.T, w *tower) {
+				w.Revoke(w.Delegated.ID)
+				w.change(t, extauthz.Change{Mandates: []authority.MandateID{w.Delegated.ID}})
+			},
+		},
+		"the lease is over, and a change denies it": {
+			func(_ *testing.T, w *tower) { w.service.Hold(lease.Lease{}) },
+			func(t *testing.T, w *tower) {
+				w.Revoke(w.Mandate.ID)
+				w.change(t, extauthz.Change{All: true})
+			},
+		},
+		"the lease is over, and the gateway stops": {
+			func(_ *testing.T, w *tower) { w.service.Hold(lease.Lease{}) },
+			func(_ *testing.T, w *tower) { w.service.End(authority.ReasonNoDecision) },
+		},
+	} {
+		t.Run(sentence, func(t *testing.T) {
+			w := newTower(t)
+			deaf := w.open(t, describing(w.permitted(t, w.byChild())))
+			if answer, err := deaf.stream.Recv(); err != nil || answer.GetRequestHeaders() == nil {
+				t.Fatal(answer, err)
+			}
+			c.first(t, w)
+			if answer, err := deaf.stream.Recv(); err != nil || answer.GetImmediateResponse() == nil {
+				t.Fatal(answer, err)
+			}
+			c.then(t, w)
+			if n := w.service.Figures().LiveWatches; n != 0 {
+				t.Errorf("it is said to be over, and %d streams live", n)
+			}
+		})
+	}
+}
+
 func TestStreamsEndWithTheirTime(t *testing.T) {
 	w := newTower(t)
 	short, long := w.live(t, w.byChild()), w.live(t, w.proxied())

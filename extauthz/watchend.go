@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"runtime"
+	"sync"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -63,50 +64,53 @@ func (s *Service) insist(ctx context.Context, state *enforced, p *permitted) err
 	}
 }
 
-// judgeAgain judges live streams from a state, ends those that it denies, and returns them.
-func (s *Service) judgeAgain(state *enforced, touched []*watch) (ended []*watch) {
+// judgeAgain judges live streams from a state and ends those that it denies. It returns them, those among them too that
+// were told to end for another reason before and may not have, and how many it has ended itself.
+func (s *Service) judgeAgain(state *enforced, touched []*watch) (denied []*watch, ended int) {
 	if len(touched) == 0 {
-		return nil
+		return nil, 0
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), againTime)
 	defer cancel()
-	denied := make([]bool, len(touched))
-	var group errgroup.Group
+	var (
+		group errgroup.Group
+		found sync.Mutex // guards what is returned
+	)
 	group.SetLimit(runtime.GOMAXPROCS(0))
-	for i, w := range touched {
+	for _, w := range touched {
 		group.Go(func() error {
-			if err := s.insist(ctx, state, &w.permitted); err != nil {
-				denied[i] = w.end(s.explain(&judgement{id: w.decision}, err))
+			err := s.insist(ctx, state, &w.permitted)
+			if err == nil {
+				return nil
+			}
+			first := w.end(s.explain(&judgement{id: w.decision}, err))
+			found.Lock()
+			defer found.Unlock()
+			if denied = append(denied, w); first {
+				ended++
 			}
 			return nil
 		})
 	}
 	_ = group.Wait() // none of them fails
-	for i, w := range touched {
-		if denied[i] {
-			ended = append(ended, w)
-		}
-	}
-	return ended
+	return denied, ended
 }
 
-// endAll ends every live stream and returns them. The caller holds the lock.
-func (ws *watches) endAll(why *Denial) (ended []*watch) {
+// endAll has every live stream end and returns them. The caller holds the lock.
+func (ws *watches) endAll(why *Denial) []*watch {
+	all := make([]*watch, 0, len(ws.live))
 	for w := range ws.live {
-		if w.end(why) {
-			ended = append(ended, w)
-		}
+		w.end(why)
+		all = append(all, w)
 	}
-	return ended
+	return all
 }
 
-// awaitEnds waits until streams that were told to end are over, and counts them. Each ends itself in cutTime, whatever
-// Envoy does.
-func awaitEnds(ended []*watch) int {
-	for _, w := range ended {
+// awaitEnds waits until streams that were told to end are over. Each ends itself in cutTime, whatever Envoy does.
+func awaitEnds(told []*watch) {
+	for _, w := range told {
 		<-w.over
 	}
-	return len(ended)
 }
 
 // register takes the watch of a request that was permitted: judged from the state that is enforced, in the same moment in
