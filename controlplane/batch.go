@@ -11,9 +11,9 @@ import (
 const (
 	// maxGathered bounds how many gateways one transaction writes for.
 	maxGathered = 500
-	// maxGathering bounds how many such transactions one replica has open, so that gateways leave connections to
+	// maxGathering bounds how many such transactions of one kind a replica has open, so that gateways leave connections to
 	// everybody else.
-	maxGathering = 4
+	maxGathering = 3
 )
 
 // gathering writes what many gateways of a workspace say at about the same time in one transaction: while one runs, what

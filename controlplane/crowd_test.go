@@ -101,6 +101,58 @@ func TestAThousandGatewaysAreWrittenInFewTransactions(t *testing.T) {
 	}
 }
 
+// Who comes and goes at once is written in few transactions, too, and each is answered for itself.
+func TestAThousandGatewaysComeAndGoInFewTransactions(t *testing.T) {
+	w := newWorld(t)
+	all := w.crowd(1000)
+	revoked := all[7]
+	must(w.RevokeGateway(t.Context(), w.owner, revoked.id, 0))(t)
+	var (
+		mu      sync.Mutex
+		present []controlplane.Presence
+	)
+	atOnce(t, all, func(e edge) error {
+		p, err := w.ConnectGateway(t.Context(), e.caller, e.id, current)
+		if e.id == revoked.id {
+			wantError(t, err, authority.CodeNotFound, "")
+			return nil
+		}
+		mu.Lock()
+		defer mu.Unlock()
+		present = append(present, p)
+		return err
+	})
+	if n := w.connected(); n != 999 {
+		t.Errorf("%d are connected", n)
+	}
+	if n := w.transactions(); n > 30 {
+		t.Errorf("a thousand arrivals took %d transactions", n)
+	}
+	var leaving sync.WaitGroup
+	for _, p := range present {
+		leaving.Go(p.Leave)
+	}
+	leaving.Wait()
+	if n := w.connected(); n != 0 {
+		t.Errorf("%d are connected after all have left", n)
+	}
+	if n := w.transactions(); n > 30 {
+		t.Errorf("a thousand departures took %d transactions", n)
+	}
+}
+
+// connected counts the gateways that the database has as connected.
+func (w *world) connected() int {
+	w.t.Helper()
+	n := 0
+	for _, g := range must(w.Gateways(w.t.Context(), w.owner))(w.t) {
+		if g.Connected {
+			n++
+		}
+	}
+	return n
+}
+
 // Two replicas, gateways that renew, acknowledge, surrender and are forgotten, revocations and the end of leases, all at
 // once: nobody is stuck, and nobody keeps others waiting.
 func TestNobodyIsStuckWhenEverythingHappensAtOnce(t *testing.T) {

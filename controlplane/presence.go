@@ -40,17 +40,17 @@ type Presence struct {
 // ConnectGateway marks the process connected and notes which program it runs. A program that does not read what is served
 // is refused; it may decide from what it has all the same.
 func (s *Service) ConnectGateway(ctx context.Context, c Caller, id authority.GatewayID, p Program) (Presence, error) {
-	unreadable := p.check()
-	err := s.note(ctx, c, "connect_gateway", func(ctx context.Context, tx *postgres.Tx) error {
-		if unreadable != nil {
+	if unreadable := p.check(); unreadable != nil {
+		return Presence{}, firstOf(s.note(ctx, c, "connect_gateway", func(ctx context.Context, tx *postgres.Tx) error {
 			return tx.MeetGateway(ctx, id, s.now())
-		}
-		return tx.ConnectGateway(ctx, postgres.Gateway{
-			ID: id, KeyID: c.key, Version: clean(p.Version, maxInstance), Formats: append([]uint32{}, p.Formats...),
-		}, s.now())
-	})
-	if err != nil || unreadable != nil {
-		return Presence{}, firstOf(err, unreadable)
+		}), unreadable)
+	}
+	if err := s.permit(ctx, c, allowed("connect_gateway")); err != nil {
+		return Presence{}, err
+	}
+	refusal, err := s.passages.submit(ctx, c.workspace, passage{gateway: id, key: c.key, program: p})
+	if err := s.tell(ctx, firstOf(err, refusal)); err != nil {
+		return Presence{}, err
 	}
 	ended, release := s.connected.add(connection{c.workspace, id}, func(of *presences) {
 		go s.watchConnected(context.WithoutCancel(ctx), c.workspace, of)
@@ -61,9 +61,7 @@ func (s *Service) ConnectGateway(ctx context.Context, c Caller, id authority.Gat
 		}
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), refusalTimeout)
 		defer cancel()
-		err := s.store.Write(ctx, c.workspace, func(ctx context.Context, tx *postgres.Tx) error {
-			return tx.DisconnectGateway(ctx, id, s.now())
-		})
+		_, err := s.passages.submit(ctx, c.workspace, passage{gateway: id, key: c.key, leaves: true})
 		if err != nil {
 			s.log.Warn("disconnection of a gateway not recorded", "gateway", id, "cause", err)
 		}
@@ -213,15 +211,13 @@ func (cs *connections) end(c connection, cause error) {
 	}
 }
 
-// all are the connected processes.
-func (cs *connections) all() []connection {
+// all are the connected processes, by workspace.
+func (cs *connections) all() map[authority.WorkspaceID][]authority.GatewayID {
 	cs.mu.Lock()
 	defer cs.mu.Unlock()
-	var all []connection
+	all := make(map[authority.WorkspaceID][]authority.GatewayID, len(cs.byWorkspace))
 	for w, ps := range cs.byWorkspace {
-		for id := range ps.processes {
-			all = append(all, connection{w, id})
-		}
+		all[w] = slices.Collect(maps.Keys(ps.processes))
 	}
 	return all
 }

@@ -83,8 +83,10 @@ func (s *Service) watchRestoration(ctx context.Context) error {
 		s.tellRestoration(*before, next)
 		if (before.Since != nil) != (next.Since != nil) || before.Timeline != next.Timeline {
 			// Who is connected says anew what it enforces, and is asked what it knows.
-			for _, c := range s.connected.all() {
-				s.connected.end(c, errRestored)
+			for w, ids := range s.connected.all() {
+				for _, id := range ids {
+					s.connected.end(connection{w, id}, errRestored)
+				}
 			}
 			s.changes.wakeAll()
 		}

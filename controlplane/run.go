@@ -121,12 +121,15 @@ func (s *Service) forgetRevisions(ctx context.Context) error {
 // beat notes that the gateways of this replica are still connected.
 func (s *Service) beat(ctx context.Context) error {
 	return every(ctx, heartbeat, func() {
-		for _, c := range s.connected.all() {
-			err := s.store.Write(ctx, c.workspace, func(ctx context.Context, tx *postgres.Tx) error {
-				return tx.SeeGateway(ctx, c.gateway, s.now())
+		for w, ids := range s.connected.all() {
+			err := s.store.Write(ctx, w, func(ctx context.Context, tx *postgres.Tx) error {
+				if err := tx.LockGateways(ctx, ids); err != nil {
+					return err
+				}
+				return tx.SeeGateways(ctx, ids, s.now())
 			})
 			if err != nil {
-				s.log.Debug("heartbeat not written", "gateway", c.gateway, "cause", err)
+				s.log.Debug("heartbeat not written", "workspace", w, "gateways", len(ids), "cause", err)
 			}
 		}
 	})

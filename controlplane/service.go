@@ -50,9 +50,9 @@ type Config struct {
 	Log            *slog.Logger
 	// Now is the control plane's clock.
 	Now func() time.Time
-	// Boot is the time since the host started, counting the time that it was suspended; nil means the system's own. How
-	// long gateways are waited for is measured on it.
-	Boot func() time.Duration
+	// Steady is a clock that nobody turns, not even to keep it right; nil means the host's own. How long gateways are waited
+	// for, and how long a revocation settles, is measured on it.
+	Steady func() time.Duration
 }
 
 // Service is the control plane of one deployment. Its methods are safe for concurrent use.
@@ -80,10 +80,11 @@ type Service struct {
 	images      images
 	surveys     chan struct{} // holds a token for each state that is read as a whole
 	poll        time.Duration // how often it is looked for what other replicas changed
-	boot        func() time.Duration
+	steady      func() time.Duration
 	// What gateways say is written for many of them at once.
 	renewals         *gathering[application, Granted]
 	acknowledgements *gathering[acknowledged, error]
+	passages         *gathering[passage, error]
 	// receipts brings pending receipts forward, for all who wait at the same time.
 	receipts *gathering[struct{}, time.Duration]
 	settling settling
@@ -109,10 +110,10 @@ func New(c Config) (*Service, error) {
 		store: c.Store, replica: c.Replica, vault: vault, cursorKey: derived("caracal-cursor"), csrfKey: derived("caracal-csrf"), vetting: make(chan struct{}, maxVetting), surveys: make(chan struct{}, maxSurveys), poll: revisionPoll, grace: cmp.Or(c.Grace, DefaultGrace), log: c.Log, clock: c.Now,
 		issuerNetworks: slices.Clone(c.IssuerNetworks),
 	}
-	if s.boot = c.Boot; s.boot == nil {
-		s.boot = bootTime
+	if s.steady = c.Steady; s.steady == nil {
+		s.steady = steadyTime
 	}
-	s.renewals, s.acknowledgements = gather(s.grant), gather(s.noteAcknowledged)
+	s.renewals, s.acknowledgements, s.passages = gather(s.grant), gather(s.noteAcknowledged), gather(s.notePassages)
 	s.receipts = gather(s.advance)
 	s.signIn = c.SignIn
 	s.signIn.Idle = cmp.Or(c.SignIn.Idle, DefaultSessionIdle)

@@ -27,6 +27,7 @@ type Gateway struct {
 	EnvoyRefusal   string     // what its Envoy last said against its configuration; empty when it accepted it
 	LeaseNumber    uint64     // of the grants so far; 0 for none
 	LeaseTermMs    int64
+	LeaseWaitMs    int64 // the longest term of the leases that it may decide by still
 	LeaseGrantedAt *time.Time
 	LeaseOver      bool
 	LeaseOverAt    *time.Time
@@ -106,27 +107,32 @@ func (t *Tx) SupersedeGateways(ctx context.Context, by Gateway, at, stale time.T
 	return translate("supersede gateways", err)
 }
 
-// ConnectGateway marks a process of a gateway key connected, and which program it runs. It is ErrNotFound for one that
-// has been revoked or forgotten.
-func (t *Tx) ConnectGateway(ctx context.Context, g Gateway, at time.Time) error {
-	n, err := t.q.ConnectGateway(ctx, query.ConnectGatewayParams{
-		WorkspaceID: t.workspace, KeyID: g.KeyID, ID: g.ID, Version: g.Version, Formats: g.Formats, At: at,
-	})
-	if err == nil && n == 0 {
-		err = ErrNotFound
+// Arrival is a process of a gateway key that has connected.
+type Arrival struct {
+	GatewayID authority.GatewayID
+	KeyID     authority.KeyID
+}
+
+// ConnectGateways marks processes connected that all run one program, and answers those that it marked: not one that has
+// been revoked or forgotten. The transaction has locked them.
+func (t *Tx) ConnectGateways(ctx context.Context, all []Arrival, version string, formats []uint32, at time.Time) ([]authority.GatewayID, error) {
+	p := query.ConnectGatewaysParams{WorkspaceID: t.workspace, Version: version, Formats: formats, At: at}
+	for _, a := range all {
+		p.Ids, p.Keys = append(p.Ids, string(a.GatewayID)), append(p.Keys, string(a.KeyID))
 	}
-	return translate("connect gateway", err)
+	marked, err := t.q.ConnectGateways(ctx, p)
+	return marked, translate("connect gateways", err)
 }
 
-// DisconnectGateway marks a process disconnected.
-func (t *Tx) DisconnectGateway(ctx context.Context, id authority.GatewayID, at time.Time) error {
-	err := t.q.DisconnectGateway(ctx, query.DisconnectGatewayParams{WorkspaceID: t.workspace, ID: id, At: at})
-	return translate("disconnect gateway", err)
+// DisconnectGateways marks processes disconnected. The transaction has locked them.
+func (t *Tx) DisconnectGateways(ctx context.Context, ids []authority.GatewayID, at time.Time) error {
+	err := t.q.DisconnectGateways(ctx, query.DisconnectGatewaysParams{WorkspaceID: t.workspace, Ids: texts(ids), At: at})
+	return translate("disconnect gateways", err)
 }
 
-// SeeGateway notes that a process is still connected.
-func (t *Tx) SeeGateway(ctx context.Context, id authority.GatewayID, at time.Time) error {
-	return translate("see gateway", t.q.SeeGateway(ctx, query.SeeGatewayParams{WorkspaceID: t.workspace, ID: id, At: at}))
+// SeeGateways notes that processes are still connected. The transaction has locked them.
+func (t *Tx) SeeGateways(ctx context.Context, ids []authority.GatewayID, at time.Time) error {
+	return translate("see gateways", t.q.SeeGateways(ctx, query.SeeGatewaysParams{WorkspaceID: t.workspace, Ids: texts(ids), At: at}))
 }
 
 // MeetGateway notes that a process lives which is not served.

@@ -6,21 +6,21 @@ VALUES (@id, @workspace_id, @key_id, @public_key, @instance, @version, @formats,
 
 -- name: GatewayByPublicKey :one
 SELECT id, workspace_id, key_id, public_key, instance, version, formats, revision, acknowledged_at, connected,
-    enrolled_at, seen_at, left_at, envoy_refusal, lease_number, lease_term_ms, lease_granted_at, lease_over, lease_over_at,
+    enrolled_at, seen_at, left_at, envoy_refusal, lease_number, lease_term_ms, lease_wait_ms, lease_granted_at, lease_over, lease_over_at,
     endless, digest, address, envoy_revision, envoy_current, decisions_per_second, live_watches, queued_events,
     reported_at, superseded_at, revoked_at, revoked_revision, forgotten_at
 FROM gateways WHERE workspace_id = @workspace_id AND key_id = @key_id AND public_key = @public_key;
 
 -- name: Gateway :one
 SELECT id, workspace_id, key_id, public_key, instance, version, formats, revision, acknowledged_at, connected,
-    enrolled_at, seen_at, left_at, envoy_refusal, lease_number, lease_term_ms, lease_granted_at, lease_over, lease_over_at,
+    enrolled_at, seen_at, left_at, envoy_refusal, lease_number, lease_term_ms, lease_wait_ms, lease_granted_at, lease_over, lease_over_at,
     endless, digest, address, envoy_revision, envoy_current, decisions_per_second, live_watches, queued_events,
     reported_at, superseded_at, revoked_at, revoked_revision, forgotten_at
 FROM gateways WHERE workspace_id = @workspace_id AND id = @id;
 
 -- name: LockGateway :one
 SELECT id, workspace_id, key_id, public_key, instance, version, formats, revision, acknowledged_at, connected,
-    enrolled_at, seen_at, left_at, envoy_refusal, lease_number, lease_term_ms, lease_granted_at, lease_over, lease_over_at,
+    enrolled_at, seen_at, left_at, envoy_refusal, lease_number, lease_term_ms, lease_wait_ms, lease_granted_at, lease_over, lease_over_at,
     endless, digest, address, envoy_revision, envoy_current, decisions_per_second, live_watches, queued_events,
     reported_at, superseded_at, revoked_at, revoked_revision, forgotten_at
 FROM gateways WHERE workspace_id = @workspace_id AND id = @id FOR NO KEY UPDATE;
@@ -28,7 +28,7 @@ FROM gateways WHERE workspace_id = @workspace_id AND id = @id FOR NO KEY UPDATE;
 -- Those that may decide are listed however long nothing was heard of them.
 -- name: Gateways :many
 SELECT id, workspace_id, key_id, public_key, instance, version, formats, revision, acknowledged_at, connected,
-    enrolled_at, seen_at, left_at, envoy_refusal, lease_number, lease_term_ms, lease_granted_at, lease_over, lease_over_at,
+    enrolled_at, seen_at, left_at, envoy_refusal, lease_number, lease_term_ms, lease_wait_ms, lease_granted_at, lease_over, lease_over_at,
     endless, digest, address, envoy_revision, envoy_current, decisions_per_second, live_watches, queued_events,
     reported_at, superseded_at, revoked_at, revoked_revision, forgotten_at
 FROM gateways
@@ -38,7 +38,7 @@ ORDER BY (lease_number > 0 AND NOT lease_over) OR (endless AND left_at IS NULL A
     left_at DESC NULLS FIRST, enrolled_at DESC, id LIMIT @size;
 
 -- name: Standings :many
-SELECT id, key_id, instance, revision, lease_number, lease_term_ms, lease_granted_at, lease_over, endless
+SELECT id, key_id, instance, revision, lease_number, lease_term_ms, lease_wait_ms, lease_granted_at, lease_over, endless
 FROM gateways
 WHERE workspace_id = @workspace_id
     AND ((lease_number > 0 AND NOT lease_over) OR (endless AND left_at IS NULL AND forgotten_at IS NULL))
@@ -56,15 +56,17 @@ UPDATE gateways g SET superseded_at = @at::timestamptz, connected = false
 WHERE g.workspace_id = @workspace_id AND g.key_id IN (SELECT l.id FROM lineage l) AND instance = @instance AND g.id <> @id
     AND superseded_at IS NULL AND left_at IS NULL AND (NOT connected OR seen_at < @stale::timestamptz);
 
--- name: ConnectGateway :execrows
-UPDATE gateways SET connected = true, seen_at = @at, left_at = NULL, superseded_at = NULL, version = @version, formats = @formats
-WHERE workspace_id = @workspace_id AND key_id = @key_id AND id = @id AND revoked_at IS NULL AND forgotten_at IS NULL;
+-- name: ConnectGateways :many
+UPDATE gateways g SET connected = true, seen_at = @at, left_at = NULL, superseded_at = NULL, version = @version, formats = @formats
+FROM (SELECT unnest(@ids::text[]) AS id, unnest(@keys::text[]) AS key_id) a
+WHERE g.workspace_id = @workspace_id AND g.key_id = a.key_id AND g.id = a.id AND g.revoked_at IS NULL AND g.forgotten_at IS NULL
+RETURNING g.id;
 
--- name: DisconnectGateway :exec
-UPDATE gateways SET connected = false, seen_at = @at WHERE workspace_id = @workspace_id AND id = @id;
+-- name: DisconnectGateways :exec
+UPDATE gateways SET connected = false, seen_at = @at WHERE workspace_id = @workspace_id AND id = ANY (@ids::text[]);
 
--- name: SeeGateway :exec
-UPDATE gateways SET connected = true, seen_at = @at WHERE workspace_id = @workspace_id AND id = @id;
+-- name: SeeGateways :exec
+UPDATE gateways SET connected = true, seen_at = @at WHERE workspace_id = @workspace_id AND id = ANY (@ids::text[]);
 
 -- A process that is not served lives all the same.
 -- name: MeetGateway :exec
@@ -103,7 +105,7 @@ RETURNING g.id;
 
 -- Grants wait for each other in the order of ids. A gateway is granted nothing once it, or its key, has been revoked.
 -- name: LockForGrant :many
-SELECT g.id, g.key_id, g.revision, g.lease_number,
+SELECT g.id, g.key_id, g.revision, g.lease_number, g.lease_term_ms, g.lease_wait_ms, g.lease_over, g.endless,
     (g.revoked_at IS NOT NULL OR k.revoked_at IS NOT NULL OR coalesce(k.expires_at <= @at::timestamptz, false))::boolean AS revoked,
     (g.forgotten_at IS NOT NULL)::boolean AS forgotten
 FROM gateways g JOIN api_keys k ON k.workspace_id = g.workspace_id AND k.id = g.key_id
@@ -111,9 +113,10 @@ WHERE g.workspace_id = @workspace_id AND g.id = ANY (@ids::text[])
 ORDER BY g.id COLLATE "C" FOR NO KEY UPDATE OF g;
 
 -- name: GrantLeases :exec
-UPDATE gateways g SET lease_number = a.lease_number, lease_term_ms = @lease_term_ms, lease_granted_at = @at::timestamptz,
-    lease_over = false, lease_over_at = NULL, seen_at = @at
-FROM (SELECT unnest(@ids::text[]) AS id, unnest(@lease_numbers::bigint[]) AS lease_number) a
+UPDATE gateways g SET lease_number = a.lease_number, lease_term_ms = a.lease_term_ms, lease_wait_ms = a.lease_wait_ms,
+    lease_granted_at = @at::timestamptz, lease_over = false, lease_over_at = NULL, seen_at = @at
+FROM (SELECT unnest(@ids::text[]) AS id, unnest(@lease_numbers::bigint[]) AS lease_number,
+    unnest(@lease_terms_ms::bigint[]) AS lease_term_ms, unnest(@lease_waits_ms::bigint[]) AS lease_wait_ms) a
 WHERE g.workspace_id = @workspace_id AND g.id = a.id;
 
 -- name: ReportGateways :exec

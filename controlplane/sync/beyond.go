@@ -6,6 +6,7 @@ import (
 
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/caracal-gateway/caracal/authority"
@@ -19,6 +20,9 @@ const (
 	beyondTimeout = 30 * time.Second
 	// maxBeyondParts bounds the messages in which it does, and those of another kind before them.
 	maxBeyondParts = 1000
+	// maxTold bounds what of the ids in them is kept, maxBesides what is said meanwhile, in bytes.
+	maxTold    = 32 << 20
+	maxBesides = 1 << 20
 )
 
 // settle has a gateway that enforces what the database cannot have had tell what it knows, before anything is sent to it.
@@ -26,7 +30,11 @@ const (
 // answer is what the gateway has said meanwhile of other things.
 func (s *server) settle(stream syncpb.Sync_StreamServer, caller controlplane.Caller, gateway authority.GatewayID, hello *syncpb.Hello) ([]*syncpb.GatewayMessage, error) {
 	says := claim(hello)
-	ask, at, err := s.service.Doubt(stream.Context(), caller, says)
+	ask := false
+	at, err := inTurn(stream.Context(), s.opening, func() (at uint64, err error) {
+		ask, at, err = s.service.Doubt(stream.Context(), caller, says)
+		return at, err
+	})
 	if err != nil {
 		return nil, s.answer("compare states", err)
 	}
@@ -106,6 +114,7 @@ func hear(stream syncpb.Sync_StreamServer) (told controlplane.Beyond, besides []
 	over := time.NewTimer(beyondTimeout)
 	defer over.Stop()
 	told.Whole = true
+	size, beside := 0, 0
 	for range maxBeyondParts {
 		select {
 		case <-over.C:
@@ -116,17 +125,24 @@ func hear(stream syncpb.Sync_StreamServer) (told controlplane.Beyond, besides []
 			}
 			part := r.message.GetBeyond()
 			if part == nil {
+				if beside += proto.Size(r.message); beside > maxBesides {
+					return told, nil, errTooMuch
+				}
 				besides = append(besides, r.message)
 				continue
 			}
+			size += proto.Size(part)
+			told.Whole = told.Whole && size <= maxTold
 			take(&told, part)
 			if part.GetLast() {
 				return told, besides, nil
 			}
 		}
 	}
-	return told, nil, status.Error(codes.InvalidArgument, "the report of what is enforced beyond the database has too many parts")
+	return told, nil, errTooMuch
 }
+
+var errTooMuch = status.Error(codes.InvalidArgument, "the report of what is enforced beyond the database has too many parts, or too much else is said meanwhile")
 
 func take(told *controlplane.Beyond, part *syncpb.BeyondReport) {
 	if part.GetManifest() != "" {

@@ -32,7 +32,7 @@ var errLeft = errors.New("the gateway left")
 
 // Stream serves one gateway process for as long as it stays.
 func (s *server) Stream(stream syncpb.Sync_StreamServer) error {
-	caller, _, err := s.authenticate(stream.Context())
+	caller, _, err := s.authenticate(stream.Context(), s.opening)
 	if err != nil {
 		return err
 	}
@@ -40,9 +40,9 @@ func (s *server) Stream(stream syncpb.Sync_StreamServer) error {
 	if err != nil {
 		return err
 	}
-	gateway, err := s.service.OwnGateway(stream.Context(), caller, authority.GatewayID(hello.hello.GetGatewayId()))
+	gateway, err := s.find(stream.Context(), s.opening, caller, hello.hello.GetGatewayId())
 	if err != nil {
-		return s.answer("find gateway", err)
+		return err
 	}
 	if bundle.VerifyStreamProof(gateway.PublicKey, hello.nonce, hello.hello.GetProof()) != nil {
 		return status.Error(codes.Unauthenticated, "the proof is not by the gateway's enrolled key")
@@ -110,6 +110,9 @@ func (s *server) challenge(stream syncpb.Sync_StreamServer) (greeting, error) {
 		}
 		if r.message.GetHello() == nil {
 			return greeting{}, status.Error(codes.InvalidArgument, "the first message has to be a hello")
+		}
+		if err := sizeable(r.message); err != nil {
+			return greeting{}, err
 		}
 		return greeting{nonce, r.message.GetHello()}, nil
 	}

@@ -36,6 +36,9 @@ type server struct {
 	service *controlplane.Service
 	now     func() time.Time
 	log     *slog.Logger
+
+	opening   places // of what a gateway does before it is served
+	recording places
 }
 
 // New makes the gRPC server of the sync protocol. Methods that it does not know are Unimplemented. It is to be served
@@ -44,7 +47,7 @@ type server struct {
 // Once running ends, so do the streams, one after the other within four seconds, so that not all gateways come to another
 // replica at the same time.
 func New(running context.Context, service *controlplane.Service, now func() time.Time, log *slog.Logger) *grpc.Server {
-	s := &server{running: running, service: service, now: now, log: log}
+	s := &server{running: running, service: service, now: now, log: log, opening: make(places, maxOpening), recording: make(places, maxRecording)}
 	g := grpc.NewServer(grpc.MaxRecvMsgSize(maxMessage), grpc.UnaryInterceptor(s.surviveCall), grpc.StreamInterceptor(s.surviveStream))
 	syncpb.RegisterSyncServer(g, s)
 	return g
@@ -70,7 +73,7 @@ func (s *server) survive(err *error) {
 
 // Enrol registers a gateway process that proves to hold its private key.
 func (s *server) Enrol(ctx context.Context, r *syncpb.EnrolRequest) (*syncpb.EnrolResponse, error) {
-	caller, key, err := s.authenticate(ctx)
+	caller, key, err := s.authenticate(ctx, s.opening)
 	if err != nil {
 		return nil, err
 	}
@@ -80,9 +83,11 @@ func (s *server) Enrol(ctx context.Context, r *syncpb.EnrolRequest) (*syncpb.Enr
 	if bundle.VerifyEnrolProof(r.GetPublicKey(), key, r.GetProof()) != nil {
 		return nil, status.Error(codes.Unauthenticated, "the proof is not by the key that is to be enrolled")
 	}
-	enrolled, err := s.service.EnrolGateway(ctx, caller, controlplane.Enrolment{
-		PublicKey: r.GetPublicKey(), Instance: r.GetInstance(),
-		Program: controlplane.Program{Version: r.GetVersion(), Formats: r.GetFormats()},
+	enrolled, err := inTurn(ctx, s.opening, func() (controlplane.Enrolled, error) {
+		return s.service.EnrolGateway(ctx, caller, controlplane.Enrolment{
+			PublicKey: r.GetPublicKey(), Instance: r.GetInstance(),
+			Program: controlplane.Program{Version: r.GetVersion(), Formats: r.GetFormats()},
+		})
 	})
 	if err != nil {
 		return nil, s.answer("enrol gateway", err)
@@ -100,13 +105,13 @@ func (s *server) Enrol(ctx context.Context, r *syncpb.EnrolRequest) (*syncpb.Enr
 
 // Record stores a batch of decision events, signed by the process that decided.
 func (s *server) Record(ctx context.Context, r *syncpb.RecordRequest) (*syncpb.RecordResponse, error) {
-	caller, _, err := s.authenticate(ctx)
+	caller, _, err := s.authenticate(ctx, s.recording)
 	if err != nil {
 		return nil, err
 	}
-	gateway, err := s.service.OwnGateway(ctx, caller, authority.GatewayID(r.GetGatewayId()))
+	gateway, err := s.find(ctx, s.recording, caller, r.GetGatewayId())
 	if err != nil {
-		return nil, s.answer("find gateway", err)
+		return nil, err
 	}
 	signed := bundle.Batch{Gateway: gateway.ID, Epoch: r.GetEpoch(), First: r.GetFirst(), Last: r.GetLast(), Events: r.GetEvents(), Outcomes: r.GetOutcomes()}
 	if bundle.VerifyRecordProof(gateway.PublicKey, signed, r.GetProof()) != nil {
@@ -116,7 +121,7 @@ func (s *server) Record(ctx context.Context, r *syncpb.RecordRequest) (*syncpb.R
 	if err != nil {
 		return nil, status.Errorf(codes.InvalidArgument, "batch %d to %d: %v", r.GetFirst(), r.GetLast(), err)
 	}
-	last, err := s.service.RecordEvents(ctx, caller, batch)
+	last, err := inTurn(ctx, s.recording, func() (uint64, error) { return s.service.RecordEvents(ctx, caller, batch) })
 	if err != nil {
 		return nil, s.answer("record events", err)
 	}
@@ -124,7 +129,7 @@ func (s *server) Record(ctx context.Context, r *syncpb.RecordRequest) (*syncpb.R
 }
 
 // authenticate finds the gateway key in the call's metadata.
-func (s *server) authenticate(ctx context.Context) (controlplane.Caller, token.APIKey, error) {
+func (s *server) authenticate(ctx context.Context, places places) (controlplane.Caller, token.APIKey, error) {
 	var (
 		none controlplane.Caller
 		zero token.APIKey
@@ -138,7 +143,9 @@ func (s *server) authenticate(ctx context.Context) (controlplane.Caller, token.A
 	if !isBearer || err != nil {
 		return none, zero, status.Error(codes.Unauthenticated, "a gateway key is needed as authorization metadata, in the form `Bearer <key>`")
 	}
-	caller, err := s.service.Authenticate(ctx, controlplane.Credential{Bearer: bearer, Address: peerOf(ctx)})
+	caller, err := inTurn(ctx, places, func() (controlplane.Caller, error) {
+		return s.service.Authenticate(ctx, controlplane.Credential{Bearer: bearer, Address: peerOf(ctx)})
+	})
 	if err != nil {
 		return none, zero, s.answer("authenticate gateway", err)
 	}
@@ -146,6 +153,17 @@ func (s *server) authenticate(ctx context.Context) (controlplane.Caller, token.A
 		return none, zero, status.Errorf(codes.PermissionDenied, "a key of the kind gateway is needed, this is one of the kind %s", caller.Kind())
 	}
 	return caller, key, nil
+}
+
+// find finds a process of the caller's own gateway key.
+func (s *server) find(ctx context.Context, places places, caller controlplane.Caller, id string) (controlplane.Process, error) {
+	found, err := inTurn(ctx, places, func() (controlplane.Process, error) {
+		return s.service.OwnGateway(ctx, caller, authority.GatewayID(id))
+	})
+	if err != nil {
+		return found, s.answer("find gateway", err)
+	}
+	return found, nil
 }
 
 // peerOf is the address of the call's connection; the zero address where it has none.

@@ -46,6 +46,7 @@ type plane struct {
 	client  syncpb.SyncClient
 	log     *lines
 	stop    context.CancelFunc // tells the process to end
+	url     string             // of its database, for the application
 }
 
 func newPlane(t *testing.T) *plane {
@@ -56,7 +57,7 @@ func newPlane(t *testing.T) *plane {
 		t.Fatal(err)
 	}
 	t.Cleanup(store.Close)
-	p := &plane{t: t, log: &lines{}}
+	p := &plane{t: t, log: &lines{}, url: url}
 	log := slog.New(slog.NewTextHandler(p.log, nil))
 	p.Service, err = controlplane.New(controlplane.Config{
 		Store: store, MasterKey: []byte(strings.Repeat("m", 32)), SetupKey: setupKey, Log: log, Now: time.Now,

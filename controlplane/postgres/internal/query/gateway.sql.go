@@ -61,47 +61,61 @@ func (q *Queries) AcknowledgeRevisions(ctx context.Context, arg AcknowledgeRevis
 	return items, nil
 }
 
-const connectGateway = `-- name: ConnectGateway :execrows
-UPDATE gateways SET connected = true, seen_at = $1, left_at = NULL, superseded_at = NULL, version = $2, formats = $3
-WHERE workspace_id = $4 AND key_id = $5 AND id = $6 AND revoked_at IS NULL AND forgotten_at IS NULL
+const connectGateways = `-- name: ConnectGateways :many
+UPDATE gateways g SET connected = true, seen_at = $1, left_at = NULL, superseded_at = NULL, version = $2, formats = $3
+FROM (SELECT unnest($5::text[]) AS id, unnest($6::text[]) AS key_id) a
+WHERE g.workspace_id = $4 AND g.key_id = a.key_id AND g.id = a.id AND g.revoked_at IS NULL AND g.forgotten_at IS NULL
+RETURNING g.id
 `
 
-type ConnectGatewayParams struct {
+type ConnectGatewaysParams struct {
 	At          time.Time
 	Version     string
 	Formats     []uint32
 	WorkspaceID authority.WorkspaceID
-	KeyID       authority.KeyID
-	ID          authority.GatewayID
+	Ids         []string
+	Keys        []string
 }
 
-func (q *Queries) ConnectGateway(ctx context.Context, arg ConnectGatewayParams) (int64, error) {
-	result, err := q.db.Exec(ctx, connectGateway,
+func (q *Queries) ConnectGateways(ctx context.Context, arg ConnectGatewaysParams) ([]authority.GatewayID, error) {
+	rows, err := q.db.Query(ctx, connectGateways,
 		arg.At,
 		arg.Version,
 		arg.Formats,
 		arg.WorkspaceID,
-		arg.KeyID,
-		arg.ID,
+		arg.Ids,
+		arg.Keys,
 	)
 	if err != nil {
-		return 0, err
+		return nil, err
 	}
-	return result.RowsAffected(), nil
+	defer rows.Close()
+	var items []authority.GatewayID
+	for rows.Next() {
+		var id authority.GatewayID
+		if err := rows.Scan(&id); err != nil {
+			return nil, err
+		}
+		items = append(items, id)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
 }
 
-const disconnectGateway = `-- name: DisconnectGateway :exec
-UPDATE gateways SET connected = false, seen_at = $1 WHERE workspace_id = $2 AND id = $3
+const disconnectGateways = `-- name: DisconnectGateways :exec
+UPDATE gateways SET connected = false, seen_at = $1 WHERE workspace_id = $2 AND id = ANY ($3::text[])
 `
 
-type DisconnectGatewayParams struct {
+type DisconnectGatewaysParams struct {
 	At          time.Time
 	WorkspaceID authority.WorkspaceID
-	ID          authority.GatewayID
+	Ids         []string
 }
 
-func (q *Queries) DisconnectGateway(ctx context.Context, arg DisconnectGatewayParams) error {
-	_, err := q.db.Exec(ctx, disconnectGateway, arg.At, arg.WorkspaceID, arg.ID)
+func (q *Queries) DisconnectGateways(ctx context.Context, arg DisconnectGatewaysParams) error {
+	_, err := q.db.Exec(ctx, disconnectGateways, arg.At, arg.WorkspaceID, arg.Ids)
 	return err
 }
 
@@ -190,7 +204,7 @@ func (q *Queries) ForgetGateway(ctx context.Context, arg ForgetGatewayParams) er
 
 const gateway = `-- name: Gateway :one
 SELECT id, workspace_id, key_id, public_key, instance, version, formats, revision, acknowledged_at, connected,
-    enrolled_at, seen_at, left_at, envoy_refusal, lease_number, lease_term_ms, lease_granted_at, lease_over, lease_over_at,
+    enrolled_at, seen_at, left_at, envoy_refusal, lease_number, lease_term_ms, lease_wait_ms, lease_granted_at, lease_over, lease_over_at,
     endless, digest, address, envoy_revision, envoy_current, decisions_per_second, live_watches, queued_events,
     reported_at, superseded_at, revoked_at, revoked_revision, forgotten_at
 FROM gateways WHERE workspace_id = $1 AND id = $2
@@ -221,6 +235,7 @@ func (q *Queries) Gateway(ctx context.Context, arg GatewayParams) (Gateway, erro
 		&i.EnvoyRefusal,
 		&i.LeaseNumber,
 		&i.LeaseTermMs,
+		&i.LeaseWaitMs,
 		&i.LeaseGrantedAt,
 		&i.LeaseOver,
 		&i.LeaseOverAt,
@@ -243,7 +258,7 @@ func (q *Queries) Gateway(ctx context.Context, arg GatewayParams) (Gateway, erro
 
 const gatewayByPublicKey = `-- name: GatewayByPublicKey :one
 SELECT id, workspace_id, key_id, public_key, instance, version, formats, revision, acknowledged_at, connected,
-    enrolled_at, seen_at, left_at, envoy_refusal, lease_number, lease_term_ms, lease_granted_at, lease_over, lease_over_at,
+    enrolled_at, seen_at, left_at, envoy_refusal, lease_number, lease_term_ms, lease_wait_ms, lease_granted_at, lease_over, lease_over_at,
     endless, digest, address, envoy_revision, envoy_current, decisions_per_second, live_watches, queued_events,
     reported_at, superseded_at, revoked_at, revoked_revision, forgotten_at
 FROM gateways WHERE workspace_id = $1 AND key_id = $2 AND public_key = $3
@@ -275,6 +290,7 @@ func (q *Queries) GatewayByPublicKey(ctx context.Context, arg GatewayByPublicKey
 		&i.EnvoyRefusal,
 		&i.LeaseNumber,
 		&i.LeaseTermMs,
+		&i.LeaseWaitMs,
 		&i.LeaseGrantedAt,
 		&i.LeaseOver,
 		&i.LeaseOverAt,
@@ -297,7 +313,7 @@ func (q *Queries) GatewayByPublicKey(ctx context.Context, arg GatewayByPublicKey
 
 const gateways = `-- name: Gateways :many
 SELECT id, workspace_id, key_id, public_key, instance, version, formats, revision, acknowledged_at, connected,
-    enrolled_at, seen_at, left_at, envoy_refusal, lease_number, lease_term_ms, lease_granted_at, lease_over, lease_over_at,
+    enrolled_at, seen_at, left_at, envoy_refusal, lease_number, lease_term_ms, lease_wait_ms, lease_granted_at, lease_over, lease_over_at,
     endless, digest, address, envoy_revision, envoy_current, decisions_per_second, live_watches, queued_events,
     reported_at, superseded_at, revoked_at, revoked_revision, forgotten_at
 FROM gateways
@@ -340,6 +356,7 @@ func (q *Queries) Gateways(ctx context.Context, arg GatewaysParams) ([]Gateway, 
 			&i.EnvoyRefusal,
 			&i.LeaseNumber,
 			&i.LeaseTermMs,
+			&i.LeaseWaitMs,
 			&i.LeaseGrantedAt,
 			&i.LeaseOver,
 			&i.LeaseOverAt,
@@ -368,27 +385,30 @@ func (q *Queries) Gateways(ctx context.Context, arg GatewaysParams) ([]Gateway, 
 }
 
 const grantLeases = `-- name: GrantLeases :exec
-UPDATE gateways g SET lease_number = a.lease_number, lease_term_ms = $1, lease_granted_at = $2::timestamptz,
-    lease_over = false, lease_over_at = NULL, seen_at = $2
-FROM (SELECT unnest($4::text[]) AS id, unnest($5::bigint[]) AS lease_number) a
-WHERE g.workspace_id = $3 AND g.id = a.id
+UPDATE gateways g SET lease_number = a.lease_number, lease_term_ms = a.lease_term_ms, lease_wait_ms = a.lease_wait_ms,
+    lease_granted_at = $1::timestamptz, lease_over = false, lease_over_at = NULL, seen_at = $1
+FROM (SELECT unnest($3::text[]) AS id, unnest($4::bigint[]) AS lease_number,
+    unnest($5::bigint[]) AS lease_term_ms, unnest($6::bigint[]) AS lease_wait_ms) a
+WHERE g.workspace_id = $2 AND g.id = a.id
 `
 
 type GrantLeasesParams struct {
-	LeaseTermMs  int64
 	At           time.Time
 	WorkspaceID  authority.WorkspaceID
 	Ids          []string
 	LeaseNumbers []int64
+	LeaseTermsMs []int64
+	LeaseWaitsMs []int64
 }
 
 func (q *Queries) GrantLeases(ctx context.Context, arg GrantLeasesParams) error {
 	_, err := q.db.Exec(ctx, grantLeases,
-		arg.LeaseTermMs,
 		arg.At,
 		arg.WorkspaceID,
 		arg.Ids,
 		arg.LeaseNumbers,
+		arg.LeaseTermsMs,
+		arg.LeaseWaitsMs,
 	)
 	return err
 }
@@ -465,7 +485,7 @@ func (q *Queries) LeaveGateway(ctx context.Context, arg LeaveGatewayParams) erro
 }
 
 const lockForGrant = `-- name: LockForGrant :many
-SELECT g.id, g.key_id, g.revision, g.lease_number,
+SELECT g.id, g.key_id, g.revision, g.lease_number, g.lease_term_ms, g.lease_wait_ms, g.lease_over, g.endless,
     (g.revoked_at IS NOT NULL OR k.revoked_at IS NOT NULL OR coalesce(k.expires_at <= $1::timestamptz, false))::boolean AS revoked,
     (g.forgotten_at IS NOT NULL)::boolean AS forgotten
 FROM gateways g JOIN api_keys k ON k.workspace_id = g.workspace_id AND k.id = g.key_id
@@ -484,6 +504,10 @@ type LockForGrantRow struct {
 	KeyID       authority.KeyID
 	Revision    uint64
 	LeaseNumber uint64
+	LeaseTermMs int64
+	LeaseWaitMs int64
+	LeaseOver   bool
+	Endless     bool
 	Revoked     bool
 	Forgotten   bool
 }
@@ -503,6 +527,10 @@ func (q *Queries) LockForGrant(ctx context.Context, arg LockForGrantParams) ([]L
 			&i.KeyID,
 			&i.Revision,
 			&i.LeaseNumber,
+			&i.LeaseTermMs,
+			&i.LeaseWaitMs,
+			&i.LeaseOver,
+			&i.Endless,
 			&i.Revoked,
 			&i.Forgotten,
 		); err != nil {
@@ -518,7 +546,7 @@ func (q *Queries) LockForGrant(ctx context.Context, arg LockForGrantParams) ([]L
 
 const lockGateway = `-- name: LockGateway :one
 SELECT id, workspace_id, key_id, public_key, instance, version, formats, revision, acknowledged_at, connected,
-    enrolled_at, seen_at, left_at, envoy_refusal, lease_number, lease_term_ms, lease_granted_at, lease_over, lease_over_at,
+    enrolled_at, seen_at, left_at, envoy_refusal, lease_number, lease_term_ms, lease_wait_ms, lease_granted_at, lease_over, lease_over_at,
     endless, digest, address, envoy_revision, envoy_current, decisions_per_second, live_watches, queued_events,
     reported_at, superseded_at, revoked_at, revoked_revision, forgotten_at
 FROM gateways WHERE workspace_id = $1 AND id = $2 FOR NO KEY UPDATE
@@ -549,6 +577,7 @@ func (q *Queries) LockGateway(ctx context.Context, arg LockGatewayParams) (Gatew
 		&i.EnvoyRefusal,
 		&i.LeaseNumber,
 		&i.LeaseTermMs,
+		&i.LeaseWaitMs,
 		&i.LeaseGrantedAt,
 		&i.LeaseOver,
 		&i.LeaseOverAt,
@@ -718,18 +747,18 @@ func (q *Queries) RevokeGatewaysOf(ctx context.Context, arg RevokeGatewaysOfPara
 	return err
 }
 
-const seeGateway = `-- name: SeeGateway :exec
-UPDATE gateways SET connected = true, seen_at = $1 WHERE workspace_id = $2 AND id = $3
+const seeGateways = `-- name: SeeGateways :exec
+UPDATE gateways SET connected = true, seen_at = $1 WHERE workspace_id = $2 AND id = ANY ($3::text[])
 `
 
-type SeeGatewayParams struct {
+type SeeGatewaysParams struct {
 	At          time.Time
 	WorkspaceID authority.WorkspaceID
-	ID          authority.GatewayID
+	Ids         []string
 }
 
-func (q *Queries) SeeGateway(ctx context.Context, arg SeeGatewayParams) error {
-	_, err := q.db.Exec(ctx, seeGateway, arg.At, arg.WorkspaceID, arg.ID)
+func (q *Queries) SeeGateways(ctx context.Context, arg SeeGatewaysParams) error {
+	_, err := q.db.Exec(ctx, seeGateways, arg.At, arg.WorkspaceID, arg.Ids)
 	return err
 }
 
@@ -763,7 +792,7 @@ func (q *Queries) SetEnvoyStatus(ctx context.Context, arg SetEnvoyStatusParams) 
 }
 
 const standings = `-- name: Standings :many
-SELECT id, key_id, instance, revision, lease_number, lease_term_ms, lease_granted_at, lease_over, endless
+SELECT id, key_id, instance, revision, lease_number, lease_term_ms, lease_wait_ms, lease_granted_at, lease_over, endless
 FROM gateways
 WHERE workspace_id = $1
     AND ((lease_number > 0 AND NOT lease_over) OR (endless AND left_at IS NULL AND forgotten_at IS NULL))
@@ -781,6 +810,7 @@ type StandingsRow struct {
 	Revision       uint64
 	LeaseNumber    uint64
 	LeaseTermMs    int64
+	LeaseWaitMs    int64
 	LeaseGrantedAt *time.Time
 	LeaseOver      bool
 	Endless        bool
@@ -802,6 +832,7 @@ func (q *Queries) Standings(ctx context.Context, arg StandingsParams) ([]Standin
 			&i.Revision,
 			&i.LeaseNumber,
 			&i.LeaseTermMs,
+			&i.LeaseWaitMs,
 			&i.LeaseGrantedAt,
 			&i.LeaseOver,
 			&i.Endless,
