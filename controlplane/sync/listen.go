@@ -8,6 +8,7 @@ import (
 
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/durationpb"
 
 	"github.com/caracal-gateway/caracal/authority"
@@ -59,6 +60,9 @@ func (c *connection) next() (*syncpb.GatewayMessage, error) {
 
 func (c *connection) take(ctx context.Context, m *syncpb.GatewayMessage) error {
 	service, log := c.server.service, c.server.log
+	if err := sizeable(m); err != nil {
+		return err
+	}
 	switch m := m.GetMessage().(type) {
 	case *syncpb.GatewayMessage_Acknowledged:
 		a := controlplane.Acknowledgement{
@@ -166,6 +170,23 @@ func (c *connection) surrender(ctx context.Context, number uint64) error {
 		return c.server.answer("surrender lease", err)
 	}
 	return errLeft
+}
+
+// What a gateway says of a state is kept for as long as its stream lasts, or in the database: bounds of it, in bytes.
+const (
+	maxHello  = 64 << 10
+	maxDigest = 64
+)
+
+// sizeable refuses what no gateway has a reason to say.
+func sizeable(m *syncpb.GatewayMessage) error {
+	if n := proto.Size(m.GetHello()); n > maxHello {
+		return status.Errorf(codes.InvalidArgument, "the hello has %d bytes, more than %d", n, maxHello)
+	}
+	if n := max(len(m.GetHello().GetDigest()), len(m.GetAcknowledged().GetDigest())); n > maxDigest {
+		return status.Errorf(codes.InvalidArgument, "a digest has %d bytes, more than %d", n, maxDigest)
+	}
+	return nil
 }
 
 // maxLogged bounds what of a gateway's own words goes into the log, in bytes.
