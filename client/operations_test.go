@@ -159,7 +159,10 @@ func calls() map[string]func(context.Context, *client.Client) error {
 		"rotateSigningKeys": func(ctx context.Context, c *client.Client) error { return second(c.RotateSigningKeys(ctx, 0)) },
 		"revokeSigningKey":  func(ctx context.Context, c *client.Client) error { return second(c.RevokeSigningKey(ctx, "ID")) },
 
-		"listGateways": func(ctx context.Context, c *client.Client) error { return second(c.Gateways(ctx)) },
+		"listGateways":  func(ctx context.Context, c *client.Client) error { return second(c.Gateways(ctx)) },
+		"getGateway":    func(ctx context.Context, c *client.Client) error { return second(c.Gateway(ctx, "ID")) },
+		"revokeGateway": func(ctx context.Context, c *client.Client) error { return second(c.RevokeGateway(ctx, "ID", 0)) },
+		"forgetGateway": func(ctx context.Context, c *client.Client) error { return second(c.ForgetGateway(ctx, "ID", "gone")) },
 		"listEvents": func(ctx context.Context, c *client.Client) error {
 			return c.ExportEvents(ctx, nil, "jsonl", io.Discard)
 		},

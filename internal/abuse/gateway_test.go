@@ -29,8 +29,8 @@ import (
 
 const patience = 30 * time.Second
 
-// front is a gateway with its real Envoy in front of an echo upstream. It has no control plane: everything that it
-// enforces is in the bundle that it finds in its state directory.
+// front is a gateway with its real Envoy in front of an echo upstream. What it enforces is the stage's world as it was
+// when the gateway started.
 type front struct {
 	*stage
 	listen   netip.AddrPort
@@ -127,15 +127,12 @@ func (f *front) start(t *testing.T, roots []byte) {
 		t.Fatal(err)
 	}
 	state := t.TempDir()
-	if err := (bundle.File{Path: filepath.Join(state, "bundle")}).Write(f.Seal()); err != nil {
-		t.Fatal(err)
-	}
 	log, err := os.Create(filepath.Join(state, "log"))
 	if err != nil {
 		t.Fatal(err)
 	}
 	config := gateway.Config{
-		Control: &url.URL{Scheme: "http", Host: freePort(t).String()}, Key: key, Workspace: f.State.Workspace.Slug, Interval: time.Minute,
+		Control: &url.URL{Scheme: "http", Host: f.serveControl(t)}, Key: key, Workspace: f.State.Workspace.Slug, Interval: time.Minute,
 		Listen: f.listen, Roots: roots, Resolvers: []netip.AddrPort{nameserver.Start(t, resolutions())}, StateDir: state,
 		EnvoyPath: binary, Instance: "abuse", Version: "test", Log: slog.New(slog.NewTextHandler(log, nil)),
 		Credentials: extauthz.NewCredentials("", func(string) (string, bool) { return "", false }),
