@@ -7,6 +7,7 @@ import (
 
 	"github.com/caracal-gateway/caracal/authority"
 	"github.com/caracal-gateway/caracal/controlplane/postgres"
+	"github.com/caracal-gateway/caracal/lease"
 )
 
 const (
@@ -16,11 +17,11 @@ const (
 	finishEvery = time.Second
 )
 
-// settling remembers since when, on this replica's boot clock, receipts have waited for no gateway any more. The zero value
-// is ready. What is forgotten, as when the replica restarts, begins anew: that only makes a receipt later.
+// settling remembers since when, on this replica's steady clock, receipts have waited for no gateway any more. The zero
+// value is ready. What is forgotten, as when the replica restarts, begins anew: that only makes a receipt later.
 type settling struct {
-	mu   sync.Mutex // guards since
-	seen map[authority.WorkspaceID]map[authority.ReceiptID]time.Duration
+	mu   sync.Mutex // guards seen
+	seen map[authority.WorkspaceID]map[authority.ReceiptID]lease.Progress
 }
 
 // see takes note of all settling receipts of a workspace as of an instant that is not before they were read. It answers
@@ -29,26 +30,23 @@ func (s *settling) see(w authority.WorkspaceID, all []postgres.SettlingReceipt, 
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	known := s.seen[w]
-	since := make(map[authority.ReceiptID]time.Duration, len(all))
+	progress := make(map[authority.ReceiptID]lease.Progress, len(all))
 	for _, r := range all {
-		first, before := known[r.ID]
-		if !before {
-			first = now
-		}
-		since[r.ID] = first
-		left := first + r.Settling - now
+		p := known[r.ID].See(r.Revision, nil, now)
+		progress[r.ID] = p
+		left := p.Since + r.Settling - now
 		switch {
-		case left <= 0:
+		case p.Effective(now, r.Settling):
 			settled = append(settled, r.ID)
 		case next == 0 || left < next:
 			next = left
 		}
 	}
 	if s.seen == nil {
-		s.seen = map[authority.WorkspaceID]map[authority.ReceiptID]time.Duration{}
+		s.seen = map[authority.WorkspaceID]map[authority.ReceiptID]lease.Progress{}
 	}
-	s.seen[w] = since
-	if len(since) == 0 {
+	s.seen[w] = progress
+	if len(progress) == 0 {
 		delete(s.seen, w)
 	}
 	return settled, next
@@ -132,7 +130,7 @@ func (s *Service) advance(ctx context.Context, w authority.WorkspaceID, asked []
 	if err != nil {
 		return nil, err
 	}
-	settled, next := s.settling.see(w, waiting, s.boot())
+	settled, next := s.settling.see(w, waiting, s.steady())
 	for _, id := range settled {
 		if err := s.finish(ctx, w, id); err != nil {
 			return nil, err

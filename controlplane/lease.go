@@ -12,10 +12,11 @@ import (
 	"github.com/caracal-gateway/caracal/lease"
 )
 
-// Renewal asks for a lease. The revision is the one that the process's decisions enforce, with the digest of that state
-// where it was said.
+// Renewal asks for a lease. Revision is what the process's decisions enforce; Held the lowest number of a lease that it
+// may decide by, now or after a restart, 0 for none.
 type Renewal struct {
 	Revision uint64
+	Held     uint64
 	Report   Report
 }
 
@@ -103,21 +104,9 @@ func (s *Service) grant(ctx context.Context, w authority.WorkspaceID, all []appl
 		if err != nil {
 			return err
 		}
-		known := make(map[authority.GatewayID]postgres.Applicant, len(applicants))
-		for _, a := range applicants {
-			known[a.ID] = a
-		}
-		next := map[authority.GatewayID]uint64{}
-		answers = make([]Granted, len(all))
-		for i, a := range all {
-			applicant, there := known[a.gateway]
-			if !there || applicant.KeyID != a.key {
-				answers[i] = Granted{refusal: authority.NotFound("gateway")}
-			} else if answers[i] = decide(applicant, held); answers[i].Number != 0 {
-				next[a.gateway] = answers[i].Number
-			}
-		}
-		return tx.Grant(ctx, next, held.Settings.LeaseTerm(), at)
+		next := map[authority.GatewayID]lease.Standing{}
+		answers = answerAll(all, applicants, held, next)
+		return tx.Grant(ctx, next, at)
 	})
 	if err == nil {
 		s.acks.wake(w)
@@ -125,17 +114,43 @@ func (s *Service) grant(ctx context.Context, w authority.WorkspaceID, all []appl
 	return answers, err
 }
 
-// decide is the rule of grants, for a process and the state of its workspace that one transaction holds.
-func decide(a postgres.Applicant, held postgres.Held) Granted {
+// answerAll decides all renewals in their order, each as the one before it of the same process has left that, and adds to
+// next how those stand that are granted a lease.
+func answerAll(all []application, applicants []postgres.Applicant, held postgres.Held, next map[authority.GatewayID]lease.Standing) []Granted {
+	known := make(map[authority.GatewayID]applicant, len(applicants))
+	for _, a := range applicants {
+		known[a.ID] = applicant{a}
+	}
+	answers := make([]Granted, len(all))
+	for i, r := range all {
+		a, there := known[r.gateway]
+		if !there || a.KeyID != r.key {
+			answers[i] = Granted{refusal: authority.NotFound("gateway")}
+			continue
+		}
+		if answers[i] = a.answer(r.Renewal, held); answers[i].Number != 0 {
+			known[r.gateway], next[r.gateway] = a, a.Standing
+		}
+	}
+	return answers
+}
+
+// applicant is a process that asks for a lease.
+type applicant struct{ postgres.Applicant }
+
+// answer is the rule of grants, for a process and the state of its workspace that one transaction holds. What counts is
+// what the process enforces as it asks: it may have come back with less than it acknowledged before.
+func (a *applicant) answer(r Renewal, held postgres.Held) Granted {
 	switch {
 	case a.Revoked:
 		return Granted{refusal: errRevokedGateway}
 	case a.Forgotten:
 		return Granted{refusal: authority.NotFound("gateway")}
-	case !lease.Grantable(a.Revision, held.Fence):
+	case r.Revision > held.Revision || !lease.Grantable(r.Revision, held.Fence):
 		return Granted{After: held.Fence, Message: "the gateway does not enforce the last change that took authority away"}
 	}
-	return Granted{Number: a.LeaseNumber + 1, Term: held.Settings.LeaseTerm()}
+	a.Standing = a.Granted(r.Held, held.Settings.LeaseTerm())
+	return Granted{Number: a.Lease, Term: a.Term}
 }
 
 func gatewaysOf(all []application) []authority.GatewayID {

@@ -170,7 +170,7 @@ func TestAPausedReplicaEndsNoLeaseThatWasRenewedMeanwhile(t *testing.T) {
 	var clock bootClock
 	paused := replicaBy(t, w.appURL, clock.read)
 	seen := must(paused.Running(t.Context()))(t)
-	if len(seen) != 1 || seen[0].Number != 1 || seen[0].Term != time.Minute {
+	if len(seen) != 1 || seen[0].Number != 1 || seen[0].Wait != time.Minute {
 		t.Fatalf("it saw %+v", seen)
 	}
 	w.hold(e)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"slices"
 
+	"github.com/caracal-gateway/caracal/authority"
 	"github.com/caracal-gateway/caracal/controlplane/postgres"
 )
 
@@ -22,6 +23,15 @@ func (o *Lookout) Look(ctx context.Context) error { return o.s.lookOnce(ctx, &o.
 // Running are the leases that run, as a replica reads them.
 func (s *Service) Running(ctx context.Context) ([]postgres.RunningLease, error) {
 	return s.store.LookUpLeases(ctx)
+}
+
+// GrantAll answers renewals of one process that came in together.
+func (s *Service) GrantAll(ctx context.Context, c Caller, id authority.GatewayID, renewals ...Renewal) ([]Granted, error) {
+	all := make([]application, len(renewals))
+	for i, r := range renewals {
+		all[i] = application{id, c.key, r}
+	}
+	return s.grant(ctx, c.workspace, all)
 }
 
 // Conclude writes that leases are over which were read at some time before.

@@ -21,7 +21,7 @@ type lookout struct {
 	sights map[authority.GatewayID]lease.Sight
 }
 
-// see takes note of the leases that run at an instant of the replica's boot clock, which is not before they were read,
+// see takes note of the leases that run at an instant of the replica's steady clock, which is not before they were read,
 // and answers those that have run out.
 func (l *lookout) see(running []postgres.RunningLease, now time.Duration) []postgres.RunningLease {
 	seen := make(map[authority.GatewayID]lease.Sight, len(running))
@@ -29,7 +29,7 @@ func (l *lookout) see(running []postgres.RunningLease, now time.Duration) []post
 	for _, r := range running {
 		sight := l.sights[r.GatewayID].See(r.Number, now)
 		seen[r.GatewayID] = sight
-		if sight.Over(now, r.Term) {
+		if sight.Over(now, r.Wait) {
 			over = append(over, r)
 		}
 	}
@@ -55,7 +55,7 @@ func (s *Service) lookOnce(ctx context.Context, l *lookout) error {
 		return err
 	}
 	var failed error
-	for w, ended := range byWorkspace(l.see(running, s.boot())) {
+	for w, ended := range byWorkspace(l.see(running, s.steady())) {
 		if err := s.conclude(ctx, w, ended); err != nil {
 			failed = fmt.Errorf("end leases of %s: %w", w, err)
 		}
@@ -84,7 +84,7 @@ func (s *Service) conclude(ctx context.Context, w authority.WorkspaceID, ended [
 				return err
 			}
 			if over {
-				s.log.Warn("gateway's lease ran out", "gateway", r.GatewayID, "workspace", w, "lease", r.Number, "term", r.Term)
+				s.log.Warn("gateway's lease ran out", "gateway", r.GatewayID, "workspace", w, "lease", r.Number, "waited", r.Wait+lease.Margin(r.Wait))
 			}
 		}
 		return nil
@@ -95,11 +95,12 @@ func (s *Service) conclude(ctx context.Context, w authority.WorkspaceID, ended [
 	return err
 }
 
-// bootTime is the time since the host started, counting the time that it was suspended.
-func bootTime() time.Duration {
+// steadyTime is by the clock that nobody turns: services that keep a clock right turn the others, the one since boot too. It
+// stands still while the host is suspended, which only makes a wait longer.
+func steadyTime() time.Duration {
 	var ts unix.Timespec
-	if err := unix.ClockGettime(unix.CLOCK_BOOTTIME, &ts); err != nil {
-		panic(fmt.Sprintf("read CLOCK_BOOTTIME: %v", err)) // every Linux since 2.6.39 has it
+	if err := unix.ClockGettime(unix.CLOCK_MONOTONIC_RAW, &ts); err != nil {
+		panic(fmt.Sprintf("read CLOCK_MONOTONIC_RAW: %v", err)) // every Linux since 2.6.28 has it
 	}
 	return time.Duration(ts.Nano())
 }

@@ -90,7 +90,7 @@ func awaited(ctx context.Context, tx *postgres.Tx, revision uint64) ([]GatewayRe
 		}
 		part := GatewayReceipt{GatewayID: g.GatewayID, Instance: g.Instance, Lease: g.Lease}
 		if !g.Endless && g.GrantedAt != nil {
-			until := g.GrantedAt.Add(g.Term + lease.Margin(g.Term))
+			until := g.GrantedAt.Add(g.Wait + lease.Margin(g.Wait))
 			part.FencedUntil = &until
 		}
 		gateways = append(gateways, part)

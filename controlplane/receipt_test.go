@@ -22,20 +22,20 @@ import (
 // patient is longer than any wait of these tests takes, on a machine that has much else to do.
 const patient = 60 * time.Second
 
-// bootClock is a replica's boot clock that the test moves.
+// bootClock is a replica's steady clock that the test moves.
 type bootClock struct{ at atomic.Int64 }
 
 func (c *bootClock) read() time.Duration     { return time.Duration(c.at.Load()) }
 func (c *bootClock) pass(span time.Duration) { c.at.Add(int64(span)) }
 
-// replicaBy is a replica with a boot clock of its own.
-func replicaBy(t *testing.T, appURL string, boot func() time.Duration) *controlplane.Service {
+// replicaBy is a replica with a steady clock of its own.
+func replicaBy(t *testing.T, appURL string, steady func() time.Duration) *controlplane.Service {
 	t.Helper()
 	store := must(postgres.Open(postgres.Config{URL: appURL, MaxConns: 4}))(t)
 	t.Cleanup(store.Close)
 	return must(controlplane.New(controlplane.Config{
 		Store: store, MasterKey: []byte(strings.Repeat("m", 32)), SetupKey: setupKey,
-		Log: slog.New(slog.NewTextHandler(t.Output(), nil)), Now: time.Now, Boot: boot,
+		Log: slog.New(slog.NewTextHandler(t.Output(), nil)), Now: time.Now, Steady: steady,
 	}))(t)
 }
 

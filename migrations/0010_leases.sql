@@ -7,14 +7,16 @@
 ALTER TABLE workspaces ADD COLUMN fence bigint NOT NULL DEFAULT 0;
 
 -- lease_number counts the grants to a process. lease_over says that the last of them has been surrendered, has been
--- watched by a replica for as long as it can last, or was declared over by an operator. lease_granted_at is for people:
--- nothing is concluded from it.
+-- watched by a replica for as long as it can last, or was declared over by an operator. lease_term_ms is that of the last;
+-- lease_wait_ms the longest of those that the process may decide by still, because a grant of a shorter term may never have
+-- arrived. lease_granted_at is for people: nothing is concluded from it.
 --
 -- endless marks a process of a program that knows of no leases, which decides until it ends. Those write left_at when
 -- they end on purpose; superseded_at is when another process started at the same place, which ends nothing.
 ALTER TABLE gateways
     ADD COLUMN lease_number         bigint NOT NULL DEFAULT 0,
     ADD COLUMN lease_term_ms        bigint NOT NULL DEFAULT 0,
+    ADD COLUMN lease_wait_ms        bigint NOT NULL DEFAULT 0,
     ADD COLUMN lease_granted_at     timestamptz,
     ADD COLUMN lease_over           boolean NOT NULL DEFAULT false,
     ADD COLUMN lease_over_at        timestamptz,
@@ -55,14 +57,14 @@ DROP POLICY migrate ON gateways;
 -- Which leases run? Each replica watches all of them on its own clock.
 -- +goose StatementBegin
 CREATE FUNCTION look_up_leases()
-    RETURNS TABLE (workspace_id text, id text, lease_number bigint, lease_term_ms bigint)
+    RETURNS TABLE (workspace_id text, id text, lease_number bigint, lease_wait_ms bigint)
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path = pg_catalog, pg_temp
 AS $$
 #variable_conflict use_column
 BEGIN
     PERFORM set_config('caracal.look_up', 'on', true);
-    RETURN QUERY SELECT g.workspace_id, g.id, g.lease_number, g.lease_term_ms FROM public.gateways g
+    RETURN QUERY SELECT g.workspace_id, g.id, g.lease_number, g.lease_wait_ms FROM public.gateways g
         WHERE g.lease_number > 0 AND NOT g.lease_over;
     PERFORM set_config('caracal.look_up', 'off', true);
 END

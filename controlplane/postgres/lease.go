@@ -32,9 +32,7 @@ type Standing struct {
 	KeyID     authority.KeyID
 	Instance  string
 	lease.Standing
-	// Term is that of its lease, which was granted at GrantedAt; 0 and nil for a process that decides without one.
-	Term      time.Duration
-	GrantedAt *time.Time
+	GrantedAt *time.Time // its lease; nil for a process that decides without one
 }
 
 // Standings lists every gateway process that may still decide. In a transaction that has advanced the revision the list is
@@ -44,12 +42,17 @@ func (t *Tx) Standings(ctx context.Context) ([]Standing, error) {
 	list := make([]Standing, len(rows))
 	for i, r := range rows {
 		list[i] = Standing{
-			GatewayID: r.ID, KeyID: r.KeyID, Instance: r.Instance, Term: time.Duration(r.LeaseTermMs) * time.Millisecond, GrantedAt: r.LeaseGrantedAt,
-			Standing: lease.Standing{Enforced: r.Revision, Lease: r.LeaseNumber, Over: r.LeaseOver, Endless: r.Endless},
+			GatewayID: r.ID, KeyID: r.KeyID, Instance: r.Instance, GrantedAt: r.LeaseGrantedAt,
+			Standing: lease.Standing{
+				Enforced: r.Revision, Lease: r.LeaseNumber, Over: r.LeaseOver, Endless: r.Endless,
+				Term: milliseconds(r.LeaseTermMs), Wait: milliseconds(r.LeaseWaitMs),
+			},
 		}
 	}
 	return list, translate("list standings", err)
 }
+
+func milliseconds(n int64) time.Duration { return time.Duration(n) * time.Millisecond }
 
 // Acknowledgement says that a process's decisions enforce a revision.
 type Acknowledgement struct {
@@ -82,12 +85,11 @@ func (t *Tx) Acknowledge(ctx context.Context, all []Acknowledgement, at time.Tim
 
 // Applicant is a gateway process that asks for a lease.
 type Applicant struct {
-	ID          authority.GatewayID
-	KeyID       authority.KeyID
-	Revision    uint64 // that it has acknowledged
-	LeaseNumber uint64
-	Revoked     bool // it, or its key, is
-	Forgotten   bool
+	ID    authority.GatewayID
+	KeyID authority.KeyID
+	lease.Standing
+	Revoked   bool // it, or its key, is
+	Forgotten bool
 }
 
 // LockApplicants reads those processes of the given ones that there are. Nothing of them changes until the transaction
@@ -96,16 +98,23 @@ func (t *Tx) LockApplicants(ctx context.Context, ids []authority.GatewayID, at t
 	rows, err := t.q.LockForGrant(ctx, query.LockForGrantParams{WorkspaceID: t.workspace, Ids: texts(ids), At: at})
 	list := make([]Applicant, len(rows))
 	for i, r := range rows {
-		list[i] = Applicant(r)
+		list[i] = Applicant{
+			ID: r.ID, KeyID: r.KeyID, Revoked: r.Revoked, Forgotten: r.Forgotten,
+			Standing: lease.Standing{
+				Enforced: r.Revision, Lease: r.LeaseNumber, Over: r.LeaseOver, Endless: r.Endless,
+				Term: milliseconds(r.LeaseTermMs), Wait: milliseconds(r.LeaseWaitMs),
+			},
+		}
 	}
 	return list, translate("lock gateways", err)
 }
 
-// Grant writes the next lease of each of the given processes, which the transaction has locked.
-func (t *Tx) Grant(ctx context.Context, numbers map[authority.GatewayID]uint64, term time.Duration, at time.Time) error {
-	p := query.GrantLeasesParams{WorkspaceID: t.workspace, LeaseTermMs: term.Milliseconds(), At: at}
-	for id, number := range numbers {
-		p.Ids, p.LeaseNumbers = append(p.Ids, string(id)), append(p.LeaseNumbers, int64(number))
+// Grant writes how each of the given processes stands with its next lease. The transaction has locked them.
+func (t *Tx) Grant(ctx context.Context, granted map[authority.GatewayID]lease.Standing, at time.Time) error {
+	p := query.GrantLeasesParams{WorkspaceID: t.workspace, At: at}
+	for id, s := range granted {
+		p.Ids, p.LeaseNumbers = append(p.Ids, string(id)), append(p.LeaseNumbers, int64(s.Lease))
+		p.LeaseTermsMs, p.LeaseWaitsMs = append(p.LeaseTermsMs, s.Term.Milliseconds()), append(p.LeaseWaitsMs, s.Wait.Milliseconds())
 	}
 	return translate("grant leases", t.q.GrantLeases(ctx, p))
 }
@@ -149,14 +158,15 @@ type RunningLease struct {
 	WorkspaceID authority.WorkspaceID
 	GatewayID   authority.GatewayID
 	Number      uint64
-	Term        time.Duration
+	// Wait is the longest term of the leases that the process may decide by still.
+	Wait time.Duration
 }
 
 // LookUpLeases lists the running leases of every workspace.
 func (s *Store) LookUpLeases(ctx context.Context) ([]RunningLease, error) {
 	var all []RunningLease
 	err := s.look(ctx, func(conn *pgxpool.Conn) error {
-		rows, err := conn.Query(ctx, "SELECT workspace_id, id, lease_number, lease_term_ms FROM look_up_leases()")
+		rows, err := conn.Query(ctx, "SELECT workspace_id, id, lease_number, lease_wait_ms FROM look_up_leases()")
 		if err != nil {
 			return err
 		}
@@ -165,7 +175,7 @@ func (s *Store) LookUpLeases(ctx context.Context) ([]RunningLease, error) {
 			ms int64
 		)
 		_, err = pgx.ForEachRow(rows, []any{&l.WorkspaceID, &l.GatewayID, &l.Number, &ms}, func() error {
-			l.Term = time.Duration(ms) * time.Millisecond
+			l.Wait = milliseconds(ms)
 			all = append(all, l)
 			return nil
 		})

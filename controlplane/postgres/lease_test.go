@@ -128,10 +128,10 @@ func TestAGrantAndARevocationDoNotMissEachOther(t *testing.T) {
 					return err
 				},
 				func(ctx context.Context, tx *Tx) error {
-					if granted = lease.Grantable(applicant.Revision, held.Fence); !granted {
+					if granted = lease.Grantable(applicant.Enforced, held.Fence); !granted {
 						return nil
 					}
-					return tx.Grant(ctx, map[authority.GatewayID]uint64{w.gateway: applicant.LeaseNumber + 1}, time.Minute, now())
+					return tx.Grant(ctx, map[authority.GatewayID]lease.Standing{w.gateway: applicant.Granted(0, time.Minute)}, now())
 				},
 			)
 			revocation := begin(t, s, w.id,
@@ -159,7 +159,7 @@ func TestAGrantAndARevocationDoNotMissEachOther(t *testing.T) {
 			}
 			waitedFor := slices.ContainsFunc(leased, func(g Standing) bool { return g.GatewayID == w.gateway && g.Lease == 1 && g.HoldsUp(2) })
 			if granted && !waitedFor {
-				t.Errorf("a lease at revision %d is granted, and the revocation waits for %+v", applicant.Revision, leased)
+				t.Errorf("a lease at revision %d is granted, and the revocation waits for %+v", applicant.Enforced, leased)
 			}
 			if !granted && waitedFor {
 				t.Errorf("nothing is granted, and the revocation waits for %+v", leased)
@@ -180,7 +180,7 @@ func TestStandingsAreThoseThatMayDecide(t *testing.T) {
 			if err := tx.InsertGateway(ctx, g); err != nil {
 				return err
 			}
-			if err := tx.Grant(ctx, map[authority.GatewayID]uint64{g.ID: 7}, 5*time.Second, at); err != nil {
+			if err := tx.Grant(ctx, map[authority.GatewayID]lease.Standing{g.ID: {Lease: 7, Term: 5 * time.Second, Wait: time.Minute}}, at); err != nil {
 				return err
 			}
 			if !over {
@@ -199,7 +199,7 @@ func TestStandingsAreThoseThatMayDecide(t *testing.T) {
 		var got []string
 		for _, g := range standings {
 			got = append(got, fmt.Sprint(g.GatewayID, g.Lease, g.Endless))
-			if g.Lease == 7 && (g.Term != 5*time.Second || g.GrantedAt == nil || !g.GrantedAt.Equal(at)) {
+			if g.Lease == 7 && (g.Term != 5*time.Second || g.Wait != time.Minute || g.GrantedAt == nil || !g.GrantedAt.Equal(at)) {
 				t.Errorf("the lease is %+v", g)
 			}
 		}

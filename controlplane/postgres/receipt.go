@@ -199,6 +199,7 @@ func (t *Tx) AwaitedGateways(ctx context.Context) ([]AwaitedGateway, error) {
 // SettlingReceipt is a pending receipt that waits for no gateway any more.
 type SettlingReceipt struct {
 	ID       authority.ReceiptID
+	Revision uint64
 	Settling time.Duration
 }
 
@@ -207,7 +208,7 @@ func (t *Tx) SettlingReceipts(ctx context.Context) ([]SettlingReceipt, error) {
 	rows, err := t.q.SettlingReceipts(ctx, query.SettlingReceiptsParams{WorkspaceID: t.workspace})
 	all := make([]SettlingReceipt, len(rows))
 	for i, row := range rows {
-		all[i] = SettlingReceipt{ID: row.ID, Settling: time.Duration(row.SettlingMs) * time.Millisecond}
+		all[i] = SettlingReceipt{ID: row.ID, Revision: row.Revision, Settling: milliseconds(row.SettlingMs)}
 	}
 	return all, translate("read settling receipts", err)
 }

@@ -56,7 +56,7 @@ WHERE p.workspace_id = @workspace_id AND p.gateway_id = ANY (@gateways::text[]) 
 
 -- Pending receipts that wait for no gateway any more.
 -- name: SettlingReceipts :many
-SELECT r.id, r.settling_ms FROM receipts r
+SELECT r.id, r.revision, r.settling_ms FROM receipts r
 WHERE r.workspace_id = @workspace_id AND r.state = 'pending' AND NOT EXISTS (
     SELECT FROM receipt_gateways p WHERE p.workspace_id = @workspace_id AND p.receipt_id = r.id
         AND p.enforced_at IS NULL AND p.fenced_at IS NULL)

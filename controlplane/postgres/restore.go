@@ -212,10 +212,12 @@ func (t *Tx) RestoreStandings(ctx context.Context, longest time.Duration, at tim
 	if err != nil {
 		return translate("lock gateways", err)
 	}
-	p := query.RestoreStandingsParams{WorkspaceID: t.workspace, LeaseTermMs: longest.Milliseconds(), At: &at}
+	p := query.RestoreStandingsParams{WorkspaceID: t.workspace, LeaseWaitMs: longest.Milliseconds(), At: &at}
 	for _, r := range rows {
-		term := time.Duration(r.LeaseTermMs) * time.Millisecond
-		before := lease.Standing{Enforced: r.Revision, Lease: r.LeaseNumber, Over: r.LeaseOver, Endless: r.Endless, Term: term, Wait: term}
+		before := lease.Standing{
+			Enforced: r.Revision, Lease: r.LeaseNumber, Over: r.LeaseOver, Endless: r.Endless,
+			Term: milliseconds(r.LeaseTermMs), Wait: milliseconds(r.LeaseWaitMs),
+		}
 		p.Ids, p.LeaseNumbers = append(p.Ids, string(r.ID)), append(p.LeaseNumbers, int64(before.Restored(longest).Lease))
 	}
 	return translate("restore standings", t.q.RestoreStandings(ctx, p))

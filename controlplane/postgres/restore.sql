@@ -61,13 +61,13 @@ RETURNING id, principal_id;
 
 -- Those that may have been granted a lease which the database has never heard of: all that nobody has declared dead.
 -- name: LockAllGateways :many
-SELECT id, revision, lease_number, lease_over, endless, lease_term_ms FROM gateways
+SELECT id, revision, lease_number, lease_term_ms, lease_wait_ms, lease_over, endless FROM gateways
 WHERE workspace_id = @workspace_id AND forgotten_at IS NULL ORDER BY id FOR UPDATE;
 
 -- name: RestoreStandings :exec
 UPDATE gateways g
-SET revision = 0, acknowledged_at = NULL, digest = '', lease_number = s.number, lease_term_ms = @lease_term_ms, lease_over = false,
-    lease_over_at = NULL, lease_granted_at = @at, left_at = NULL
+SET revision = 0, acknowledged_at = NULL, digest = '', lease_number = s.number, lease_term_ms = @lease_wait_ms,
+    lease_wait_ms = @lease_wait_ms, lease_over = false, lease_over_at = NULL, lease_granted_at = @at, left_at = NULL
 FROM (SELECT unnest(@ids::text[]) AS id, unnest(@lease_numbers::bigint[]) AS number) s
 WHERE g.workspace_id = @workspace_id AND g.id = s.id;
 

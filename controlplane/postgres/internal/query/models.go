@@ -56,6 +56,7 @@ type Gateway struct {
 	EnvoyRefusal       string
 	LeaseNumber        uint64
 	LeaseTermMs        int64
+	LeaseWaitMs        int64
 	LeaseGrantedAt     *time.Time
 	LeaseOver          bool
 	LeaseOverAt        *time.Time

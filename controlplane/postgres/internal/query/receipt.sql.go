@@ -434,7 +434,7 @@ func (q *Queries) SettlingBounds(ctx context.Context, arg SettlingBoundsParams) 
 }
 
 const settlingReceipts = `-- name: SettlingReceipts :many
-SELECT r.id, r.settling_ms FROM receipts r
+SELECT r.id, r.revision, r.settling_ms FROM receipts r
 WHERE r.workspace_id = $1 AND r.state = 'pending' AND NOT EXISTS (
     SELECT FROM receipt_gateways p WHERE p.workspace_id = $1 AND p.receipt_id = r.id
         AND p.enforced_at IS NULL AND p.fenced_at IS NULL)
@@ -447,6 +447,7 @@ type SettlingReceiptsParams struct {
 
 type SettlingReceiptsRow struct {
 	ID         authority.ReceiptID
+	Revision   uint64
 	SettlingMs int64
 }
 
@@ -460,7 +461,7 @@ func (q *Queries) SettlingReceipts(ctx context.Context, arg SettlingReceiptsPara
 	var items []SettlingReceiptsRow
 	for rows.Next() {
 		var i SettlingReceiptsRow
-		if err := rows.Scan(&i.ID, &i.SettlingMs); err != nil {
+		if err := rows.Scan(&i.ID, &i.Revision, &i.SettlingMs); err != nil {
 			return nil, err
 		}
 		items = append(items, i)

@@ -181,7 +181,7 @@ func (q *Queries) LivingMandatesAmong(ctx context.Context, arg LivingMandatesAmo
 }
 
 const lockAllGateways = `-- name: LockAllGateways :many
-SELECT id, revision, lease_number, lease_over, endless, lease_term_ms FROM gateways
+SELECT id, revision, lease_number, lease_term_ms, lease_wait_ms, lease_over, endless FROM gateways
 WHERE workspace_id = $1 AND forgotten_at IS NULL ORDER BY id FOR UPDATE
 `
 
@@ -193,9 +193,10 @@ type LockAllGatewaysRow struct {
 	ID          authority.GatewayID
 	Revision    uint64
 	LeaseNumber uint64
+	LeaseTermMs int64
+	LeaseWaitMs int64
 	LeaseOver   bool
 	Endless     bool
-	LeaseTermMs int64
 }
 
 // Those that may have been granted a lease which the database has never heard of: all that nobody has declared dead.
@@ -212,9 +213,10 @@ func (q *Queries) LockAllGateways(ctx context.Context, arg LockAllGatewaysParams
 			&i.ID,
 			&i.Revision,
 			&i.LeaseNumber,
+			&i.LeaseTermMs,
+			&i.LeaseWaitMs,
 			&i.LeaseOver,
 			&i.Endless,
-			&i.LeaseTermMs,
 		); err != nil {
 			return nil, err
 		}
@@ -302,14 +304,14 @@ func (q *Queries) RaiseRevision(ctx context.Context, arg RaiseRevisionParams) (u
 
 const restoreStandings = `-- name: RestoreStandings :exec
 UPDATE gateways g
-SET revision = 0, acknowledged_at = NULL, digest = '', lease_number = s.number, lease_term_ms = $1, lease_over = false,
-    lease_over_at = NULL, lease_granted_at = $2, left_at = NULL
+SET revision = 0, acknowledged_at = NULL, digest = '', lease_number = s.number, lease_term_ms = $1,
+    lease_wait_ms = $1, lease_over = false, lease_over_at = NULL, lease_granted_at = $2, left_at = NULL
 FROM (SELECT unnest($4::text[]) AS id, unnest($5::bigint[]) AS number) s
 WHERE g.workspace_id = $3 AND g.id = s.id
 `
 
 type RestoreStandingsParams struct {
-	LeaseTermMs  int64
+	LeaseWaitMs  int64
 	At           *time.Time
 	WorkspaceID  authority.WorkspaceID
 	Ids          []string
@@ -318,7 +320,7 @@ type RestoreStandingsParams struct {
 
 func (q *Queries) RestoreStandings(ctx context.Context, arg RestoreStandingsParams) error {
 	_, err := q.db.Exec(ctx, restoreStandings,
-		arg.LeaseTermMs,
+		arg.LeaseWaitMs,
 		arg.At,
 		arg.WorkspaceID,
 		arg.Ids,
