@@ -37,7 +37,7 @@ func benchmarkFeed(b *testing.B, n int) {
 		b.Fatal(err)
 	}
 	indexed := time.Since(began)
-	index := heap() - before
+	index := int64(heap()) - int64(before)
 	began = time.Now()
 	m := await(b, feed)
 	sealed, size := time.Since(began), m.Whole.Size()
