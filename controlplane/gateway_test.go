@@ -158,6 +158,34 @@ func TestARevokedGatewayIsGrantedNothing(t *testing.T) {
 	}
 }
 
+// What it acknowledges says that it knows, not that it has ended.
+func TestARevokedGatewayIsWaitedForUntilItsLeaseIsOver(t *testing.T) {
+	w := newWorld(t)
+	ctx := t.Context()
+	revoked, other := w.edge(w.owner, "revoked"), w.edge(w.owner, "other")
+	r := must(w.RevokeGateway(ctx, w.owner, revoked.id, 0))(t).Value.Receipt
+	for _, e := range []edge{revoked, other} {
+		if err := w.Acknowledge(ctx, e.caller, e.id, controlplane.Acknowledgement{Revision: r.Revision}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	r = must(w.AwaitReceipt(ctx, w.owner, r.ID, time.Millisecond))(t)
+	if r.State != authority.ReceiptPending || len(r.Gateways) != 2 {
+		t.Fatalf("the receipt is %+v", r)
+	}
+	for _, g := range r.Gateways {
+		if done := g.EnforcedAt != nil || g.FencedAt != nil; done != (g.GatewayID == other.id) {
+			t.Errorf("the part of a gateway is %+v", g)
+		}
+	}
+	if err := w.Surrender(ctx, revoked.caller, revoked.id, 1); err != nil {
+		t.Fatal(err)
+	}
+	if r = must(w.AwaitReceipt(ctx, w.owner, r.ID, patient))(t); r.State != authority.ReceiptEnforced {
+		t.Errorf("the receipt is %+v", r)
+	}
+}
+
 func TestARevokedGatewayEnrolsNoMoreWithItsKeyPair(t *testing.T) {
 	w := newWorld(t)
 	ctx := t.Context()

@@ -180,7 +180,8 @@ func (t *Tx) NoteFenced(ctx context.Context, gateways []authority.GatewayID, at 
 type AwaitedGateway struct {
 	ReceiptID authority.ReceiptID
 	GatewayID authority.GatewayID
-	// Awaited is the revision that is waited for, Revision the highest that the gateway acknowledged.
+	// Awaited is the revision that is waited for, beyond every other for a gateway that is itself revoked. Revision is the
+	// highest that the gateway acknowledged.
 	Awaited        uint64
 	Revision       uint64
 	AcknowledgedAt *time.Time
@@ -191,7 +192,9 @@ func (t *Tx) AwaitedGateways(ctx context.Context) ([]AwaitedGateway, error) {
 	rows, err := t.q.AwaitedGateways(ctx, query.AwaitedGatewaysParams{WorkspaceID: t.workspace})
 	all := make([]AwaitedGateway, len(rows))
 	for i, row := range rows {
-		all[i] = AwaitedGateway(row)
+		all[i] = AwaitedGateway{
+			ReceiptID: row.ReceiptID, GatewayID: row.GatewayID, Awaited: uint64(row.Awaited), Revision: row.Revision, AcknowledgedAt: row.AcknowledgedAt,
+		}
 	}
 	return all, translate("read awaited gateways", err)
 }

@@ -33,9 +33,12 @@ SELECT revision FROM workspaces WHERE id = @workspace_id FOR NO KEY UPDATE;
 SELECT gateway_id, instance, lease, fenced_until, enforced_at, fenced_at, streams_cut
 FROM receipt_gateways WHERE workspace_id = @workspace_id AND receipt_id = @receipt_id ORDER BY gateway_id;
 
--- The gateways that pending receipts wait for, as they stand.
+-- The gateways that pending receipts wait for, as they stand. No revision of its own lets a gateway go that is itself
+-- revoked: it may decide until its lease is over.
 -- name: AwaitedGateways :many
-SELECT p.receipt_id, p.gateway_id, r.revision AS awaited, g.revision, g.acknowledged_at
+SELECT p.receipt_id, p.gateway_id,
+    (CASE WHEN r.kind = 'gateway' AND r.target_id = p.gateway_id THEN 9223372036854775807 ELSE r.revision END)::bigint AS awaited,
+    g.revision, g.acknowledged_at
 FROM receipts r
 JOIN receipt_gateways p ON p.workspace_id = @workspace_id AND p.receipt_id = r.id
     AND p.enforced_at IS NULL AND p.fenced_at IS NULL
@@ -48,7 +51,8 @@ UPDATE receipt_gateways p SET enforced_at = @at::timestamptz, streams_cut = a.st
 FROM (SELECT unnest(@gateways::text[]) AS gateway_id, unnest(@revisions::bigint[]) AS revision,
     unnest(@streams_cut::bigint[]) AS streams_cut) a, receipts r
 WHERE p.workspace_id = @workspace_id AND p.gateway_id = a.gateway_id AND p.enforced_at IS NULL AND p.fenced_at IS NULL
-    AND r.workspace_id = @workspace_id AND r.id = p.receipt_id AND r.state = 'pending' AND r.revision <= a.revision;
+    AND r.workspace_id = @workspace_id AND r.id = p.receipt_id AND r.state = 'pending' AND r.revision <= a.revision
+    AND NOT (r.kind = 'gateway' AND r.target_id = p.gateway_id);
 
 -- name: NoteFenced :exec
 UPDATE receipt_gateways p SET fenced_at = @at::timestamptz

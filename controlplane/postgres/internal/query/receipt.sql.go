@@ -13,7 +13,9 @@ import (
 )
 
 const awaitedGateways = `-- name: AwaitedGateways :many
-SELECT p.receipt_id, p.gateway_id, r.revision AS awaited, g.revision, g.acknowledged_at
+SELECT p.receipt_id, p.gateway_id,
+    (CASE WHEN r.kind = 'gateway' AND r.target_id = p.gateway_id THEN 9223372036854775807 ELSE r.revision END)::bigint AS awaited,
+    g.revision, g.acknowledged_at
 FROM receipts r
 JOIN receipt_gateways p ON p.workspace_id = $1 AND p.receipt_id = r.id
     AND p.enforced_at IS NULL AND p.fenced_at IS NULL
@@ -28,12 +30,13 @@ type AwaitedGatewaysParams struct {
 type AwaitedGatewaysRow struct {
 	ReceiptID      authority.ReceiptID
 	GatewayID      authority.GatewayID
-	Awaited        uint64
+	Awaited        int64
 	Revision       uint64
 	AcknowledgedAt *time.Time
 }
 
-// The gateways that pending receipts wait for, as they stand.
+// The gateways that pending receipts wait for, as they stand. No revision of its own lets a gateway go that is itself
+// revoked: it may decide until its lease is over.
 func (q *Queries) AwaitedGateways(ctx context.Context, arg AwaitedGatewaysParams) ([]AwaitedGatewaysRow, error) {
 	rows, err := q.db.Query(ctx, awaitedGateways, arg.WorkspaceID)
 	if err != nil {
@@ -205,6 +208,7 @@ FROM (SELECT unnest($3::text[]) AS gateway_id, unnest($4::bigint[]) AS revision,
     unnest($5::bigint[]) AS streams_cut) a, receipts r
 WHERE p.workspace_id = $2 AND p.gateway_id = a.gateway_id AND p.enforced_at IS NULL AND p.fenced_at IS NULL
     AND r.workspace_id = $2 AND r.id = p.receipt_id AND r.state = 'pending' AND r.revision <= a.revision
+    AND NOT (r.kind = 'gateway' AND r.target_id = p.gateway_id)
 `
 
 type NoteEnforcedParams struct {
