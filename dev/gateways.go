@@ -23,18 +23,15 @@ func (c Config) gatewayPort(gateway int) int { return c.GatewayPort + gateway - 
 // startGateways starts the gateways under their key and waits until all of them enforce the workspace. Of several, each
 // has a line of its own to the control plane, which can be cut.
 func (s *stack) startGateways(ctx context.Context, key string) error {
-	cuts := filepath.Dir(s.cutFile(1))
-	if err := os.RemoveAll(cuts); err != nil {
+	if err := os.RemoveAll(s.lines()); err != nil {
 		return fmt.Errorf("mend the lines of a former run: %w", err)
-	}
-	if s.Gateways > 1 {
-		if err := os.MkdirAll(cuts, 0o700); err != nil {
-			return fmt.Errorf("make the directory of cut lines: %w", err)
-		}
 	}
 	for g := 1; g <= s.Gateways; g++ {
 		control := s.controlURL()
 		if s.Gateways > 1 {
+			if err := os.MkdirAll(filepath.Dir(s.cutFile(g)), 0o700); err != nil {
+				return fmt.Errorf("make the directory of a line: %w", err)
+			}
 			line, err := newRelay(ctx, loopback(s.ControlPort))
 			if err != nil {
 				return err
@@ -63,9 +60,7 @@ func (s *stack) startGateway(gateway int, control, key string) error {
 		"CARACAL_STATE_DIR=" + filepath.Join(s.state, place(gateway)),
 		"CARACAL_CREDENTIALS_DIR=" + filepath.Join(s.state, "credentials"),
 		"CARACAL_ENVOY=" + s.envoy,
-	}
-	if s.Gateways > 1 {
-		settings = append(settings, "CARACAL_INSTANCE="+fmt.Sprintf("gateway-%d", gateway))
+		"CARACAL_INSTANCE=" + fmt.Sprintf("gateway-%d", gateway),
 	}
 	return s.keep(place(gateway), []string{"gateway"}, settings...)
 }

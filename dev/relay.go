@@ -126,9 +126,12 @@ func (r *relay) copy(ctx context.Context, from io.Reader, to io.Writer) {
 	}
 }
 
+// lines is where each line that can be cut has a directory, named by the number of its gateway.
+func (c Config) lines() string { return filepath.Join(c.Project, ".caracal", "cut") }
+
 // cutFile says that the line of a gateway is cut, by being there.
 func (c Config) cutFile(gateway int) string {
-	return filepath.Join(c.Project, ".caracal", "cut", strconv.Itoa(gateway))
+	return filepath.Join(c.lines(), strconv.Itoa(gateway), "off")
 }
 
 // Cut cuts one of the gateways of a running `caracal dev --gateways` off from the control plane, or mends its line. What
@@ -138,7 +141,11 @@ func Cut(c Config, gateway int, off bool) error {
 		return errors.New("no `caracal dev` runs here: start one with --gateways 3 in this directory")
 	}
 	if _, err := os.Stat(filepath.Dir(c.cutFile(gateway))); err != nil {
-		return errors.New("the one gateway of this `caracal dev` cannot be cut off: start it with --gateways 3")
+		lines, _ := os.ReadDir(c.lines())
+		if len(lines) == 0 {
+			return errors.New("the one gateway of this `caracal dev` cannot be cut off: start it with --gateways 3")
+		}
+		return fmt.Errorf("there is no gateway %d: this `caracal dev` runs %d of them", gateway, len(lines))
 	}
 	if !off {
 		if err := os.Remove(c.cutFile(gateway)); err != nil && !errors.Is(err, fs.ErrNotExist) {

@@ -229,8 +229,11 @@ func (s *state) uncovered() string {
 	if !s.lapsed.IsZero() {
 		reason = "no lease since " + stamp(s.lapsed) + ": every request is denied"
 	}
-	if !s.nextTry.IsZero() {
+	switch {
+	case s.nextTry.After(s.now()):
 		reason += "; the next try is at " + stamp(s.nextTry)
+	case !s.nextTry.IsZero():
+		reason += "; the control plane is being asked"
 	}
 	return reason
 }

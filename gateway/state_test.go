@@ -71,3 +71,18 @@ func TestAHostWhoseClockIsOffIsNotReady(t *testing.T) {
 		}
 	}
 }
+
+func TestAnUncoveredGatewayTellsNoTryThatIsOver(t *testing.T) {
+	now := time.Date(2026, 1, 15, 10, 30, 0, 0, time.UTC)
+	s := newState(time.Minute, func() time.Time { return now }, func() verdict { return verdict{} }, func() bool { return false }, slog.New(slog.DiscardHandler))
+	s.enforce("one", 7, 2)
+	s.retry(3 * time.Second)
+	told := func() string { return strings.Join(s.Health().Reasons, "; ") }
+	if got := told(); !strings.Contains(got, "the next try is at 2026-01-15T10:30:03Z") {
+		t.Errorf("before the try: %s", got)
+	}
+	now = now.Add(5 * time.Second)
+	if got := told(); strings.Contains(got, "next try") || !strings.Contains(got, "the control plane is being asked") {
+		t.Errorf("while it is tried: %s", got)
+	}
+}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"strconv"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -37,7 +38,10 @@ func (p *program) gatewayList() *cobra.Command {
 	c := p.calling("list", "List the gateways that may decide or were heard of within a day, and what they enforce", cobra.NoArgs,
 		func(ctx context.Context, c *call) error {
 			if watch {
-				return c.watchGateways(ctx)
+				if err := c.watchGateways(ctx); !errors.Is(err, context.Canceled) {
+					return err
+				}
+				return nil // Ctrl-C is how one stops looking
 			}
 			all, err := c.Gateways(ctx)
 			if err != nil {
@@ -49,14 +53,23 @@ func (p *program) gatewayList() *cobra.Command {
 	return c
 }
 
-// gatewayRow is a gateway with a word of its Envoy, for tables.
+// gatewayRow is a gateway for tables: with a word of its lease and of its Envoy, and its decisions to a tenth.
 type gatewayRow struct {
 	client.Gateway
-	Envoy string `json:"envoy"`
+	Ends      string `json:"lease_ends_at"` // a time, or "over"
+	Envoy     string `json:"envoy"`
+	Decisions string `json:"decisions"`
 }
 
 func row(g client.Gateway) gatewayRow {
-	r := gatewayRow{g, "not yet"}
+	r := gatewayRow{Gateway: g, Envoy: "not yet", Decisions: strconv.FormatFloat(g.DecisionsPerSecond, 'f', 1, 64)}
+	switch {
+	case g.Lease == nil:
+	case g.Lease.OverAt != nil:
+		r.Ends = "over"
+	default:
+		r.Ends = g.Lease.EndsAt.Format(time.RFC3339Nano)
+	}
 	switch {
 	case g.EnvoyRefusal != "":
 		r.Envoy = "refuses: " + g.EnvoyRefusal
@@ -78,7 +91,7 @@ func (o *output) gateways(all []client.Gateway) error {
 		rows[i] = row(g)
 	}
 	return things(o, rows, "gateway_id", "instance", "version", "state", "REVISION=acknowledged_revision", "LAG=lag_seconds",
-		"LEASE ENDS=lease.ends_at", "envoy", "DECISIONS/S=decisions_per_second", "WATCHES=live_watches", "seen_at")
+		"LEASE ENDS=lease_ends_at", "envoy", "DECISIONS/S=decisions", "WATCHES=live_watches", "seen_at")
 }
 
 // watchGateways prints the list again and again on a terminal, and otherwise each gateway when something about it changes

@@ -82,6 +82,33 @@ func TestGatewaysAreLookedAtRevokedAndForgotten(t *testing.T) {
 	}
 }
 
+// A table has what people look for: no digits that say nothing, and no end of a lease that is over.
+func TestAListOfGatewaysIsForPeople(t *testing.T) {
+	now := time.Date(2026, 1, 15, 10, 30, 0, 0, time.UTC)
+	lease := client.GatewayLease{EndsAt: now.Add(40 * time.Second)}
+	over := lease
+	over.OverAt = &now
+	for sentence, tc := range map[string]struct {
+		gateway client.Gateway
+		want    []string
+	}{
+		"one that decides":      {client.Gateway{Lease: &lease, DecisionsPerSecond: 3.599754674559076}, []string{" 3.6 ", " in 40s "}},
+		"one that has ended":    {client.Gateway{Lease: &over}, []string{" 0.0 ", " over "}},
+		"one without any lease": {client.Gateway{}, []string{" - "}},
+	} {
+		var printed strings.Builder
+		o := &output{w: &printed, format: formatTable, now: func() time.Time { return now }}
+		if err := o.gateways([]client.Gateway{tc.gateway}); err != nil {
+			t.Fatal(err)
+		}
+		for _, want := range tc.want {
+			if !strings.Contains(printed.String(), want) {
+				t.Errorf("%s is shown without %q:\n%s", sentence, want, printed.String())
+			}
+		}
+	}
+}
+
 // What is watched elsewhere than on a terminal is a line for each change, and none for figures that move.
 func TestAWatchedListTellsChangesOnce(t *testing.T) {
 	var printed strings.Builder

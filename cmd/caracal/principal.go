@@ -37,7 +37,7 @@ func (p *program) principalCreate() *cobra.Command {
 		})
 	c.Aliases = []string{"register"}
 	c.Flags().StringVar((*string)(&n.Type), "type", string(authority.Agent), "agent, user or service")
-	c.Flags().StringVar((*string)(&n.Role), "role", "", "of a user who is to be a member; `caracal member add` does the same")
+	c.Flags().StringVar((*string)(&n.Role), "role", "", "of a user who is to be a member; caracal member add does the same")
 	c.Flags().StringToStringVar(&n.Metadata, "metadata", nil, "such as environment=production,team=search")
 	return c
 }

@@ -303,8 +303,8 @@ func (p *program) receiptVerify() *cobra.Command {
 		}
 		return out.verify(r, mandates, set, root)
 	}
-	c.Flags().StringVar(&receiptFile, "file", "", "the receipt as JSON, as `caracal receipt show --output json` prints it")
-	c.Flags().StringVar(&keysFile, "key-set", "", "the key set, as `caracal signing-key export` prints it")
+	c.Flags().StringVar(&receiptFile, "file", "", "file of the receipt as JSON, as caracal receipt show --output json prints it")
+	c.Flags().StringVar(&keysFile, "key-set", "", "file of the key set, as caracal signing-key export prints it")
 	c.Flags().StringVar(&root, "root", "", "the fingerprint of the workspace's root, which every gateway key carries; unless told it is taken from the key set")
 	return p.completed(c, receiptKind())
 }

@@ -10,8 +10,8 @@ import (
 	"github.com/spf13/cobra"
 )
 
-// span is a flag for a length of time. It takes days as well, which keys and policies are counted in and
-// time.ParseDuration does not know.
+// span is a flag for a length of time in whole seconds, which is what the API counts in: a part of one would be lost. It
+// takes days as well, which keys and policies are counted in and time.ParseDuration does not know.
 type span time.Duration
 
 // seconds is how such flags are read.
@@ -39,6 +39,9 @@ func (s *span) Set(text string) error {
 			return fmt.Errorf("%q is no length of time, %s", text, seconds)
 		}
 		whole += parsed
+	}
+	if whole%time.Second != 0 {
+		return fmt.Errorf("%q is no whole number of seconds", text)
 	}
 	*s = span(whole)
 	return nil

@@ -17,6 +17,8 @@ func TestLengthsOfTimeAreReadWithDays(t *testing.T) {
 		"no time at all":          {"0s", 0},
 		"no day at all":           {"0d", 0},
 		"nothing":                 {"", -1},
+		"a part of a second":      {"1500ms", -1},
+		"days and a part":         {"1d0.5s", -1},
 		"a number without a unit": {"30", -1},
 		"half a day":              {"1.5d", -1},
 		"days that go back":       {"-1d", -1},
