@@ -1,6 +1,7 @@
 package controlplane
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"errors"
@@ -11,6 +12,7 @@ import (
 
 	"github.com/caracal-gateway/caracal/authority"
 	"github.com/caracal-gateway/caracal/controlplane/postgres"
+	"github.com/caracal-gateway/caracal/lease"
 	"github.com/caracal-gateway/caracal/token"
 )
 
@@ -45,7 +47,14 @@ func (s *Service) Distrust(ctx context.Context) (bool, error) {
 // again, and a timeline begins that the workspaces' root keys sign as the successor, to which gateways move on by
 // themselves. Where the database is relied on already, it applies what gateways reported that were away then. It can be
 // repeated after a failure.
-func (s *Service) AcceptRestore(ctx context.Context) (Accepted, error) {
+//
+// Since the backup, leases may have been granted that the database has never heard of. Revocations wait for as long as one
+// of the longest term can last: what longest says, where an operator knows that no workspace had a longer term since the
+// backup, and at least the longest that the database knows; 0 is for the longest that there can be.
+func (s *Service) AcceptRestore(ctx context.Context, longest time.Duration) (Accepted, error) {
+	if longest = cmp.Or(longest, lease.MaxTerm); longest < lease.MinTerm || longest > lease.MaxTerm {
+		return Accepted{}, authority.Invalid("longest_lease", "is %s to %s", lease.MinTerm, lease.MaxTerm)
+	}
 	if err := s.checkMasterKey(ctx); err != nil {
 		return Accepted{}, s.tell(ctx, err)
 	}
@@ -60,7 +69,7 @@ func (s *Service) AcceptRestore(ctx context.Context) (Accepted, error) {
 	if err != nil {
 		return Accepted{}, s.tell(ctx, err)
 	}
-	a := acceptance{service: s, restored: now.Since != nil, at: s.now(), ended: now.Timeline}
+	a := acceptance{service: s, restored: now.Since != nil, at: s.now(), ended: now.Timeline, longest: longest}
 	for _, w := range all {
 		a.longest = max(a.longest, w.Settings.LeaseTerm())
 	}
@@ -110,7 +119,7 @@ type acceptance struct {
 	restored         bool // the database is not relied on: a timeline is to begin
 	at               time.Time
 	ended, successor string
-	longest          time.Duration // term of a lease in any workspace
+	longest          time.Duration // term of a lease that may have been granted since the backup
 }
 
 // workspace takes away in one workspace what its gateways report to be taken away.

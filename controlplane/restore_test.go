@@ -9,6 +9,7 @@ import (
 	"github.com/caracal-gateway/caracal/authority"
 	"github.com/caracal-gateway/caracal/bundle"
 	"github.com/caracal-gateway/caracal/controlplane"
+	"github.com/caracal-gateway/caracal/lease"
 	"github.com/caracal-gateway/caracal/token"
 )
 
@@ -133,7 +134,7 @@ func TestADatabaseThatIsBehindServesNobodyUntilThatIsAccepted(t *testing.T) {
 	if len(now.Reports) != 1 || now.Since == nil || now.Reports[0].RevokedMandates != 2 || now.Reports[0].Suspended != 1 || now.Reports[0].RevokedKeys != 1 {
 		t.Errorf("what is reported: %+v", now)
 	}
-	accepted := must(l.AcceptRestore(ctx))(t)
+	accepted := must(l.AcceptRestore(ctx, 0))(t)
 	if len(accepted.Workspaces) != 1 || accepted.Timeline == l.claim.Timeline || accepted.Workspaces[0].Revision <= l.claim.Revision {
 		t.Errorf("accepted %+v, beyond %+v", accepted, l.claim)
 	}
@@ -148,7 +149,7 @@ func TestADatabaseThatIsBehindServesNobodyUntilThatIsAccepted(t *testing.T) {
 	if k := must(l.Key(ctx, l.owner, l.keyOfAgent))(t); k.RevokedAt == nil {
 		t.Error("the key is not revoked again")
 	}
-	if _, err := l.AcceptRestore(ctx); !errors.Is(err, controlplane.ErrRelied) {
+	if _, err := l.AcceptRestore(ctx, 0); !errors.Is(err, controlplane.ErrRelied) {
 		t.Errorf("accepting it once more: %v", err)
 	}
 }
@@ -157,7 +158,7 @@ func TestGatewaysMoveOnToTheSuccessorAndNeverBack(t *testing.T) {
 	l := lose(t)
 	ctx := t.Context()
 	wantError(t, l.report(l.knows), authority.CodeRestored, "")
-	must(l.AcceptRestore(ctx))(t)
+	must(l.AcceptRestore(ctx, 0))(t)
 	b := whole(t, l.Service, l.gateway.caller)
 	state, keys, err := bundle.Open(b.Sealed, l.trust)
 	if err != nil {
@@ -181,10 +182,41 @@ func TestRevocationsAfterARestoreWaitForLeasesThatWereLost(t *testing.T) {
 	l := lose(t)
 	ctx := t.Context()
 	wantError(t, l.report(l.knows), authority.CodeRestored, "")
-	must(l.AcceptRestore(ctx))(t)
+	must(l.AcceptRestore(ctx, 0))(t)
 	receipt := must(l.RevokeMandate(ctx, l.owner, l.kept.ID, 0))(t).Value
 	if receipt.State != authority.ReceiptPending || len(receipt.Gateways) != 2 {
 		t.Errorf("the receipt is %s and waits for %d, want it pending for the gateway and for those that are unknown", receipt.State, len(receipt.Gateways))
+	}
+}
+
+// A term may have been longer for a while since the backup: only an operator knows that none was.
+func TestLeasesThatWereLostAreWaitedForAsLongAsTheyCanLast(t *testing.T) {
+	for sentence, c := range map[string]struct {
+		stated, want time.Duration
+	}{
+		"where nobody says":                           {0, lease.MaxTerm},
+		"where an operator knows better":              {2 * time.Hour, 2 * time.Hour},
+		"but never less than what the database shows": {5 * time.Second, time.Minute},
+	} {
+		t.Run(sentence, func(t *testing.T) {
+			l := lose(t)
+			ctx := t.Context()
+			wantError(t, l.report(l.knows), authority.CodeRestored, "")
+			for _, longest := range []time.Duration{-1, lease.MinTerm - 1, lease.MaxTerm + 1} {
+				_, err := l.AcceptRestore(ctx, longest)
+				wantError(t, err, authority.CodeInvalid, "")
+			}
+			must(l.AcceptRestore(ctx, c.stated))(t)
+			running := must(l.Running(ctx))(t)
+			for _, r := range running {
+				if r.Wait != c.want {
+					t.Errorf("%+v is waited for, want %v", r, c.want)
+				}
+			}
+			if len(running) != 2 {
+				t.Errorf("those that are waited for are %+v", running)
+			}
+		})
 	}
 }
 
@@ -193,12 +225,12 @@ func TestAGatewayThatWasAwayIsServedOnceWhatItKnowsIsAccepted(t *testing.T) {
 	ctx := t.Context()
 	must(l.Distrust(ctx))(t)
 	l.refuses()
-	must(l.AcceptRestore(ctx))(t) // before the gateway is back
+	must(l.AcceptRestore(ctx, 0))(t) // before the gateway is back
 	l.refusesOnly(l.report(l.knows), authority.CodeRestored)
 	if m := must(l.Mandate(ctx, l.owner, l.revoked.ID))(t); m.Revoked {
 		t.Error("a gateway revokes mandates without an operator")
 	}
-	accepted := must(l.AcceptRestore(ctx))(t)
+	accepted := must(l.AcceptRestore(ctx, 0))(t)
 	if accepted.Timeline != "" || len(accepted.Workspaces) != 1 || accepted.Workspaces[0].Mandates != 2 {
 		t.Errorf("accepted late: %+v", accepted)
 	}

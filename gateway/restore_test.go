@@ -41,7 +41,7 @@ func TestWhatWasRevokedStaysRevokedWhenABackupIsRestored(t *testing.T) {
 	}
 	wantDenied(t, e.proxy(revoked, "/"), http.StatusForbidden, authority.ReasonMandateRevoked)
 
-	must(s.AcceptRestore(t.Context()))(t)
+	must(s.AcceptRestore(t.Context(), 0))(t)
 	var after string
 	eventually(t, "the gateway is served again, on the next timeline", func() bool {
 		got, err := attempt(http.DefaultClient, s.ownerKey, http.MethodGet, s.url+"/api/v1/mandates/"+revoked, nil, nil)

@@ -64,8 +64,11 @@ const lost = 1 << 32
 
 // Restored is the standing after a database was set back and an operator accepted that. What the gateway acknowledged
 // was said of another timeline. It may hold a lease that the database has never heard of: a number that was never granted
-// stands for it, and is waited for as long as such a lease can last.
+// stands for it, and is waited for as long as such a lease can last, and one that the database knows.
 func (s Standing) Restored(longest time.Duration) Standing {
+	if s.Lease != 0 && !s.Over {
+		longest = max(longest, s.Wait)
+	}
 	s.Enforced, s.Lease, s.Over = 0, s.Lease+lost, false
 	s.Term, s.Wait = longest, longest
 	return s

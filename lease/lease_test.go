@@ -92,6 +92,7 @@ func TestRestoredWaitsForLeasesThatTheDatabaseHasForgotten(t *testing.T) {
 		"one whose lease was over":    {Enforced: 9, Lease: 4, Over: true},
 		"one that had acknowledged":   {Enforced: 9, Lease: 4},
 		"one that was given up again": {Endless: true, Over: true},
+		"one that has been over long": {Lease: 4, Over: true, Wait: lease.MaxTerm},
 	} {
 		t.Run(name, func(t *testing.T) {
 			after := before.Restored(time.Hour)
@@ -102,6 +103,9 @@ func TestRestoredWaitsForLeasesThatTheDatabaseHasForgotten(t *testing.T) {
 				t.Errorf("a grant of the new timeline lets the one before be forgotten: %+v", next)
 			}
 		})
+	}
+	if known := (lease.Standing{Lease: 4, Wait: lease.MaxTerm}).Restored(time.Hour); known.Wait != lease.MaxTerm {
+		t.Errorf("a longer lease that the database knows is waited for %v", known.Wait)
 	}
 }
 

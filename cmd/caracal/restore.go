@@ -13,6 +13,7 @@ import (
 	"github.com/caracal-gateway/caracal/client"
 	"github.com/caracal-gateway/caracal/controlplane"
 	"github.com/caracal-gateway/caracal/controlplane/postgres"
+	"github.com/caracal-gateway/caracal/lease"
 )
 
 // restoreSettings are those of the control plane that it takes to look into its database.
@@ -28,14 +29,19 @@ func restoreSettings() []setting {
 }
 
 func (p *program) acceptRestore() *cobra.Command {
-	var yes, collect bool
+	var (
+		yes, collect bool
+		longest      time.Duration
+	)
 	c := &cobra.Command{
-		Use: "accept-restore", Short: "Accept that the database was restored from a backup, and take away again what gateways know to be",
+		Use: "accept-restore", Short: "Accept that the database was restored from a backup, and revoke and suspend again what gateways know",
 		Args: cobra.NoArgs,
 	}
 	settings := p.bind(c, restoreSettings())
 	c.Flags().BoolVar(&collect, "collect", false, "do not accept anything yet: have nobody served, and gateways asked what they know")
 	c.Flags().BoolVar(&yes, "yes", false, "do not ask")
+	c.Flags().DurationVar(&longest, "longest-lease", lease.MaxTerm,
+		"the longest lease_seconds that any workspace had since the backup: revocations wait for leases of that term which the backup does not know")
 	c.RunE = func(cmd *cobra.Command, _ []string) error {
 		log, err := p.logger(settings)
 		if err != nil {
@@ -57,7 +63,7 @@ func (p *program) acceptRestore() *cobra.Command {
 		if collect {
 			return p.collectReports(cmd.Context(), service)
 		}
-		return p.runAcceptRestore(cmd.Context(), service, yes)
+		return p.runAcceptRestore(cmd.Context(), service, acceptance{yes, longest})
 	}
 	return c
 }
@@ -75,7 +81,13 @@ func (p *program) collectReports(ctx context.Context, service *controlplane.Serv
 	return nil
 }
 
-func (p *program) runAcceptRestore(ctx context.Context, service *controlplane.Service, yes bool) error {
+// acceptance is how a restore is to be accepted.
+type acceptance struct {
+	yes          bool // without asking
+	longestLease time.Duration
+}
+
+func (p *program) runAcceptRestore(ctx context.Context, service *controlplane.Service, a acceptance) error {
 	now, err := service.Restoration(ctx)
 	if err != nil {
 		return err
@@ -87,10 +99,10 @@ func (p *program) runAcceptRestore(ctx context.Context, service *controlplane.Se
 	if err := p.showReports(now); err != nil {
 		return err
 	}
-	if err := p.confirm(ctx, yes, "Take this away again, and begin another timeline"); err != nil {
+	if err := p.confirm(ctx, a.yes, "Take this away again, and begin another timeline"); err != nil {
 		return err
 	}
-	accepted, err := service.AcceptRestore(ctx)
+	accepted, err := service.AcceptRestore(ctx, a.longestLease)
 	if errors.Is(err, controlplane.ErrRelied) {
 		fmt.Fprintln(p.stdout, "somebody else has accepted it meanwhile")
 		return nil

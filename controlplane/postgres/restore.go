@@ -201,7 +201,7 @@ func (t *Tx) RevokeKeys(ctx context.Context, ids []authority.KeyID, at time.Time
 	return ended, translate("revoke keys", err)
 }
 
-// RestoreStandings has revocations wait for leases that the database has never heard of, which last for a term at most:
+// RestoreStandings has revocations wait for leases that the database has never heard of, whose terms are at most the longest:
 // for those of each process that it knows, but has been told of no more, and for those of processes that it does not know,
 // in whose stead one is added that will never be heard of.
 func (t *Tx) RestoreStandings(ctx context.Context, longest time.Duration, at time.Time) error {
@@ -212,13 +212,15 @@ func (t *Tx) RestoreStandings(ctx context.Context, longest time.Duration, at tim
 	if err != nil {
 		return translate("lock gateways", err)
 	}
-	p := query.RestoreStandingsParams{WorkspaceID: t.workspace, LeaseWaitMs: longest.Milliseconds(), At: &at}
+	p := query.RestoreStandingsParams{WorkspaceID: t.workspace, At: &at}
 	for _, r := range rows {
 		before := lease.Standing{
 			Enforced: r.Revision, Lease: r.LeaseNumber, Over: r.LeaseOver, Endless: r.Endless,
 			Term: milliseconds(r.LeaseTermMs), Wait: milliseconds(r.LeaseWaitMs),
 		}
-		p.Ids, p.LeaseNumbers = append(p.Ids, string(r.ID)), append(p.LeaseNumbers, int64(before.Restored(longest).Lease))
+		after := before.Restored(longest)
+		p.Ids, p.LeaseNumbers = append(p.Ids, string(r.ID)), append(p.LeaseNumbers, int64(after.Lease))
+		p.LeaseWaitsMs = append(p.LeaseWaitsMs, after.Wait.Milliseconds())
 	}
 	return translate("restore standings", t.q.RestoreStandings(ctx, p))
 }

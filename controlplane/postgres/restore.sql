@@ -66,9 +66,9 @@ WHERE workspace_id = @workspace_id AND forgotten_at IS NULL ORDER BY id FOR UPDA
 
 -- name: RestoreStandings :exec
 UPDATE gateways g
-SET revision = 0, acknowledged_at = NULL, digest = '', lease_number = s.number, lease_term_ms = @lease_wait_ms,
-    lease_wait_ms = @lease_wait_ms, lease_over = false, lease_over_at = NULL, lease_granted_at = @at, left_at = NULL
-FROM (SELECT unnest(@ids::text[]) AS id, unnest(@lease_numbers::bigint[]) AS number) s
+SET revision = 0, acknowledged_at = NULL, digest = '', lease_number = s.number, lease_term_ms = s.wait_ms,
+    lease_wait_ms = s.wait_ms, lease_over = false, lease_over_at = NULL, lease_granted_at = @at, left_at = NULL
+FROM (SELECT unnest(@ids::text[]) AS id, unnest(@lease_numbers::bigint[]) AS number, unnest(@lease_waits_ms::bigint[]) AS wait_ms) s
 WHERE g.workspace_id = @workspace_id AND g.id = s.id;
 
 -- A gateway key that processes may have enrolled with of which the database has never heard; one that enrols a single process

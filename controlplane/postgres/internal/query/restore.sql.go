@@ -304,27 +304,27 @@ func (q *Queries) RaiseRevision(ctx context.Context, arg RaiseRevisionParams) (u
 
 const restoreStandings = `-- name: RestoreStandings :exec
 UPDATE gateways g
-SET revision = 0, acknowledged_at = NULL, digest = '', lease_number = s.number, lease_term_ms = $1,
-    lease_wait_ms = $1, lease_over = false, lease_over_at = NULL, lease_granted_at = $2, left_at = NULL
-FROM (SELECT unnest($4::text[]) AS id, unnest($5::bigint[]) AS number) s
-WHERE g.workspace_id = $3 AND g.id = s.id
+SET revision = 0, acknowledged_at = NULL, digest = '', lease_number = s.number, lease_term_ms = s.wait_ms,
+    lease_wait_ms = s.wait_ms, lease_over = false, lease_over_at = NULL, lease_granted_at = $1, left_at = NULL
+FROM (SELECT unnest($3::text[]) AS id, unnest($4::bigint[]) AS number, unnest($5::bigint[]) AS wait_ms) s
+WHERE g.workspace_id = $2 AND g.id = s.id
 `
 
 type RestoreStandingsParams struct {
-	LeaseWaitMs  int64
 	At           *time.Time
 	WorkspaceID  authority.WorkspaceID
 	Ids          []string
 	LeaseNumbers []int64
+	LeaseWaitsMs []int64
 }
 
 func (q *Queries) RestoreStandings(ctx context.Context, arg RestoreStandingsParams) error {
 	_, err := q.db.Exec(ctx, restoreStandings,
-		arg.LeaseWaitMs,
 		arg.At,
 		arg.WorkspaceID,
 		arg.Ids,
 		arg.LeaseNumbers,
+		arg.LeaseWaitsMs,
 	)
 	return err
 }
