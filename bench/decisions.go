@@ -83,13 +83,13 @@ func compare(ctx context.Context, s *scenario, dir string, all []contender, load
 	}
 	fmt.Printf("\n%s checks, medians of %d rounds of %s\n\n", load, rounds, lasting)
 	fmt.Println("| service | decisions/s | decisions/s per core | against no-op | p50 | p99 |\n|---|---|---|---|---|---|")
-	base := median(found[0], measured.perCore)
+	base := middle(found[0], measured.perCore)
 	for i, c := range all {
 		at := func(q float64) time.Duration {
-			return time.Duration(median(found[i], func(m measured) float64 { return float64(m.quantile(q)) })).Round(time.Microsecond)
+			return time.Duration(middle(found[i], func(m measured) float64 { return float64(m.quantile(q)) })).Round(time.Microsecond)
 		}
-		core := median(found[i], measured.perCore)
-		fmt.Printf("| %s | %.0f | %.0f | %.2f | %s | %s |\n", c.name, median(found[i], measured.rate), core, core/base, at(0.50), at(0.99))
+		core := middle(found[i], measured.perCore)
+		fmt.Printf("| %s | %.0f | %.0f | %.2f | %s | %s |\n", c.name, middle(found[i], measured.rate), core, core/base, at(0.50), at(0.99))
 	}
 	return nil
 }
@@ -122,7 +122,8 @@ func measure(ctx context.Context, s *scenario, dir string, c contender, load sha
 	return drive(ctx, at, checks, load, lasting)
 }
 
-func median(all []measured, figure func(measured) float64) float64 {
+// middle is the median of a figure of all rounds.
+func middle[T any](all []T, figure func(T) float64) float64 {
 	values := make([]float64, len(all))
 	for i, m := range all {
 		values[i] = figure(m)

@@ -4,21 +4,21 @@ import (
 	"context"
 	"flag"
 	"fmt"
-	"os"
 	"slices"
 	"time"
 
 	"github.com/caracal-gateway/caracal/authority"
 )
 
-// settling is the part of a revocation that is waited for on purpose: no destination here has short requests.
-const settling = 500 * time.Millisecond
-
-// revoke measures how long a revocation takes until its receipt says enforced, with no gateway, with some, and with many.
+// revoke measures how long a revocation takes until its receipt says enforced: with simulated gateways, few and many, and
+// with processes of the real program that decide meanwhile.
 func revoke(ctx context.Context, arguments []string) error {
 	flags := flag.NewFlagSet("revoke", flag.ContinueOnError)
 	caracal := flags.String("caracal", "bin/caracal", "the program")
 	revocations := flags.Int("revocations", 50, "how many are measured with each number of gateways")
+	processes := flags.Int("processes", 10, "how many processes of the real program decide, in a row of their own; 0 leaves it out")
+	rate := flags.Int("rate", 100, "how many decisions a second each of them makes")
+	most := flags.Int("most", 1000, "the largest number of simulated gateways")
 	if err := flags.Parse(arguments); err != nil {
 		return err
 	}
@@ -27,72 +27,93 @@ func revoke(ctx context.Context, arguments []string) error {
 		return err
 	}
 	defer s.close()
-	fmt.Printf("\n%d revocations each; beyond the settling time of %s\n\n", *revocations, settling)
-	fmt.Println("| gateways | leases after | snapshots built for | bytes a revocation and gateway | p50 | p99 | p50 against none |\n|---|---|---|---|---|---|---|")
-	var base time.Duration
-	for _, size := range []int{0, 10, 100, 1000} {
-		if base, err = s.revokeWith(ctx, size, *revocations, base); err != nil {
-			text, _ := os.ReadFile(s.file("control.log")) // for the message only
-			return fmt.Errorf("%d gateways: %w; the end of the control plane's log:\n%s", size, err, text[max(0, len(text)-3000):])
+	fmt.Printf("\n%d revocations each, one after the other; beyond the settling time that each receipt states\n\n", *revocations)
+	fmt.Println("| gateways | leases after | snapshots sent | came again | bytes a revocation and gateway | p50 | p99 |\n|---|---|---|---|---|---|---|")
+	for _, size := range []int{1, 10, 100, 1000} {
+		if size > *most {
+			break
+		}
+		if err := s.revokeWith(ctx, size, *revocations); err != nil {
+			return s.explain(fmt.Errorf("%d gateways: %w", size, err))
+		}
+	}
+	if *processes > 0 {
+		if err := s.revokeUnderLoad(ctx, *caracal, *processes, *rate, *revocations); err != nil {
+			return s.explain(fmt.Errorf("%d processes: %w", *processes, err))
 		}
 	}
 	return nil
 }
 
-// revokeWith prints a row. base is the median without gateways, which the first call finds.
-func (s *site) revokeWith(ctx context.Context, size, revocations int, base time.Duration) (time.Duration, error) {
+// revokeWith prints the row of so many simulated gateways.
+func (s *site) revokeWith(ctx context.Context, size, revocations int) error {
 	f, took, err := newFleet(ctx, s, size)
 	if err != nil {
-		return base, err
+		return err
 	}
-	defer f.close()
-	mandates := make([]authority.Mandate, revocations)
-	for i := range mandates {
-		if mandates[i], err = s.issue(ctx); err != nil {
-			return base, err
-		}
-	}
-	if err := s.settle(ctx, f); err != nil {
-		return base, err
+	snapshots := f.received.snapshots.Load()
+	if err := s.settle(ctx, size); err != nil {
+		return err
 	}
 	before := f.received.bytes.Load()
+	all, err := s.revocations(ctx, revocations)
+	if err != nil {
+		return err
+	}
+	perOne := (f.received.bytes.Load() - before) / int64(size*revocations)
+	fmt.Printf("| %d | %s | %d | %d | %d | %s | %s |\n",
+		size, took.Round(time.Millisecond), snapshots, f.received.again.Load(), perOne, at(all, 50), at(all, 99))
+	if err := f.close(); err != nil {
+		return err
+	}
+	return s.forget(ctx, f)
+}
+
+// revocations ends mandates one after the other, and gives in ascending order how long it took beyond the settling time.
+func (s *site) revocations(ctx context.Context, count int) ([]time.Duration, error) {
 	var all []time.Duration
-	for _, m := range mandates {
+	for range count {
+		m, err := s.issue(ctx)
+		if err != nil {
+			return nil, err
+		}
 		began := time.Now()
 		receipt, err := s.owner.RevokeMandate(ctx, m.ID, time.Minute)
 		if err != nil {
-			return base, err
+			return nil, err
 		}
-		if receipt.State != "enforced" {
-			return base, fmt.Errorf("the receipt is %s after a minute", receipt.State)
+		if receipt.State != authority.ReceiptEnforced {
+			return nil, fmt.Errorf("the receipt is %s after a minute", receipt.State)
 		}
-		all = append(all, time.Since(began)-settling)
+		all = append(all, time.Since(began)-time.Duration(receipt.SettlingMS)*time.Millisecond)
 	}
 	slices.Sort(all)
-	p50, p99 := all[len(all)/2], all[min(len(all)-1, len(all)*99/100)]
-	if size == 0 {
-		base = p50
-	}
-	perOne := int64(0)
-	if size > 0 {
-		perOne = (f.received.bytes.Load() - before) / int64(size*revocations)
-	}
-	fmt.Printf("| %d | %s | %d | %d | %s | %s | %.1f |\n", size, took.Round(time.Millisecond), f.received.snapshots.Load(), perOne,
-		p50.Round(100*time.Microsecond), p99.Round(100*time.Microsecond), float64(p50)/float64(base))
-	return base, nil
+	return all, nil
+}
+
+func at(all []time.Duration, percent int) time.Duration {
+	return all[min(len(all)-1, len(all)*percent/100)].Round(100 * time.Microsecond)
 }
 
 // settle waits until every gateway has what was written, by a revocation that is not measured.
-func (s *site) settle(ctx context.Context, f *fleet) error {
+func (s *site) settle(ctx context.Context, gateways int) error {
 	m, err := s.issue(ctx)
 	if err != nil {
 		return err
 	}
-	_, err = s.owner.RevokeMandate(ctx, m.ID, 2*time.Minute)
-	select {
-	case failed := <-f.failed:
-		return failed
-	default:
-		return err
+	receipt, err := s.owner.RevokeMandate(ctx, m.ID, 2*time.Minute)
+	if err == nil && (receipt.State != authority.ReceiptEnforced || len(receipt.Gateways) < gateways) {
+		err = fmt.Errorf("a revocation that waited for %d gateways is %s after two minutes", len(receipt.Gateways), receipt.State)
 	}
+	return err
+}
+
+// forget has the control plane wait no more for gateways that are gone.
+func (s *site) forget(ctx context.Context, f *fleet) error {
+	for _, g := range f.members {
+		if _, err := s.owner.ForgetGateway(ctx, authority.GatewayID(g.id), "its measurement is over"); err != nil {
+			return err
+		}
+	}
+	return nil
 }

@@ -5,13 +5,19 @@ import (
 	"crypto/ed25519"
 	"errors"
 	"fmt"
+	"io"
+	"math/rand/v2"
 	"net/url"
+	"sync"
 	"sync/atomic"
 	"time"
 
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/backoff"
+	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/metadata"
+	"google.golang.org/grpc/status"
 
 	"github.com/caracal-gateway/caracal/bundle"
 	"github.com/caracal-gateway/caracal/internal/syncpb"
@@ -31,9 +37,9 @@ type simulated struct {
 	received *traffic
 }
 
-// traffic counts what the control plane has sent to all simulated gateways.
+// traffic counts what the control plane has sent to all simulated gateways, and how often one had to come again.
 type traffic struct {
-	bytes, snapshots, deltas, grants atomic.Int64
+	bytes, snapshots, deltas, grants, again atomic.Int64
 }
 
 func newSimulated(ctx context.Context, s *site, n int, received *traffic) (*simulated, error) {
@@ -50,7 +56,9 @@ func newSimulated(ctx context.Context, s *site, n int, received *traffic) (*simu
 		return nil, err
 	}
 	g := &simulated{key: key, private: private, trust: bundle.Trust{Root: key.Root}, received: received}
-	if g.to, err = grpc.NewClient("passthrough:///"+address.Host, grpc.WithTransportCredentials(insecure.NewCredentials())); err != nil {
+	quickly := grpc.ConnectParams{Backoff: backoff.Config{BaseDelay: 100 * time.Millisecond, Multiplier: 1.6, Jitter: 0.2, MaxDelay: time.Second}}
+	if g.to, err = grpc.NewClient("passthrough:///"+address.Host,
+		grpc.WithTransportCredentials(insecure.NewCredentials()), grpc.WithConnectParams(quickly)); err != nil {
 		return nil, err
 	}
 	enrolled, err := syncpb.NewSyncClient(g.to).Enrol(g.authorised(ctx), &syncpb.EnrolRequest{
@@ -60,7 +68,7 @@ func newSimulated(ctx context.Context, s *site, n int, received *traffic) (*simu
 	if err != nil {
 		return nil, errors.Join(err, g.to.Close())
 	}
-	g.id = enrolled.GetGatewayId()
+	g.id, g.trust.Timeline = enrolled.GetGatewayId(), enrolled.GetTimeline()
 	return g, nil
 }
 
@@ -68,8 +76,34 @@ func (g *simulated) authorised(ctx context.Context) context.Context {
 	return metadata.AppendToOutgoingContext(ctx, "authorization", "Bearer "+g.key.Reveal())
 }
 
-// run keeps one stream until ctx ends; ready is closed with its first grant.
-func (g *simulated) run(ctx context.Context, ready chan<- struct{}) error {
+// maxPause is how long a gateway waits at most before it comes again.
+const maxPause = time.Second
+
+// run keeps a stream until ctx ends, and opens another when one breaks; ready is closed with the first grant.
+func (g *simulated) run(ctx context.Context, ready chan struct{}) error {
+	granted := sync.OnceFunc(func() { close(ready) })
+	for {
+		err := g.stream(ctx, granted)
+		if ctx.Err() != nil {
+			return nil
+		}
+		if code := status.Code(err); code != codes.Unavailable && code != codes.Canceled && !errors.Is(err, io.EOF) {
+			return err
+		}
+		g.received.again.Add(1)
+		g.piece = nil
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-time.After(rand.N(maxPause)):
+		}
+	}
+}
+
+// stream lives through one stream.
+func (g *simulated) stream(ctx context.Context, granted func()) error {
+	ctx, hangUp := context.WithCancel(ctx)
+	defer hangUp()
 	stream, err := syncpb.NewSyncClient(g.to).Stream(g.authorised(ctx))
 	if err != nil {
 		return err
@@ -101,13 +135,20 @@ func (g *simulated) run(ctx context.Context, ready chan<- struct{}) error {
 			}
 		}
 	}()
-	return g.converse(ctx, stream, messages, failed, ready)
+	return g.converse(ctx, stream, messages, failed, granted)
 }
 
-func (g *simulated) converse(ctx context.Context, stream syncpb.Sync_StreamClient, messages <-chan *syncpb.ControlMessage, failed <-chan error, ready chan<- struct{}) error {
+func (g *simulated) converse(ctx context.Context, stream syncpb.Sync_StreamClient, messages <-chan *syncpb.ControlMessage, failed <-chan error, granted func()) error {
 	renew := time.NewTicker(15 * time.Second)
 	defer renew.Stop()
-	for renewal, withheld := uint64(0), uint64(0); ; {
+	renewal, withheld := uint64(0), uint64(0)
+	if g.trust.Revision > 0 { // it has a state, of which it may have to be told nothing
+		renewal++
+		if err := g.renew(stream, renewal); err != nil {
+			return err
+		}
+	}
+	for {
 		select {
 		case <-ctx.Done():
 			return nil
@@ -129,9 +170,8 @@ func (g *simulated) converse(ctx context.Context, stream syncpb.Sync_StreamClien
 			if w := m.GetWithheld(); w != nil {
 				withheld = w.GetRevision()
 			}
-			if m.GetGrant() != nil && ready != nil {
-				close(ready)
-				ready = nil
+			if m.GetGrant() != nil {
+				granted()
 			}
 			if acknowledge != nil {
 				if err := stream.Send(&syncpb.GatewayMessage{Message: &syncpb.GatewayMessage_Acknowledged{Acknowledged: acknowledge}}); err != nil {
@@ -189,56 +229,66 @@ func (g *simulated) take(m *syncpb.ControlMessage) (*syncpb.Acknowledged, error)
 type fleet struct {
 	received *traffic
 	stop     context.CancelFunc
-	ended    []chan struct{}
+	running  sync.WaitGroup
 	members  []*simulated
 	failed   chan error
 }
 
-// newFleet connects all at once, and says how long it took until each had its lease.
+// newFleet enrols all and connects them at once, and says how long it took until each had its lease.
 func newFleet(ctx context.Context, s *site, size int) (*fleet, time.Duration, error) {
-	running, stop := context.WithCancel(ctx)
-	f := &fleet{received: &traffic{}, stop: stop, failed: make(chan error, 2*size+1)}
+	f := &fleet{received: &traffic{}, failed: make(chan error, size)}
 	for n := range size {
 		g, err := newSimulated(ctx, s, n, f.received)
 		if err != nil {
-			stop()
-			return nil, 0, err
+			return nil, 0, errors.Join(err, f.close())
 		}
 		f.members = append(f.members, g)
 	}
-	took, err := f.connect(running)
-	return f, took, err
+	took, err := f.connect(ctx)
+	if err != nil {
+		return nil, 0, errors.Join(err, f.close())
+	}
+	return f, took, nil
 }
 
+// connect opens all streams at once, and says how long it took until each gateway had a lease from its own.
 func (f *fleet) connect(ctx context.Context) (time.Duration, error) {
+	ctx, f.stop = context.WithCancel(ctx)
 	began := time.Now()
 	ready := make([]chan struct{}, len(f.members))
 	for n, g := range f.members {
-		ended := make(chan struct{})
-		ready[n], f.ended = make(chan struct{}), append(f.ended, ended)
-		go func() {
-			defer close(ended)
+		ready[n] = make(chan struct{})
+		f.running.Go(func() {
 			if err := g.run(ctx, ready[n]); err != nil {
 				f.failed <- err
 			}
-		}()
+		})
 	}
 	for _, r := range ready {
 		select {
 		case <-r:
 		case err := <-f.failed:
 			return 0, err
+		case <-ctx.Done():
+			return 0, ctx.Err()
 		}
 	}
 	return time.Since(began), nil
 }
 
-func (f *fleet) close() {
-	f.stop()
-	for _, ended := range f.ended {
-		<-ended
+// hangUp ends all streams without a word, and waits until they are over.
+func (f *fleet) hangUp() {
+	if f.stop != nil {
+		f.stop()
 	}
+	f.running.Wait()
+}
+
+func (f *fleet) close() error {
+	f.hangUp()
+	var failed error
 	for _, g := range f.members {
-		_ = g.to.Close()
+		failed = errors.Join(failed, g.to.Close())
 	}
+	return failed
 }

@@ -34,6 +34,7 @@ type site struct {
 	owner      *client.Client
 	ownerID    authority.PrincipalID
 	agentID    authority.PrincipalID
+	agentKey   string
 	gatewayKey string
 }
 
@@ -62,7 +63,7 @@ func openSite(ctx context.Context, caracal string) (_ *site, err error) {
 
 // close ends what runs and removes what it kept.
 func (s *site) close() {
-	if s.control != nil {
+	if s.control != nil && s.control.Process != nil {
 		_ = s.control.Process.Signal(syscall.SIGTERM)
 		_ = s.control.Wait()
 	}
@@ -119,29 +120,47 @@ func (s *site) startControl(ctx context.Context, caracal string) error {
 			return err
 		}
 	}
-	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", "127.0.0.1:0")
+	address, err := freeAddress(ctx)
 	if err != nil {
 		return err
 	}
-	address := listener.Addr().String()
-	if err := listener.Close(); err != nil {
-		return err
-	}
-	log, err := os.Create(s.file("control.log"))
+	s.url = "http://" + address
+	s.control = exec.Command(caracal, "controlplane")
+	s.control.Env = append(os.Environ(), "CARACAL_DATABASE_URL="+app, "CARACAL_LISTEN="+address, "CARACAL_REQUESTS_PER_SECOND=10000",
+		"CARACAL_MASTER_KEY_FILE="+s.file("master.key"), "CARACAL_SETUP_KEY_FILE="+s.file("setup.key"))
+	return s.runControl(ctx)
+}
+
+// runControl starts the control plane as it was described, and waits until it is ready.
+func (s *site) runControl(ctx context.Context) error {
+	log, err := os.OpenFile(s.file("control.log"), os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
 	if err != nil {
 		return err
 	}
 	defer log.Close()
-	s.url = "http://" + address
-	s.control = exec.Command(caracal, "controlplane")
-	s.control.Stdout, s.control.Stderr = log, log
-	s.control.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-	s.control.Env = append(os.Environ(), "CARACAL_DATABASE_URL="+app, "CARACAL_LISTEN="+address, "CARACAL_REQUESTS_PER_SECOND=10000",
-		"CARACAL_MASTER_KEY_FILE="+s.file("master.key"), "CARACAL_SETUP_KEY_FILE="+s.file("setup.key"))
-	if err := s.control.Start(); err != nil {
-		return err
+	next := exec.Command(s.control.Path, s.control.Args[1:]...)
+	next.Env, next.Stdout, next.Stderr = s.control.Env, log, log
+	next.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	s.control = next
+	if err := next.Start(); err != nil {
+		return fmt.Errorf("start the control plane: %w", err)
 	}
 	return s.await(ctx)
+}
+
+func freeAddress(ctx context.Context) (string, error) {
+	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", "127.0.0.1:0")
+	if err != nil {
+		return "", err
+	}
+	return listener.Addr().String(), listener.Close()
+}
+
+// explain adds the end of the control plane's log to what went wrong.
+func (s *site) explain(err error) error {
+	const most = 3000
+	text, _ := os.ReadFile(s.file("control.log")) // for the message only
+	return fmt.Errorf("%w; the end of the control plane's log:\n%s", err, text[max(0, len(text)-most):])
 }
 
 func (s *site) file(name string) string { return filepath.Join(s.dir, name) }
@@ -188,7 +207,7 @@ func (s *site) setUp(ctx context.Context, _ string) error {
 	if err != nil {
 		return err
 	}
-	s.agentID = agent.ID
+	s.agentID, s.agentKey = agent.ID, agent.APIKey
 	if _, err := s.owner.CreatePolicy(ctx, client.NewPolicy{
 		PrincipalID: agent.ID, AllowedResources: []string{"api:*"}, AllowedActions: []string{"*"}, MaxValiditySeconds: 86400, DelegationDepth: 2,
 	}); err != nil {
