@@ -222,6 +222,10 @@ func TestAForgottenGatewayComesBackByEnrollingAnew(t *testing.T) {
 	if again := must(w.EnrolGateway(ctx, caller, enrolment))(t); again.GatewayID != e.id {
 		t.Errorf("it is %s, and was %s", again.GatewayID, e.id)
 	}
+	// It lives, so that it may still have the lease which it was taken to have lost.
+	if r := w.revoke(w.agentWithPolicy()); len(r.Gateways) != 1 {
+		t.Errorf("a revocation waits for %+v", r.Gateways)
+	}
 	if granted := must(w.Renew(ctx, caller, e.id, controlplane.Renewal{Revision: behind}))(t); granted.Number != 0 {
 		t.Errorf("behind what was revoked meanwhile it is granted %+v", granted)
 	}

@@ -80,8 +80,11 @@ SELECT id FROM gateways WHERE workspace_id = @workspace_id AND id = ANY (@ids::t
 UPDATE gateways SET revoked_at = @at::timestamptz, revoked_revision = @revision::bigint
 WHERE workspace_id = @workspace_id AND key_id = @key_id AND revoked_at IS NULL;
 
+-- A process that comes back may still have the lease that was over by its being forgotten.
 -- name: ReviveGateway :exec
-UPDATE gateways SET forgotten_at = NULL, left_at = NULL, version = @version, formats = @formats, seen_at = @at
+UPDATE gateways SET forgotten_at = NULL, left_at = NULL, version = @version, formats = @formats, seen_at = @at,
+    lease_over = lease_over AND coalesce(lease_over_at < forgotten_at, false),
+    lease_over_at = CASE WHEN lease_over_at < forgotten_at THEN lease_over_at END
 WHERE workspace_id = @workspace_id AND id = @id;
 
 -- name: EndedGateways :many

@@ -680,7 +680,9 @@ func (q *Queries) ReportGateways(ctx context.Context, arg ReportGatewaysParams) 
 }
 
 const reviveGateway = `-- name: ReviveGateway :exec
-UPDATE gateways SET forgotten_at = NULL, left_at = NULL, version = $1, formats = $2, seen_at = $3
+UPDATE gateways SET forgotten_at = NULL, left_at = NULL, version = $1, formats = $2, seen_at = $3,
+    lease_over = lease_over AND coalesce(lease_over_at < forgotten_at, false),
+    lease_over_at = CASE WHEN lease_over_at < forgotten_at THEN lease_over_at END
 WHERE workspace_id = $4 AND id = $5
 `
 
@@ -692,6 +694,7 @@ type ReviveGatewayParams struct {
 	ID          authority.GatewayID
 }
 
+// A process that comes back may still have the lease that was over by its being forgotten.
 func (q *Queries) ReviveGateway(ctx context.Context, arg ReviveGatewayParams) error {
 	_, err := q.db.Exec(ctx, reviveGateway,
 		arg.Version,
