@@ -89,6 +89,9 @@ func (s *Service) Report(ctx context.Context, c Caller, id authority.GatewayID, 
 		if found, err = s.examine(ctx, tx, id, b); err != nil || !found.keeps() {
 			return err
 		}
+		if !found.report.Proven {
+			found.report.Timeline = "" // it may be any, and one thing is kept that a process says of each
+		}
 		return tx.KeepBeyondReport(ctx, found.report)
 	})
 	if err != nil {

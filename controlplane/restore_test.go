@@ -270,6 +270,20 @@ func TestAGatewayThatLiesStopsNobodyButItself(t *testing.T) {
 	}
 }
 
+// Nor does it fill the database with what it says.
+func TestOfWhatIsNotShownOneThingIsKept(t *testing.T) {
+	l := lose(t)
+	for _, timeline := range []string{"one", "another", l.knows.Timeline} {
+		b := l.knows
+		b.Timeline, b.Evidence = timeline, bundle.Evidence{}
+		l.refusesOnly(l.report(b), authority.CodeForbidden)
+	}
+	now := must(l.Restoration(t.Context()))(t)
+	if now.Since != nil || len(now.Reports) != 1 || now.Reports[0].Timeline != "" {
+		t.Errorf("what is kept: %+v", now)
+	}
+}
+
 // The numbers that were lost are given again before the gateway is back.
 func TestARevisionThatWasGivenTwiceIsFoundOut(t *testing.T) {
 	l := lose(t)
