@@ -375,6 +375,30 @@ func TestGatewaysThatComeTogetherAreSentOneSnapshot(t *testing.T) {
 	}
 }
 
+// Who comes long after a snapshot was sealed is sent the present one, and not that one with all that has happened since.
+func TestAGatewayThatComesLateIsNotSentEverythingSince(t *testing.T) {
+	w := newWorld(t)
+	agent, _ := w.agent(w.owner, "a", authority.Agent)
+	w.policy(w.owner, agent, 2)
+	key := must(w.CreateKey(t.Context(), w.owner, controlplane.NewKey{Kind: authority.KeyGateway, Name: "gateway"}))(t).Value.APIKey
+	caller := must(w.Authenticate(t.Context(), controlplane.Credential{Bearer: key}))(t)
+	first := must(w.Follow(t.Context(), caller, controlplane.Position{}))(t)
+	defer first.Close()
+	read(t, next(t, first))
+	var revision uint64
+	for sent := 0; sent < 80<<10; {
+		revision = must(w.RequestMandate(t.Context(), w.owner, request(w.owner.Principal().ID, agent.ID)))(t).Revision
+		for first.Given() < revision {
+			sent += len(next(t, first).Sealed)
+		}
+	}
+	late := must(w.Follow(t.Context(), caller, controlplane.Position{}))(t)
+	defer late.Close()
+	if m := next(t, late); m.Whole == nil || m.Revision != revision {
+		t.Errorf("at revision %d, who comes late is sent %+v", revision, m)
+	}
+}
+
 // A gateway that takes nothing holds up no other, and is sent what it can go on from when it does.
 func TestAGatewayThatIsSlowHoldsUpNoOther(t *testing.T) {
 	w := newWorld(t)

@@ -319,11 +319,18 @@ func (i *image) isBehind(p Position) bool {
 	return p.Timeline == i.at.Timeline && p.Revision > i.at.Revision
 }
 
-// suits reports whether the snapshot that was sealed last serves a feed that needs one: steps lead on from it, and it is
-// no older than what the gateway may enforce already.
+// fewBytes are steps that are always worth sending after a snapshot that is there already, in bytes: some twenty.
+const fewBytes = 64 << 10
+
+// suits reports whether the snapshot that was sealed last serves a feed that needs one: steps lead on from it that are not
+// more than the snapshot itself, each of which every gateway would acknowledge, and it is no older than what the gateway
+// may enforce already.
 func (i *image) suits(f *Feed) bool {
-	return i.whole != nil && i.steps.leads(i.whole.at, i.at) &&
-		(f.given.Timeline != i.whole.at.Timeline || f.given.Revision <= i.whole.at.Revision)
+	if i.whole == nil || f.given.Timeline == i.whole.at.Timeline && f.given.Revision > i.whole.at.Revision {
+		return false
+	}
+	size, leads := i.steps.leads(i.whole.at, i.at)
+	return leads && size <= max(i.whole.size, fewBytes)
 }
 
 // wantsWhole reports whether a feed needs a snapshot that there is not.

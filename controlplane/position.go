@@ -64,14 +64,16 @@ func (s *steps) add(next step) {
 	}
 }
 
-// leads reports whether steps lead from a position, which the database has had, to another.
-func (s *steps) leads(from, to Position) bool {
+// leads reports whether steps lead from a position, which the database has had, to another, and how many bytes they are
+// together.
+func (s *steps) leads(from, to Position) (size int64, leads bool) {
 	for !from.is(to) {
 		next, ok := s.from[from.standpoint()]
 		if !ok || next.claimed || next.to.Revision <= from.Revision {
-			return false
+			return 0, false
 		}
+		size += int64(len(next.sealed))
 		from = next.to
 	}
-	return true
+	return size, true
 }

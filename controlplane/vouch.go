@@ -22,5 +22,6 @@ func (f *Feed) Continues(p Position) bool {
 	i := f.image
 	i.mu.Lock()
 	defer i.mu.Unlock()
-	return i.at.Revision != 0 && i.steps.leads(p, i.at)
+	_, leads := i.steps.leads(p, i.at)
+	return i.at.Revision != 0 && leads
 }
