@@ -220,6 +220,22 @@ func TestLeasesThatWereLostAreWaitedForAsLongAsTheyCanLast(t *testing.T) {
 	}
 }
 
+// The first gateway key may have been made after the backup.
+func TestProcessesOfAKeyThatTheBackupDoesNotKnowAreWaitedFor(t *testing.T) {
+	w := newWorld(t)
+	ctx := t.Context()
+	must(w.Distrust(ctx))(t)
+	must(w.AcceptRestore(ctx, 0))(t)
+	if r := w.revoke(w.agentWithPolicy()); r.State != authority.ReceiptPending || len(r.Gateways) != 1 {
+		t.Errorf("the receipt is %s and waits for %+v", r.State, r.Gateways)
+	}
+	for _, k := range must(w.Keys(ctx, w.owner, controlplane.KeyFilter{Kind: authority.KeyGateway}, controlplane.Page{}))(t).Items {
+		if k.RevokedAt == nil {
+			t.Errorf("a key that opens something was made: %+v", k)
+		}
+	}
+}
+
 func TestAGatewayThatWasAwayIsServedOnceWhatItKnowsIsAccepted(t *testing.T) {
 	l := lose(t)
 	ctx := t.Context()

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/ed25519"
 	"crypto/rand"
+	"crypto/sha256"
 	"errors"
 	"time"
 
@@ -230,10 +231,10 @@ const lostInstance = "(processes that the backup does not know)"
 
 func (t *Tx) standForUnknown(ctx context.Context, at time.Time) error {
 	key, err := t.q.AnyGatewayKey(ctx, query.AnyGatewayKeyParams{WorkspaceID: t.workspace})
+	if err = translate("find gateway key", err); errors.Is(err, ErrNotFound) {
+		key, err = t.lostKey(ctx, at)
+	}
 	if err != nil {
-		if err = translate("find gateway key", err); errors.Is(err, ErrNotFound) {
-			return nil // nobody can have enrolled
-		}
 		return err
 	}
 	nobody := make([]byte, ed25519.PublicKeySize)
@@ -242,4 +243,14 @@ func (t *Tx) standForUnknown(ctx context.Context, at time.Time) error {
 		ID: authority.NewID[authority.GatewayID](), WorkspaceID: t.workspace, KeyID: key, PublicKey: nobody,
 		Instance: lostInstance, Formats: []uint32{2}, EnrolledAt: at,
 	})
+}
+
+// lostKey adds a gateway key that opens nothing, in the stead of those that were made after the backup.
+func (t *Tx) lostKey(ctx context.Context, at time.Time) (authority.KeyID, error) {
+	hash := make([]byte, sha256.Size)
+	rand.Read(hash)
+	key := authority.Key{
+		ID: authority.NewID[authority.KeyID](), WorkspaceID: t.workspace, Kind: authority.KeyGateway, Name: lostInstance, CreatedAt: at, RevokedAt: &at,
+	}
+	return key.ID, t.InsertKey(ctx, key, hash)
 }
