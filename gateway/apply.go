@@ -9,11 +9,13 @@ import (
 	"log/slog"
 	"slices"
 	"sync"
+	"sync/atomic"
 
 	"github.com/caracal-gateway/caracal/bundle"
 	"github.com/caracal-gateway/caracal/envoy"
 	"github.com/caracal-gateway/caracal/extauthz"
 	"github.com/caracal-gateway/caracal/internal/syncpb"
+	"github.com/caracal-gateway/caracal/lease"
 	"github.com/caracal-gateway/caracal/rego"
 	"github.com/caracal-gateway/caracal/token"
 )
@@ -28,14 +30,18 @@ type applier struct {
 	xds       *xds
 	state     *state
 	keeper    *keeper
-	log       *slog.Logger
+	// bar has no lease be kept for the next process, or takes that back, and reports whether one is all the same.
+	bar func(bool) bool
+	log *slog.Logger
 
-	applying sync.Mutex // one change at a time; guards what follows
+	unsaid   atomic.Bool // what is enforced has not been acknowledged; set under applying
+	applying sync.Mutex  // one change at a time; guards what follows
 	trust    bundle.Trust
 	envoy    []byte // the configuration of the state that is enforced
 	evidence bundle.Evidence
 	incoming *incoming // a snapshot that has not come whole; nil for none
 	asked    bool      // the control plane has been asked for a snapshot
+	cut      uint64    // live streams that were ended since the last acknowledgement
 }
 
 // next is a state that is ready to be enforced.
@@ -95,7 +101,39 @@ func (a *applier) take(ctx context.Context, m *syncpb.ControlMessage) (*syncpb.A
 	case !done:
 		return nil, nil, nil
 	}
-	return &syncpb.Acknowledged{Revision: a.trust.Revision, Digest: a.trust.Digest, StreamsCut: uint64(cut)}, a.compact(), nil
+	a.cut += uint64(cut)
+	return a.acknowledge(), a.compact(), nil
+}
+
+// acknowledge says what is enforced; nothing while the next process could go on from an older state.
+func (a *applier) acknowledge() *syncpb.Acknowledged {
+	enforced := lease.Position{Timeline: a.trust.Timeline, Revision: a.trust.Revision}
+	if err := a.keeper.clear(); err != nil {
+		a.log.Debug("an older state is left on the disk", "revision", enforced.Revision, "cause", err)
+	}
+	found := a.keeper.found(enforced)
+	left := a.bar(found != enforced && found != lease.Position{})
+	if !lease.Acknowledgeable(enforced, found, left) {
+		a.unsaid.Store(true)
+		return nil
+	}
+	a.unsaid.Store(false)
+	said := &syncpb.Acknowledged{Revision: a.trust.Revision, Digest: a.trust.Digest, StreamsCut: a.cut}
+	a.cut = 0
+	return said
+}
+
+// overdue acknowledges what could not be acknowledged as it was enforced, once it can be. It does not wait for a change that is
+// being applied.
+func (a *applier) overdue() *syncpb.Acknowledged {
+	if !a.unsaid.Load() || !a.applying.TryLock() {
+		return nil
+	}
+	defer a.applying.Unlock()
+	if !a.unsaid.Load() {
+		return nil
+	}
+	return a.acknowledge()
 }
 
 // refuse says why something was not applied. What comes while a snapshot has been asked for may not fit, which is said

@@ -153,6 +153,7 @@ func assemble(ctx context.Context, c Config, at sockets, private ed25519.Private
 	g.tenure = &tenure{
 		hold: g.service.Hold, file: leaseFile{filepath.Join(c.StateDir, "lease"), private}, boot: boot, read: read, log: c.Log,
 	}
+	g.applier.bar = g.tenure.bar
 	g.reporter = &reporter{address: c.Listen.String(), service: g.service, xds: g.xds, shipper: g.shipper, elapsed: extauthz.BootTime}
 	connect, err := dial(c.Control, c.ControlCA, c.AllowPlain)
 	if err != nil {
@@ -161,7 +162,8 @@ func assemble(ctx context.Context, c Config, at sockets, private ed25519.Private
 	g.link = &link{
 		url: c.Control, workspace: c.Workspace, key: c.Key, private: private, instance: c.Instance, version: c.Version,
 		epoch: epoch, interval: c.Interval, connect: connect, client: syncpb.NewSyncClient(connect), state: g.state, log: c.Log,
-		enrolled: g.applier.enrolled, begin: g.applier.begin, apply: g.applier.take, position: g.applier.position,
+		enrolled: g.applier.enrolled, begin: g.applier.begin, apply: g.applier.take, overdue: g.applier.overdue,
+		unsaid: g.applier.unsaid.Load, position: g.applier.position,
 		issued: g.applier.issued, beyond: g.applier.beyond,
 		anchor: g.clock.Anchor, report: g.reporter.report,
 		outbox: newOutbox(), questions: newQuestions(extauthz.BootTime), renewals: newRenewals(c.Interval, read), tenure: g.tenure,

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
 	"strings"
 	"syscall"
 	"time"
@@ -30,6 +31,7 @@ type keptLease struct {
 	Revision uint64        `json:"revision"` // that was enforced when it was granted
 	Number   uint64        `json:"lease"`
 	KeptBoot time.Duration `json:"kept_boot"` // in nanoseconds, like every duration here
+	KeptWall time.Time     `json:"kept_wall"`
 	EndBoot  time.Duration `json:"end_boot"`
 	EndWall  time.Time     `json:"end_wall"`
 }
@@ -113,10 +115,25 @@ func (f leaseFile) open(text []byte) (keptLease, error) {
 
 // remove ends what the file promises the next process.
 func (f leaseFile) remove() error {
-	if err := os.Remove(f.path); err != nil && !errors.Is(err, os.ErrNotExist) {
+	if err := removeForGood(f.path); err != nil {
 		return fmt.Errorf("remove kept lease: %w", err)
 	}
 	return nil
+}
+
+// removeForGood removes a file, if there is one. It does not come back where the disk is mounted anew.
+func removeForGood(path string) error {
+	if err := os.Remove(path); err != nil {
+		if errors.Is(err, os.ErrNotExist) {
+			return nil
+		}
+		return err
+	}
+	directory, err := os.Open(filepath.Dir(path))
+	if err != nil {
+		return err
+	}
+	return errors.Join(directory.Sync(), directory.Close())
 }
 
 // present is what a process that resumes holds a kept lease against.
@@ -127,21 +144,33 @@ type present struct {
 	revision uint64
 }
 
-// resume gives the lease to go on under, or says why there is none.
+// resume gives the lease to go on under, or says why there is none. Which gateway it was granted to is known by the
+// signature, and compared once the process has enrolled.
 func (k keptLease) resume(p present) (lease.Lease, error) {
+	kept := lease.Kept{
+		BootID: k.Boot, Gateway: k.Gateway, State: lease.Position{Timeline: k.Timeline, Revision: k.Revision},
+		Sent: lease.Reading{Boot: k.KeptBoot, Wall: k.KeptWall}, Lease: k.lease(),
+	}
+	covered, ok := kept.Resume(p.boot, k.Gateway, lease.Position{Timeline: p.timeline, Revision: p.revision}, p.now)
+	if !ok || p.revision == 0 || k.EndBoot-k.KeptBoot > lease.MaxTerm {
+		return lease.Lease{}, k.unfit(p)
+	}
+	return covered, nil
+}
+
+// unfit says why the lease is not resumed.
+func (k keptLease) unfit(p present) error {
 	switch {
 	case k.Boot == "" || k.Boot != p.boot:
-		return lease.Lease{}, errors.New("the host has started anew since the lease was kept")
+		return errors.New("the host has started anew since the lease was kept")
 	case p.revision == 0 || k.Timeline != p.timeline:
-		return lease.Lease{}, errors.New("no bundle of the timeline that the lease was granted on is enforced")
+		return errors.New("no bundle of the timeline that the lease was granted on is enforced")
 	case p.revision < k.Revision:
-		return lease.Lease{}, fmt.Errorf("the bundle is at revision %d, and the lease was granted at %d", p.revision, k.Revision)
-	case k.EndBoot-k.KeptBoot > lease.MaxTerm || p.now.Boot < k.KeptBoot:
-		return lease.Lease{}, errors.New("the lease does not fit the host's clock")
+		return fmt.Errorf("the bundle is at revision %d, and the lease was granted at %d", p.revision, k.Revision)
 	case !k.lease().Holds(p.now):
-		return lease.Lease{}, errors.New("the lease has ended")
+		return errors.New("the lease has ended")
 	}
-	return k.lease(), nil
+	return errors.New("the lease does not fit the host's clocks")
 }
 
 // bootID names the time since this host started, as far as its boot clock counts it: a container may be given a clock of

@@ -12,6 +12,7 @@ import (
 
 	"github.com/caracal-gateway/caracal/bundle"
 	"github.com/caracal-gateway/caracal/internal/syncpb"
+	"github.com/caracal-gateway/caracal/lease"
 )
 
 const (
@@ -25,27 +26,42 @@ const (
 // goroutine at a time.
 //
 // A full disk must not hold up a revocation. It only costs the start without a control plane, because an older state,
-// which may permit what was revoked since, is not left in the place of one that was acknowledged.
+// which may permit what was revoked since, is not left in the place of one that was acknowledged. Where it cannot be taken
+// away, no lease is left by which a process could go on from it; and where that one stays as well, the state is acknowledged
+// no sooner than the lease has ended.
 type keeper struct {
 	file    bundle.File
 	path    string // of the journal
 	journal *bundle.Journal
 	size    int64     // of the kept snapshot; 0 while nothing is kept
+	left    bool      // something else than what is enforced may be found in its place
 	failed  time.Time // when something could not be kept
 	log     *slog.Logger
 }
 
 func newKeeper(directory string, log *slog.Logger) *keeper {
-	return &keeper{file: bundle.File{Path: filepath.Join(directory, "bundle")}, path: filepath.Join(directory, "bundle.journal"), log: log}
+	return &keeper{file: bundle.File{Path: filepath.Join(directory, "bundle")}, path: filepath.Join(directory, "bundle.journal"), left: true, log: log}
 }
 
 // snapshot opens the kept snapshot; nil where there is none.
 func (k *keeper) snapshot() (*os.File, error) {
 	file, err := k.file.Open()
 	if errors.Is(err, os.ErrNotExist) {
+		k.left = false
 		return nil, nil
 	}
 	return file, err
+}
+
+// found is what a process that starts would find, where this one enforces a state.
+func (k *keeper) found(enforced lease.Position) lease.Position {
+	switch {
+	case k.size != 0:
+		return enforced
+	case k.left:
+		return lease.Position{Timeline: enforced.Timeline} // an older one, whichever
+	}
+	return lease.Position{}
 }
 
 // changes gives each change that came after the kept snapshot. Those that it holds already were left by a process that
@@ -88,7 +104,7 @@ func (k *keeper) keep(in *incoming, revision uint64) {
 		k.discard(revision, err)
 		return
 	}
-	k.size, k.failed = int64(in.size), time.Time{}
+	k.size, k.left, k.failed = int64(in.size), false, time.Time{}
 }
 
 // append makes a change one that the next process starts from.
@@ -103,15 +119,23 @@ func (k *keeper) append(sealed []byte, revision uint64) {
 
 // discard takes away what is older than what is enforced.
 func (k *keeper) discard(revision uint64, err error) {
-	k.size, k.failed = 0, time.Now()
-	if removed := os.Remove(k.file.Path); !errors.Is(removed, os.ErrNotExist) {
-		err = errors.Join(err, removed)
-	}
+	k.size, k.left, k.failed = 0, true, time.Now()
+	err = errors.Join(err, k.clear())
 	if k.journal != nil {
 		err = errors.Join(err, k.journal.Close())
 		k.journal = nil
 	}
 	k.log.Error("the bundle is enforced but not kept", "revision", revision, "cause", err)
+}
+
+// clear takes away what is not what is enforced, if there is anything.
+func (k *keeper) clear() error {
+	if k.size != 0 || !k.left {
+		return nil
+	}
+	err := removeForGood(k.file.Path)
+	k.left = err != nil
+	return err
 }
 
 // current reports whether the kept snapshot alone is what is enforced.

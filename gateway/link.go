@@ -56,11 +56,13 @@ type link struct {
 	log       *slog.Logger
 
 	// enrolled is told what enrolment brought; begin that a stream does. apply gets each message that carries state and says
-	// what to tell of it; position is what is enforced, issued when that was sealed, and beyond what it takes away. anchor gets
+	// what to tell of it; overdue says what could not be acknowledged then, and unsaid that there is such; position is what is enforced, issued when that was sealed, and beyond what it takes away. anchor gets
 	// each time that the control plane tells, and report says how the gateway is.
 	enrolled func(*syncpb.EnrolResponse) error
 	begin    func()
 	apply    func(context.Context, *syncpb.ControlMessage) (*syncpb.Acknowledged, *syncpb.Refused, error)
+	overdue  func() *syncpb.Acknowledged
+	unsaid   func() bool
 	position func() (timeline string, revision uint64, digest []byte)
 	issued   func() *timestamppb.Timestamp
 	beyond   func() ([]*syncpb.BeyondReport, error)
@@ -238,7 +240,11 @@ func (l *link) hello(stream syncpb.Sync_StreamClient) error {
 		return errors.New("the control plane sent no challenge")
 	}
 	timeline, revision, digest := l.position()
-	l.renewals.begin(revision)
+	if l.unsaid() {
+		l.renewals.begin(0) // a renewal would acknowledge it
+	} else {
+		l.renewals.begin(revision)
+	}
 	return stream.Send(&syncpb.GatewayMessage{Message: &syncpb.GatewayMessage_Hello{Hello: &syncpb.Hello{
 		GatewayId: l.id(), Proof: bundle.StreamProof(l.private, nonce), Timeline: timeline, Revision: revision, Epoch: l.epoch,
 		Digest: digest, Version: l.version, Formats: []uint32{bundle.Format}, Issued: l.issued(),
@@ -296,6 +302,9 @@ func (l *link) send(ctx context.Context, over <-chan struct{}, stream syncpb.Syn
 func (l *link) renew() error {
 	if err := l.renewals.overdue(); err != nil {
 		return err
+	}
+	if late := l.overdue(); late != nil {
+		l.acknowledge(late)
 	}
 	if id, revision, due := l.renewals.next(); due {
 		l.outbox.renew(&syncpb.Renewal{Id: id, Revision: revision, Report: l.report(), Lease: l.tenure.lowest()})
@@ -426,10 +435,15 @@ func (l *link) take(ctx context.Context, m *syncpb.ControlMessage) error {
 	}
 	if acknowledged != nil {
 		l.state.synced(acknowledged.GetRevision()) // the control plane pushes what is newest
-		l.renewals.enforced(acknowledged.GetRevision())
-		l.outbox.acknowledge(acknowledged)
+		l.acknowledge(acknowledged)
 	}
 	return err
+}
+
+// acknowledge tells what is enforced, now and with each renewal.
+func (l *link) acknowledge(a *syncpb.Acknowledged) {
+	l.renewals.enforced(a.GetRevision())
+	l.outbox.acknowledge(a)
 }
 
 // tellBeyond answers a control plane whose database does not have what is enforced here. Nothing is given up for that.

@@ -73,6 +73,7 @@ func TestAGrantDoesNotWaitForTheStateThatCameBeforeIt(t *testing.T) {
 		},
 		state:  newState(time.Minute, time.Now, func() verdict { return verdict{} }, always, log),
 		outbox: newOutbox(), renewals: newRenewals(time.Minute, p.clocks.read), tenure: p.tenure, log: log,
+		overdue: never, unsaid: settled,
 	}
 	l.renewals.begin(7)
 	id := asked(t, l.renewals, true)
@@ -124,3 +125,7 @@ func TestWhatIsNotAppliedHoldsUpNobody(t *testing.T) {
 		t.Errorf("it ends with %v", err)
 	}
 }
+
+// never and settled are of a gateway that acknowledges whatever it enforces at once.
+func never() *syncpb.Acknowledged { return nil }
+func settled() bool               { return false }

@@ -228,6 +228,7 @@ func (h *host) newLink(l *life, clock *extauthz.Clock, log *slog.Logger) *link {
 		apply: func(ctx context.Context, m *syncpb.ControlMessage) (*syncpb.Acknowledged, *syncpb.Refused, error) {
 			return h.apply(ctx, l, m)
 		},
+		overdue: never, unsaid: settled,
 		position: func() (string, uint64, []byte) {
 			timeline, revision := l.state.enforced()
 			return timeline, revision, nil

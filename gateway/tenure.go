@@ -21,8 +21,9 @@ type tenure struct {
 	mu      sync.Mutex
 	gateway string // id that the lease was granted to
 	newest  lease.Lease
-	kept    uint64 // number of the lease on the disk; 0 for none
-	left    bool   // nothing is held any more
+	kept    lease.Lease // the one on the disk; the zero Lease for none
+	barred  bool        // none is to be kept
+	left    bool        // nothing is held any more
 }
 
 // terms are whom a lease is granted to, and what that gateway enforces.
@@ -41,12 +42,18 @@ func (t *tenure) resume(timeline string, revision uint64) error {
 	if err == nil {
 		covered, err = kept.resume(present{t.boot, t.read(), timeline, revision})
 	}
-	if err != nil {
-		return errors.Join(err, t.file.remove())
-	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.gateway, t.newest, t.kept = kept.Gateway, covered, kept.Number
+	if err != nil {
+		if stays := t.file.remove(); stays != nil {
+			// A later process may find it fit.
+			t.kept = lease.Lease{Number: max(kept.Number, 1), End: t.read()}
+			t.kept.End.Boot += lease.MaxTerm
+			return errors.Join(err, stays)
+		}
+		return err
+	}
+	t.gateway, t.newest, t.kept = kept.Gateway, covered, covered
 	t.hold(covered)
 	t.log.Info("the kept lease is resumed", "lease", covered.Number, "for", covered.End.Boot-t.read().Boot)
 	return nil
@@ -71,26 +78,44 @@ func (t *tenure) take(granted lease.Lease, on terms) {
 // keep writes the lease down. Where that cannot be done the next process starts without one, which denies everything until
 // it is granted its own. The caller holds the lock.
 func (t *tenure) keep(on terms) {
-	if t.boot == "" {
+	if t.boot == "" || t.barred {
 		return
 	}
+	now := t.read()
 	err := t.file.write(keptLease{
 		Boot: t.boot, Gateway: on.gateway, Timeline: on.timeline, Revision: on.revision, Number: t.newest.Number,
-		KeptBoot: t.read().Boot, EndBoot: t.newest.End.Boot, EndWall: t.newest.End.Wall,
+		KeptBoot: now.Boot, KeptWall: now.Wall.Round(0), EndBoot: t.newest.End.Boot, EndWall: t.newest.End.Wall,
 	})
 	if err != nil {
 		t.log.Error("the lease is held but not kept", "lease", t.newest.Number, "cause", errors.Join(err, t.unkeep()))
 		return
 	}
-	t.kept = t.newest.Number
+	t.kept = t.newest
 }
+
+// bar has no lease be on the disk from now on, or takes that back. It reports whether one is left there that has not ended.
+func (t *tenure) bar(barred bool) (left bool) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.barred = barred; !barred {
+		return t.lingers()
+	}
+	if err := t.unkeep(); err != nil {
+		t.log.Error("an older state and the lease are left on the disk: no newer one is acknowledged until the lease has ended", "cause", err)
+	}
+	return t.lingers()
+}
+
+// lingers reports whether the lease on the disk has not ended: by the one clock that nobody sets back. The caller holds the
+// lock.
+func (t *tenure) lingers() bool { return t.kept.Number != 0 && t.read().Boot < t.kept.End.Boot }
 
 // unkeep leaves no lease to the next process. The caller holds the lock.
 func (t *tenure) unkeep() error {
 	if err := t.file.remove(); err != nil {
 		return err
 	}
-	t.kept = 0
+	t.kept = lease.Lease{}
 	return nil
 }
 
@@ -98,10 +123,10 @@ func (t *tenure) unkeep() error {
 func (t *tenure) lowest() uint64 {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if t.kept != 0 {
-		return min(t.kept, t.newest.Number)
+	if t.kept.Number != 0 && t.newest.Number != 0 {
+		return min(t.kept.Number, t.newest.Number)
 	}
-	return t.newest.Number
+	return max(t.kept.Number, t.newest.Number)
 }
 
 // belongs gives the lease up unless it was granted to the gateway of this id, the one that the control plane knows this
@@ -126,7 +151,7 @@ func (t *tenure) leave() uint64 {
 		t.left = true
 		t.drop()
 	}
-	if t.kept != 0 {
+	if t.kept.Number != 0 {
 		return 0
 	}
 	return t.newest.Number

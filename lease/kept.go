@@ -28,8 +28,8 @@ func (k Kept) Resume(bootID, gateway string, state Position, now Reading) (Lease
 }
 
 // Acknowledgeable reports whether a gateway that enforces a state may say so. Whoever hears it relies on the gateway never
-// deciding from an older one, a restart notwithstanding: either the state itself is on disk, or no lease is by which a
-// process that starts from an older one could go on.
+// deciding from an older one, a restart notwithstanding: either the state itself is on disk, or none that a process could
+// start from, or no lease by which it could go on.
 func Acknowledgeable(enforced, kept Position, leaseKept bool) bool {
-	return !leaseKept || kept == enforced
+	return !leaseKept || kept == enforced || kept == Position{}
 }

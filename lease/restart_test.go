@@ -58,6 +58,7 @@ func TestAcknowledgeable(t *testing.T) {
 		"what is on disk":                                    {at(7), true, true},
 		"not what a restart would undo":                      {at(6), true, false},
 		"what a restart would undo when it has to be fenced": {at(6), false, true},
+		"what a restart finds nothing in the place of":       {lease.Position{}, true, true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			if got := lease.Acknowledgeable(at(7), c.kept, c.leaseKept); got != c.want {
