@@ -30,7 +30,8 @@ func Compare(says, database Position) Relation {
 }
 
 // Counts is the revision that a renewal or an acknowledgement of a gateway counts for: 0 when it is about another
-// timeline.
+// timeline. The model runs it; a control plane asks for more, that the gateway was given or names the very state which the
+// database has under the revision.
 func Counts(says Position, timeline string) uint64 {
 	if says.Timeline != timeline {
 		return 0
@@ -39,7 +40,8 @@ func Counts(says Position, timeline string) uint64 {
 }
 
 // Accepts reports whether a gateway moves on from what it enforces to what it is offered. It never goes back; to another
-// timeline it goes only where a signature says that the timeline succeeds its own.
+// timeline it goes only where a signature says that the timeline succeeds its own. The model runs it; a gateway asks the
+// same of what is signed as it opens that.
 func Accepts(held, offered Position, successor bool) bool {
 	switch {
 	case held == Position{}:
