@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"hash/crc32"
 	"io"
 	"os"
 	"path/filepath"
@@ -12,8 +13,12 @@ import (
 // maxJournal is the size of the largest journal that is read, in bytes.
 const maxJournal = 2 * MaxSealed
 
-// Journal is where a gateway keeps the sealed deltas that came after the kept snapshot, each behind its length as a
-// big-endian uint32. It is for one goroutine at a time. What is read from it is opened like anything else.
+// Journal is where a gateway keeps the sealed deltas that came after the kept snapshot. It is for one goroutine at a time.
+// What is read from it is opened like anything else.
+//
+// Each delta is behind its length and the CRC-32C of that, both as a big-endian uint32. A length that was changed on the
+// disk would else pass for that of a delta which a killed process has left unfinished, and a gateway would go on from a
+// state before what it has acknowledged.
 type Journal struct {
 	file *os.File
 	size int64
@@ -40,16 +45,29 @@ func OpenJournal(path string) (*Journal, error) {
 	return j, nil
 }
 
+const headSize = 8
+
+// headOf is what a delta of a length is behind.
+func headOf(length uint32) [headSize]byte {
+	var head [headSize]byte
+	binary.BigEndian.PutUint32(head[:], length)
+	binary.BigEndian.PutUint32(head[4:], crc32.Checksum(head[:4], crc32.MakeTable(crc32.Castagnoli)))
+	return head
+}
+
 // Each calls with each delta in turn until there is none, or one is refused.
 func (j *Journal) Each(take func(sealed []byte) error) error {
 	j.size = 0
 	source := io.NewSectionReader(j.file, 0, maxJournal)
 	for {
-		var head [4]byte
+		var head [headSize]byte
 		if _, err := io.ReadFull(source, head[:]); err != nil {
 			return ended(err)
 		}
 		length := binary.BigEndian.Uint32(head[:])
+		if head != headOf(length) {
+			return errors.New("the length of a delta is not what was written")
+		}
 		if length > MaxDelta {
 			return fmt.Errorf("a delta of %d bytes exceeds the limit of %d", length, MaxDelta)
 		}
@@ -74,8 +92,8 @@ func ended(err error) error {
 
 // Append adds a delta. Once it returns without an error, the delta is there after a crash too; after an error it is not.
 func (j *Journal) Append(sealed []byte) error {
-	record := binary.BigEndian.AppendUint32(make([]byte, 0, 4+len(sealed)), uint32(len(sealed)))
-	record = append(record, sealed...)
+	head := headOf(uint32(len(sealed)))
+	record := append(head[:], sealed...)
 	_, err := j.file.WriteAt(record, j.size)
 	if err == nil {
 		err = j.file.Sync()

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/binary"
 	"errors"
+	"hash/crc32"
 	"os"
 	"path/filepath"
 	"testing"
@@ -43,7 +44,7 @@ func TestAJournalKeepsWhatIsAppended(t *testing.T) {
 		}
 	}
 	again := journal(t, path)
-	if diff := cmp.Diff(want, entries(t, again)); diff != "" || again.Size() != 20 {
+	if diff := cmp.Diff(want, entries(t, again)); diff != "" || again.Size() != 32 {
 		t.Errorf("%d bytes (-appended +read)\n%s", again.Size(), diff)
 	}
 	if err := again.Clear(); err != nil {
@@ -80,7 +81,7 @@ func TestTheUnfinishedEndOfAJournalIsCutOff(t *testing.T) {
 			t.Fatal(err)
 		}
 		want := []string{}
-		if end >= 7 {
+		if end >= 11 {
 			want = append(want, "one")
 		}
 		torn := journal(t, path)
@@ -96,6 +97,40 @@ func TestTheUnfinishedEndOfAJournalIsCutOff(t *testing.T) {
 	}
 }
 
+// behind is what a delta of a length is behind.
+func behind(length uint32) []byte {
+	head := binary.BigEndian.AppendUint32(nil, length)
+	return binary.BigEndian.AppendUint32(head, crc32.Checksum(head, crc32.MakeTable(crc32.Castagnoli)))
+}
+
+// What was acknowledged does not pass for unfinished because a byte in front of it has changed.
+func TestALengthThatHasChangedIsNoUnfinishedEnd(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "journal")
+	j := journal(t, path)
+	for _, sealed := range []string{"one", "two"} {
+		if err := j.Append([]byte(sealed)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	content, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	second := len(content) / 2
+	for at := range len(behind(0)) {
+		for bit := range 8 {
+			changed := bytes.Clone(content)
+			changed[second+at] ^= 1 << bit
+			if err := os.WriteFile(path, changed, 0o600); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := bundle.OpenJournal(path); err == nil {
+				t.Errorf("with bit %d of byte %d changed it is opened", bit, at)
+			}
+		}
+	}
+}
+
 func TestAJournalIsAPlainFileOfDeltas(t *testing.T) {
 	dir := t.TempDir()
 	plain, long := filepath.Join(dir, "plain"), filepath.Join(dir, "long")
@@ -105,7 +140,7 @@ func TestAJournalIsAPlainFileOfDeltas(t *testing.T) {
 	if err := os.Symlink(plain, filepath.Join(dir, "link")); err != nil {
 		t.Fatal(err)
 	}
-	if err := os.WriteFile(long, binary.BigEndian.AppendUint32(nil, bundle.MaxDelta+1), 0o600); err != nil {
+	if err := os.WriteFile(long, behind(bundle.MaxDelta+1), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	for name, path := range map[string]string{"a link": filepath.Join(dir, "link"), "a directory": dir, "a device": "/dev/zero", "a delta past the limit": long} {
@@ -138,7 +173,7 @@ func TestAJournalStopsAtWhatIsRefused(t *testing.T) {
 
 func FuzzJournal(f *testing.F) {
 	f.Add([]byte{}, []byte("x"))
-	f.Add([]byte{0, 0, 0, 1, 'a', 0, 0}, []byte("bc"))
+	f.Add(append(behind(1), 'a', 0, 0), []byte("bc"))
 	f.Add([]byte{0xff, 0xff, 0xff, 0xff}, []byte{})
 	f.Fuzz(func(t *testing.T, content, more []byte) {
 		path := filepath.Join(t.TempDir(), "journal")

@@ -327,9 +327,13 @@ func TestWhatIsKeptIsNotBelieved(t *testing.T) {
 		"a journal that ends within a change": {edit("bundle.journal", func(b []byte) []byte { return b[:len(b)-1] }), 8},
 		"a change with a changed byte":        {edit("bundle.journal", func(b []byte) []byte { b[len(b)/4] ^= 1; return b }), 0},
 		"a last change with a changed byte":   {edit("bundle.journal", func(b []byte) []byte { b[len(b)-10] ^= 1; return b }), 0},
-		"changes of which the first is gone":  {edit("bundle.journal", func(b []byte) []byte { return b[4+int(b[2])<<8+int(b[3]):] }), 0},
-		"a length past the limit":             {edit("bundle.journal", func(b []byte) []byte { return append(b, 0xff, 0xff, 0xff, 0xff) }), 0},
-		"a directory in the place of it":      {func(t *testing.T, dir string) { swap(t, filepath.Join(dir, "bundle.journal")) }, 0},
+		"changes of which the first is gone":  {edit("bundle.journal", func(b []byte) []byte { return b[8+int(b[2])<<8+int(b[3]):] }), 0},
+		"a last change whose length has changed": {edit("bundle.journal", func(b []byte) []byte {
+			b[8+int(b[2])<<8+int(b[3])+1] ^= 1
+			return b
+		}), 0},
+		"a length past the limit":        {edit("bundle.journal", func(b []byte) []byte { return append(b, 0xff, 0xff, 0xff, 0xff, 0, 0, 0, 0) }), 0},
+		"a directory in the place of it": {func(t *testing.T, dir string) { swap(t, filepath.Join(dir, "bundle.journal")) }, 0},
 	} {
 		t.Run(name, func(t *testing.T) {
 			r := newReceiver(t)
