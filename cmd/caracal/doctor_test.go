@@ -11,6 +11,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/caracal-gateway/caracal/client"
 )
 
 // examined is what the doctor found, by the name of the check.
@@ -125,6 +127,46 @@ func TestTheDoctorNamesWhatIsWrongAndWhatToDo(t *testing.T) {
 				t.Errorf("it ended with %d, want %d", got, want)
 			}
 		})
+	}
+}
+
+// A lease that was not renewed in time is told before the control plane concludes that it is over.
+func TestTheDoctorTellsOfALeaseThatWasNotRenewed(t *testing.T) {
+	now := time.Date(2026, 1, 15, 10, 30, 0, 0, time.UTC)
+	for sentence, tc := range map[string]struct {
+		ends  time.Time
+		state string
+	}{
+		"it runs":         {now.Add(20 * time.Second), findingOK},
+		"it was to end":   {now.Add(-3 * time.Second), findingWarn},
+		"there is no end": {time.Time{}, findingOK},
+	} {
+		x := &examination{output: &output{now: func() time.Time { return now }}, revision: 4}
+		g := client.Gateway{ID: "gtw_a", State: client.GatewayInSync, Connected: true, Revision: 4}
+		if !tc.ends.IsZero() {
+			g.Lease = &client.GatewayLease{EndsAt: tc.ends}
+		}
+		x.gateway(g)
+		if got := x.findings[0]; got.State != tc.state {
+			t.Errorf("%s, and the doctor says %+v", sentence, got)
+		}
+	}
+}
+
+func TestStatusTellsOfARestoredDatabaseOnOneLine(t *testing.T) {
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/health" {
+			fmt.Fprint(w, `{"status":"degraded","database":"restored","restored":{"gateways":[{"gateway_id":"gtw_a","revision":9,"database_revision":6}]}}`)
+			return
+		}
+		w.Header().Set("Content-Type", "application/problem+json")
+		w.WriteHeader(http.StatusServiceUnavailable)
+		fmt.Fprint(w, `{"status":503,"code":"restored_backup","detail":"the database was restored from a backup"}`)
+	}))
+	t.Cleanup(server.Close)
+	_, stderr, err := environment{"CARACAL_URL": server.URL, "CARACAL_API_KEY": "x"}.caracal(t, "", "status")
+	if err == nil || !strings.Contains(stderr, "gtw_a enforces revision 9, the database has 6") || strings.Contains(stderr, `\u000a`) {
+		t.Errorf("it ended with %v and said %s", err, stderr)
 	}
 }
 

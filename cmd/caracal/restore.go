@@ -115,7 +115,7 @@ func (p *program) runAcceptRestore(ctx context.Context, service *controlplane.Se
 			w.Slug, w.Revision, w.Mandates, w.Suspended, w.Keys)
 	}
 	if accepted.Timeline != "" {
-		fmt.Fprintf(p.stdout, "the timeline %s has begun; gateways move on to it by themselves\n", accepted.Timeline)
+		fmt.Fprintf(p.stdout, "the timeline %s has begun; control planes serve again within a second or two, and gateways move on to it by themselves\n", accepted.Timeline)
 	}
 	return nil
 }

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -36,7 +37,10 @@ func (p *program) status() *cobra.Command {
 		s := standing{Context: c.target.context, URL: c.target.url, Gateways: []client.Gateway{}}
 		who, err := c.Session(ctx)
 		if err != nil {
-			return errors.Join(err, c.restored(ctx))
+			if more := c.restored(ctx); more != nil {
+				return fmt.Errorf("%w; %w", err, more)
+			}
+			return err
 		}
 		for _, ask := range []func(context.Context, *standing, client.Identification) error{c.lookAtServer, c.lookAtMyself, c.lookAtGateways} {
 			if err := ask(ctx, &s, who); err != nil {
