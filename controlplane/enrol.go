@@ -123,7 +123,7 @@ func enrol(ctx context.Context, tx *postgres.Tx, ch *change, e Enrolment) (autho
 	return g.ID, tx.SupersedeGateways(ctx, g, ch.at, ch.at.Add(-staleAfter))
 }
 
-var errRevokedGateway = authority.Forbidden("this gateway is revoked")
+var errRevokedGateway = authority.Forbidden("this gateway is revoked: with another, empty state directory it enrols anew, if its key allows that")
 
 // clean makes a gateway's own words fit to be shown.
 func clean(s string, limit int) string {
