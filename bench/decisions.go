@@ -4,6 +4,7 @@ import (
 	"context"
 	"flag"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"slices"
@@ -18,7 +19,7 @@ type contender struct {
 }
 
 // decisions compares the services, round by round in turn, so that what the machine does meanwhile meets all of them.
-func decisions(ctx context.Context, arguments []string) error {
+func decisions(ctx context.Context, out io.Writer, arguments []string) error {
 	flags := flag.NewFlagSet("decisions", flag.ContinueOnError)
 	opa := flags.String("opa", "", "OPA with its plugin for Envoy, built from bench/opa; without it the peer is left out")
 	policy := flags.String("policy", "bench/opa/policy.rego", "the policy that OPA judges by")
@@ -31,14 +32,14 @@ func decisions(ctx context.Context, arguments []string) error {
 	if err != nil {
 		return err
 	}
-	defer os.RemoveAll(dir)
+	defer func() { _ = os.RemoveAll(dir) }()
 	s := newScenario(time.Now())
 	if err := s.write(dir); err != nil {
 		return err
 	}
 	all := contenders(*opa, *policy)
 	for _, load := range []shape{{1, 1}, {1, 16}, {4, 32}} {
-		if err := compare(ctx, s, dir, all, load, *rounds, *lasting); err != nil {
+		if err := compare(ctx, out, s, dir, all, load, *rounds, *lasting); err != nil {
 			return err
 		}
 	}
@@ -68,7 +69,7 @@ func contenders(opa, policy string) []contender {
 }
 
 // compare measures each service under one load and prints the medians of the rounds.
-func compare(ctx context.Context, s *scenario, dir string, all []contender, load shape, rounds int, lasting time.Duration) error {
+func compare(ctx context.Context, out io.Writer, s *scenario, dir string, all []contender, load shape, rounds int, lasting time.Duration) error {
 	found := make([][]measured, len(all))
 	for round := range rounds + 1 {
 		for i, c := range all {
@@ -81,15 +82,15 @@ func compare(ctx context.Context, s *scenario, dir string, all []contender, load
 			}
 		}
 	}
-	fmt.Printf("\n%s checks, medians of %d rounds of %s\n\n", load, rounds, lasting)
-	fmt.Println("| service | decisions/s | decisions/s per core | against no-op | p50 | p99 |\n|---|---|---|---|---|---|")
+	fmt.Fprintf(out, "\n%s checks, medians of %d rounds of %s\n\n", load, rounds, lasting)
+	fmt.Fprintln(out, "| service | decisions/s | decisions/s per core | against no-op | p50 | p99 |\n|---|---|---|---|---|---|")
 	base := middle(found[0], measured.perCore)
 	for i, c := range all {
 		at := func(q float64) time.Duration {
 			return time.Duration(middle(found[i], func(m measured) float64 { return float64(m.quantile(q)) })).Round(time.Microsecond)
 		}
 		core := middle(found[i], measured.perCore)
-		fmt.Printf("| %s | %.0f | %.0f | %.2f | %s | %s |\n", c.name, middle(found[i], measured.rate), core, core/base, at(0.50), at(0.99))
+		fmt.Fprintf(out, "| %s | %.0f | %.0f | %.2f | %s | %s |\n", c.name, middle(found[i], measured.rate), core, core/base, at(0.50), at(0.99))
 	}
 	return nil
 }

@@ -35,7 +35,7 @@ type path struct {
 
 // throughEnvoy compares requests through the real Envoy, with one worker: on its own, with services that are asked about each, and
 // with a whole gateway.
-func throughEnvoy(ctx context.Context, arguments []string) error {
+func throughEnvoy(ctx context.Context, out io.Writer, arguments []string) error {
 	flags := flag.NewFlagSet("envoy", flag.ContinueOnError)
 	caracal := flags.String("caracal", "bin/caracal", "the program")
 	opa := flags.String("opa", "", "OPA with its plugin for Envoy, built from bench/opa; without it the peer is left out")
@@ -56,7 +56,7 @@ func throughEnvoy(ctx context.Context, arguments []string) error {
 		return s.explain(err)
 	}
 	for _, connections := range []int{1, 16, 64} {
-		if err := w.compare(ctx, connections, *rounds, *lasting); err != nil {
+		if err := w.compare(ctx, out, connections, *rounds, *lasting); err != nil {
 			return err
 		}
 	}
@@ -86,7 +86,7 @@ func (w *ways) open(ctx context.Context, caracal string, services []contender) e
 	if w.binary, err = provision.Envoy(ctx, provision.Config{Getenv: os.Getenv, CacheDir: cache, Progress: os.Stderr}); err != nil {
 		return err
 	}
-	w.upstream = httptest.NewServer(http.HandlerFunc(func(out http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(out, "ok") }))
+	w.upstream = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "ok") }))
 	w.closers = append(w.closers, w.upstream.Close)
 	scene := newScenario(time.Now())
 	if err := scene.write(w.site.dir); err != nil {
@@ -129,7 +129,7 @@ func (w *ways) addStatic(ctx context.Context, name string, scene *scenario, c *c
 	if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
 		return err
 	}
-	if p.envoy, err = w.startEnvoy(config); err != nil {
+	if p.envoy, err = w.startEnvoy(ctx, config); err != nil {
 		return err
 	}
 	return w.add(ctx, p)
@@ -152,7 +152,7 @@ func (w *ways) addGateway(ctx context.Context, caracal string) error {
 	if err != nil {
 		return err
 	}
-	g, err := w.site.startGateway(caracal, "gateway", listen)
+	g, err := w.site.startGateway(ctx, caracal, "gateway", listen)
 	if err != nil {
 		return err
 	}
@@ -161,7 +161,7 @@ func (w *ways) addGateway(ctx context.Context, caracal string) error {
 	if err := awaitFile(ctx, config); err != nil {
 		return err
 	}
-	running, err := w.startEnvoy(config)
+	running, err := w.startEnvoy(ctx, config)
 	if err != nil {
 		return err
 	}
@@ -179,13 +179,13 @@ func (w *ways) addGateway(ctx context.Context, caracal string) error {
 	return nil
 }
 
-func (w *ways) startEnvoy(config string) (int, error) {
+func (w *ways) startEnvoy(ctx context.Context, config string) (int, error) {
 	log, err := os.Create(config + ".log")
 	if err != nil {
 		return 0, err
 	}
 	defer log.Close()
-	command := exec.Command(w.binary, "--config-path", config, "--concurrency", "1", "--disable-hot-restart", "--log-level", "error")
+	command := exec.CommandContext(ctx, w.binary, "--config-path", config, "--concurrency", "1", "--disable-hot-restart", "--log-level", "error")
 	command.Stdout, command.Stderr = log, log
 	command.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	if err := command.Start(); err != nil {
@@ -287,6 +287,7 @@ func (p path) driveOne(more func(done int) bool) (own []time.Duration, err error
 			return own, err
 		}
 		body, err := io.ReadAll(response.Body)
+		err = errors.Join(err, response.Body.Close())
 		if err == nil && response.StatusCode != http.StatusOK {
 			err = fmt.Errorf("%s answers %s: %s", p.name, response.Status, body)
 		}
@@ -330,7 +331,7 @@ func (p path) processors() (times [2]time.Duration, err error) {
 }
 
 // compare loads each way in turn and prints the medians of the rounds.
-func (w *ways) compare(ctx context.Context, connections, rounds int, lasting time.Duration) error {
+func (w *ways) compare(ctx context.Context, out io.Writer, connections, rounds int, lasting time.Duration) error {
 	found := make([][]through, len(w.all))
 	for range rounds {
 		for i, p := range w.all {
@@ -341,8 +342,8 @@ func (w *ways) compare(ctx context.Context, connections, rounds int, lasting tim
 			found[i] = append(found[i], t)
 		}
 	}
-	fmt.Printf("\n%d connections, medians of %d rounds of %s\n\n", connections, rounds, lasting)
-	fmt.Println("| way | requests/s | against Envoy alone | p50 | p99 | CPU a request: Envoy | service |\n|---|---|---|---|---|---|---|")
+	fmt.Fprintf(out, "\n%d connections, medians of %d rounds of %s\n\n", connections, rounds, lasting)
+	fmt.Fprintln(out, "| way | requests/s | against Envoy alone | p50 | p99 | CPU a request: Envoy | service |\n|---|---|---|---|---|---|---|")
 	rate := func(t through) float64 { return t.rate() }
 	base := middle(found[0], rate)
 	for i, p := range w.all {
@@ -352,7 +353,7 @@ func (w *ways) compare(ctx context.Context, connections, rounds int, lasting tim
 		each := func(of func(through) time.Duration) time.Duration {
 			return time.Duration(middle(found[i], func(t through) float64 { return float64(of(t)) / float64(t.decisions) })).Round(time.Microsecond)
 		}
-		fmt.Printf("| %s | %.0f | %.2f | %s | %s | %s | %s |\n", p.name, middle(found[i], rate), middle(found[i], rate)/base, quantile(0.50), quantile(0.99),
+		fmt.Fprintf(out, "| %s | %.0f | %.2f | %s | %s | %s | %s |\n", p.name, middle(found[i], rate), middle(found[i], rate)/base, quantile(0.50), quantile(0.99),
 			each(func(t through) time.Duration { return t.envoy }), each(func(t through) time.Duration { return t.cpu }))
 	}
 	return nil

@@ -5,6 +5,7 @@ import (
 	"context"
 	"flag"
 	"fmt"
+	"io"
 	"os"
 	"syscall"
 	"time"
@@ -12,7 +13,7 @@ import (
 
 // herd measures how long it takes until many gateways that come at once hold a lease: at first, when their streams were
 // cut, and when their control plane was killed and started again.
-func herd(ctx context.Context, arguments []string) error {
+func herd(ctx context.Context, out io.Writer, arguments []string) error {
 	flags := flag.NewFlagSet("herd", flag.ContinueOnError)
 	caracal := flags.String("caracal", "bin/caracal", "the program")
 	size := flags.Int("gateways", 1000, "how many come")
@@ -25,14 +26,14 @@ func herd(ctx context.Context, arguments []string) error {
 		return err
 	}
 	defer s.close()
-	fmt.Printf("\n%d gateways at once\n\n| what happened | all have a lease after | came again | snapshots sealed | snapshots sent |\n|---|---|---|---|---|\n", *size)
+	fmt.Fprintf(out, "\n%d gateways at once\n\n| what happened | all have a lease after | came again | snapshots sealed | snapshots sent |\n|---|---|---|---|---|\n", *size)
 	f, took, err := newFleet(ctx, s, *size)
 	if err != nil {
 		return s.explain(err)
 	}
 	defer f.hangUp()
 	show := func(what string, took time.Duration, sealed int) {
-		fmt.Printf("| %s | %s | %d | %d | %d |\n", what, took.Round(time.Millisecond), f.received.again.Swap(0), s.sealed()-sealed, f.received.snapshots.Swap(0))
+		fmt.Fprintf(out, "| %s | %s | %d | %d | %d |\n", what, took.Round(time.Millisecond), f.received.again.Swap(0), s.sealed()-sealed, f.received.snapshots.Swap(0))
 	}
 	show("they come for the first time", took, 0)
 	for range *rounds {

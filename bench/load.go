@@ -54,7 +54,7 @@ func (asIs) Marshal(v any) (mem.BufferSlice, error) {
 }
 
 func (asIs) Unmarshal(data mem.BufferSlice, v any) error {
-	*v.(*[]byte) = data.Materialize()
+	*v.(*[]byte) = data.Materialize() //nolint:misspell // its name
 	return nil
 }
 
@@ -140,7 +140,7 @@ func driveOne(ctx context.Context, to *grpc.ClientConn, checks [][]byte, next *a
 		_, err := ask(ctx, to, check)
 		switch {
 		case ctx.Err() != nil || status.Code(err) == codes.DeadlineExceeded:
-			return own, nil // the time of the load is over
+			return own, nil //nolint:nilerr // the time of the load is over
 		case err != nil:
 			return own, err
 		}

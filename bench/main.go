@@ -5,6 +5,7 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"io"
 	"os"
 	"os/signal"
 	"slices"
@@ -15,7 +16,7 @@ import (
 // command is one measurement, or a part of one that runs in a process of its own.
 type command struct {
 	name, says string
-	run        func(ctx context.Context, arguments []string) error
+	run        func(ctx context.Context, out io.Writer, arguments []string) error
 }
 
 func commands() []command {
@@ -31,19 +32,19 @@ func commands() []command {
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	if err := run(ctx, os.Args[1:]); err != nil {
+	if err := run(ctx, os.Stdout, os.Args[1:]); err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
 		stop()
 		os.Exit(1)
 	}
 }
 
-func run(ctx context.Context, arguments []string) error {
+func run(ctx context.Context, out io.Writer, arguments []string) error {
 	all := commands()
 	if len(arguments) > 0 {
 		at := slices.IndexFunc(all, func(c command) bool { return c.name == arguments[0] })
 		if at >= 0 {
-			err := all[at].run(ctx, arguments[1:])
+			err := all[at].run(ctx, out, arguments[1:])
 			if errors.Is(err, flag.ErrHelp) {
 				return nil
 			}

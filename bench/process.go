@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -21,16 +22,16 @@ type gatewayProcess struct {
 	command *exec.Cmd
 }
 
-func (g gatewayProcess) authz() string { return filepath.Join(g.dir, "authz.sock") }
+func (g gatewayProcess) authz() string { return filepath.Join(g.dir, "run", "authz.sock") }
 
-func (s *site) startGateway(caracal, name, listen string) (gatewayProcess, error) {
+func (s *site) startGateway(ctx context.Context, caracal, name, listen string) (gatewayProcess, error) {
 	g := gatewayProcess{dir: s.file(name)}
 	log, err := os.Create(g.dir + ".log")
 	if err != nil {
 		return g, err
 	}
 	defer log.Close()
-	g.command = exec.Command(caracal, "gateway")
+	g.command = exec.CommandContext(context.WithoutCancel(ctx), caracal, "gateway") // it is stopped in order
 	g.command.Stdout, g.command.Stderr = log, log
 	g.command.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	g.command.Env = append(os.Environ(), "ENTERPRISE_URL="+s.url, "ENTERPRISE_API_KEY="+s.gatewayKey, "ENTERPRISE_WORKSPACE="+slug,
@@ -45,7 +46,7 @@ func (g gatewayProcess) stop() {
 }
 
 // revokeUnderLoad prints the row of processes that decide while revocations run.
-func (s *site) revokeUnderLoad(ctx context.Context, caracal string, size, rate, revocations int) error {
+func (s *site) revokeUnderLoad(ctx context.Context, out io.Writer, caracal string, size, rate, revocations int) error {
 	began := time.Now()
 	var all []gatewayProcess
 	defer func() {
@@ -58,7 +59,7 @@ func (s *site) revokeUnderLoad(ctx context.Context, caracal string, size, rate, 
 		if err != nil {
 			return err
 		}
-		g, err := s.startGateway(caracal, fmt.Sprintf("gateway-%d", n), listen)
+		g, err := s.startGateway(ctx, caracal, fmt.Sprintf("gateway-%d", n), listen)
 		if err != nil {
 			return err
 		}
@@ -95,7 +96,7 @@ func (s *site) revokeUnderLoad(ctx context.Context, caracal string, size, rate, 
 		one := <-asked
 		whole.answered, whole.lasting, whole.err = whole.answered+one.answered, one.lasting, errors.Join(whole.err, one.err)
 	}
-	fmt.Printf("| %d processes, %.0f decisions/s together | %s | | | | %s | %s |\n",
+	fmt.Fprintf(out, "| %d processes, %.0f decisions/s together | %s | | | | %s | %s |\n",
 		size, float64(whole.answered)/whole.lasting.Seconds(), took.Round(time.Millisecond), at(found, 50), at(found, 99))
 	return whole.err
 }

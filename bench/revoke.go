@@ -4,6 +4,7 @@ import (
 	"context"
 	"flag"
 	"fmt"
+	"io"
 	"slices"
 	"time"
 
@@ -12,13 +13,14 @@ import (
 
 // revoke measures how long a revocation takes until its receipt says enforced: with simulated gateways, few and many, and
 // with processes of the real program that decide meanwhile.
-func revoke(ctx context.Context, arguments []string) error {
+func revoke(ctx context.Context, out io.Writer, arguments []string) error {
 	flags := flag.NewFlagSet("revoke", flag.ContinueOnError)
 	caracal := flags.String("caracal", "bin/caracal", "the program")
 	revocations := flags.Int("revocations", 50, "how many are measured with each number of gateways")
 	processes := flags.Int("processes", 10, "how many processes of the real program decide, in a row of their own; 0 leaves it out")
 	rate := flags.Int("rate", 100, "how many decisions a second each of them makes")
-	most := flags.Int("most", 1000, "the largest number of simulated gateways")
+	least := flags.Int("least", 1, "the smallest number of simulated gateways")
+	most := flags.Int("most", 1000, "the largest; 0 for none")
 	if err := flags.Parse(arguments); err != nil {
 		return err
 	}
@@ -27,18 +29,18 @@ func revoke(ctx context.Context, arguments []string) error {
 		return err
 	}
 	defer s.close()
-	fmt.Printf("\n%d revocations each, one after the other; beyond the settling time that each receipt states\n\n", *revocations)
-	fmt.Println("| gateways | leases after | snapshots sent | came again | bytes a revocation and gateway | p50 | p99 |\n|---|---|---|---|---|---|---|")
+	fmt.Fprintf(out, "\n%d revocations each, one after the other; beyond the settling time that each receipt states\n\n", *revocations)
+	fmt.Fprintln(out, "| gateways | leases after | snapshots sent | came again | bytes a revocation and gateway | p50 | p99 |\n|---|---|---|---|---|---|---|")
 	for _, size := range []int{1, 10, 100, 1000} {
-		if size > *most {
-			break
+		if size < *least || size > *most {
+			continue
 		}
-		if err := s.revokeWith(ctx, size, *revocations); err != nil {
+		if err := s.revokeWith(ctx, out, size, *revocations); err != nil {
 			return s.explain(fmt.Errorf("%d gateways: %w", size, err))
 		}
 	}
 	if *processes > 0 {
-		if err := s.revokeUnderLoad(ctx, *caracal, *processes, *rate, *revocations); err != nil {
+		if err := s.revokeUnderLoad(ctx, out, *caracal, *processes, *rate, *revocations); err != nil {
 			return s.explain(fmt.Errorf("%d processes: %w", *processes, err))
 		}
 	}
@@ -46,7 +48,7 @@ func revoke(ctx context.Context, arguments []string) error {
 }
 
 // revokeWith prints the row of so many simulated gateways.
-func (s *site) revokeWith(ctx context.Context, size, revocations int) error {
+func (s *site) revokeWith(ctx context.Context, out io.Writer, size, revocations int) error {
 	f, took, err := newFleet(ctx, s, size)
 	if err != nil {
 		return err
@@ -61,7 +63,7 @@ func (s *site) revokeWith(ctx context.Context, size, revocations int) error {
 		return err
 	}
 	perOne := (f.received.bytes.Load() - before) / int64(size*revocations)
-	fmt.Printf("| %d | %s | %d | %d | %d | %s | %s |\n",
+	fmt.Fprintf(out, "| %d | %s | %d | %d | %d | %s | %s |\n",
 		size, took.Round(time.Millisecond), snapshots, f.received.again.Load(), perOne, at(all, 50), at(all, 99))
 	if err := f.close(); err != nil {
 		return err

@@ -5,6 +5,7 @@ import (
 	"context"
 	"flag"
 	"fmt"
+	"io"
 	"log/slog"
 	"net"
 	"os"
@@ -23,7 +24,7 @@ import (
 )
 
 // serve runs one of the services until it is told to end.
-func serve(ctx context.Context, arguments []string) error {
+func serve(ctx context.Context, _ io.Writer, arguments []string) error {
 	flags := flag.NewFlagSet("serve", flag.ContinueOnError)
 	socket := flags.String("socket", "", "where to answer checks")
 	dir := flags.String("scenario", "", "directory of the scenario")

@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/base64"
-	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -125,7 +124,7 @@ func (s *site) startControl(ctx context.Context, caracal string) error {
 		return err
 	}
 	s.url = "http://" + address
-	s.control = exec.Command(caracal, "controlplane")
+	s.control = exec.CommandContext(context.WithoutCancel(ctx), caracal, "controlplane") // it is stopped in order
 	s.control.Env = append(os.Environ(), "CARACAL_DATABASE_URL="+app, "CARACAL_LISTEN="+address, "CARACAL_REQUESTS_PER_SECOND=10000",
 		"CARACAL_MASTER_KEY_FILE="+s.file("master.key"), "CARACAL_SETUP_KEY_FILE="+s.file("setup.key"))
 	return s.runControl(ctx)
@@ -138,7 +137,7 @@ func (s *site) runControl(ctx context.Context) error {
 		return err
 	}
 	defer log.Close()
-	next := exec.Command(s.control.Path, s.control.Args[1:]...)
+	next := exec.CommandContext(context.WithoutCancel(ctx), s.control.Path, s.control.Args[1:]...)
 	next.Env, next.Stdout, next.Stderr = s.control.Env, log, log
 	next.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	s.control = next
@@ -171,11 +170,8 @@ func (s *site) await(ctx context.Context) error {
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
 	for {
-		if response, err := http.Get(s.url + "/ready"); err == nil {
-			_, err := io.Copy(io.Discard, response.Body)
-			if failed := errors.Join(err, response.Body.Close()); failed == nil && response.StatusCode == http.StatusOK {
-				return nil
-			}
+		if s.ready(ctx) {
+			return nil
 		}
 		select {
 		case <-ctx.Done():
@@ -184,6 +180,20 @@ func (s *site) await(ctx context.Context) error {
 		case <-tick.C:
 		}
 	}
+}
+
+func (s *site) ready(ctx context.Context) bool {
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, s.url+"/ready", nil)
+	if err != nil {
+		return false
+	}
+	response, err := http.DefaultClient.Do(request)
+	if err != nil {
+		return false
+	}
+	defer response.Body.Close()
+	_, err = io.Copy(io.Discard, response.Body)
+	return err == nil && response.StatusCode == http.StatusOK
 }
 
 func (s *site) setUp(ctx context.Context, _ string) error {

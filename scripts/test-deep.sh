@@ -10,6 +10,9 @@ export CARACAL_DEEP=1
 # One package at a time: the detector slows everything down, and these run real servers.
 go test -race -p 1 -timeout 20m ./authority ./token ./bundle ./child ./extauthz ./gateway ./controlplane/... ./internal/abuse
 
+# The peer of the benchmark is a module of its own.
+(cd bench/opa && go build -o /dev/null .)
+
 # Gateways and control planes on a simulated network: 100,000 seeds, or as many as CARACAL_SEED_MINUTES allow (default 60).
 CARACAL_SEEDS=${CARACAL_SEEDS:-100000} CARACAL_SEED_MINUTES=${CARACAL_SEED_MINUTES:-60} go test -timeout 24h -run '^TestSimulation' -v ./gateway
 go test -timeout 2h -run '^TestModel' -v ./lease
