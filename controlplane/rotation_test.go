@@ -332,8 +332,8 @@ func TestARevokedKeyTakesWhatItSignedWithIt(t *testing.T) {
 		}
 	}
 	after, _ := w.enforce(gateway, trust)
-	if after.Version <= before.Version || len(after.Keys) != 3 {
-		t.Errorf("the key set is %d of %d keys, want a newer one of 3", after.Version, len(after.Keys))
+	if after.Version <= before.Version || len(after.Keys) != 4 {
+		t.Errorf("the key set is %d of %d keys, want a newer one of 4", after.Version, len(after.Keys))
 	}
 	if _, err := after.VerifyAccess(jws, time.Now()); !errors.Is(err, token.ErrUnknownKey) {
 		t.Errorf("a gateway takes the token: %v", err)
@@ -391,5 +391,5 @@ func TestAnotherMasterKeyIsNoticedAtTheStart(t *testing.T) {
 	}
 	right := *w
 	right.Service = replica("m")
-	right.runUntil("the right one works", func() bool { return len(right.states()) == 3 })
+	right.runUntil("the right one works", func() bool { return len(right.states()) == 4 })
 }
