@@ -4,8 +4,6 @@
 
 from __future__ import annotations
 
-from caracal._sync.calls_receipts import ReceiptsCalls
-
 from caracal._sync.calls_client_authorities import ClientAuthoritiesCalls
 from caracal._sync.calls_destinations import DestinationsCalls
 from caracal._sync.calls_events import EventsCalls
@@ -16,6 +14,7 @@ from caracal._sync.calls_mandates import MandatesCalls
 from caracal._sync.calls_members import MembersCalls
 from caracal._sync.calls_policies import PoliciesCalls
 from caracal._sync.calls_principals import PrincipalsCalls
+from caracal._sync.calls_receipts import ReceiptsCalls
 from caracal._sync.calls_rego import RegoCalls
 from caracal._sync.calls_sessions import SessionsCalls
 from caracal._sync.calls_signing_keys import SigningKeysCalls
