@@ -64,7 +64,7 @@ func (s *Service) awaitReceipt(ctx context.Context, c Caller, r Receipt, wait ti
 	for last := false; ; {
 		again, err := s.receipts.submit(ctx, c.workspace, struct{}{})
 		if err == nil {
-			r, err = s.refreshed(ctx, c, r)
+			r, err = s.refreshed(ctx, c, r, last)
 		}
 		if err != nil && ctx.Err() == nil {
 			s.log.Warn("the state of a revocation cannot be read", "receipt", r.ID, "revision", r.Revision, "cause", err)
@@ -86,11 +86,12 @@ func (s *Service) awaitReceipt(ctx context.Context, c Caller, r Receipt, wait ti
 	}
 }
 
-// refreshed is a receipt in its present state.
-func (s *Service) refreshed(ctx context.Context, c Caller, r Receipt) (Receipt, error) {
+// refreshed is a receipt in its present state; one that is still pending is completed only for the last look, since a
+// thousand gateways may acknowledge in between.
+func (s *Service) refreshed(ctx context.Context, c Caller, r Receipt, last bool) (Receipt, error) {
 	err := s.store.Read(ctx, c.workspace, func(ctx context.Context, tx *postgres.Tx) error {
 		now, err := tx.Receipt(ctx, r.ID)
-		if err != nil {
+		if err != nil || now.State == authority.ReceiptPending && !last {
 			return err
 		}
 		gateways, err := tx.ReceiptGateways(ctx, r.ID)
