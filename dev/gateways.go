@@ -29,14 +29,14 @@ func (s *stack) startGateways(ctx context.Context, key string) error {
 	for g := 1; g <= s.Gateways; g++ {
 		control := s.controlURL()
 		if s.Gateways > 1 {
-			if err := os.MkdirAll(filepath.Dir(s.cutFile(g)), 0o700); err != nil {
+			if err := os.MkdirAll(string(s.line(g)), 0o700); err != nil {
 				return fmt.Errorf("make the directory of a line: %w", err)
 			}
 			line, err := newRelay(ctx, loopback(s.ControlPort))
 			if err != nil {
 				return err
 			}
-			s.background(func(ctx context.Context) error { return line.run(ctx, s.cutFile(g)) })
+			s.background(func(ctx context.Context) error { return line.run(ctx, s.line(g)) })
 			control = line.url()
 		}
 		if err := s.startGateway(g, control, key); err != nil {

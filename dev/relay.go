@@ -39,10 +39,10 @@ func newRelay(ctx context.Context, to string) (*relay, error) {
 
 func (r *relay) url() string { return "http://" + r.listener.Addr().String() }
 
-// run carries connections until ctx ends. The line is cut as long as the file is there.
-func (r *relay) run(ctx context.Context, file string) error {
+// run carries connections until ctx ends, and cuts the line as it is asked to.
+func (r *relay) run(ctx context.Context, s cutSwitch) error {
 	defer context.AfterFunc(ctx, func() { _ = r.listener.Close() })()
-	go r.watch(ctx, file)
+	go r.watch(ctx, s)
 	for {
 		from, err := r.listener.Accept()
 		if errors.Is(err, net.ErrClosed) {
@@ -55,12 +55,13 @@ func (r *relay) run(ctx context.Context, file string) error {
 	}
 }
 
-func (r *relay) watch(ctx context.Context, file string) {
+func (r *relay) watch(ctx context.Context, s cutSwitch) {
 	tick := time.NewTicker(lookForCut)
 	defer tick.Stop()
 	for {
-		_, err := os.Stat(file)
-		r.cut(!errors.Is(err, fs.ErrNotExist))
+		off := there(s.asked())
+		r.cut(off)
+		_ = put(s.done(), off) // what is not told is waited for in vain, and said there
 		select {
 		case <-ctx.Done():
 			return
@@ -126,35 +127,62 @@ func (r *relay) copy(ctx context.Context, from io.Reader, to io.Writer) {
 	}
 }
 
-// lines is where each line that can be cut has a directory, named by the number of its gateway.
+// lines is where each line that can be cut has its switch, named by the number of its gateway.
 func (c Config) lines() string { return filepath.Join(c.Project, ".caracal", "cut") }
 
-// cutFile says that the line of a gateway is cut, by being there.
-func (c Config) cutFile(gateway int) string {
-	return filepath.Join(c.lines(), strconv.Itoa(gateway), "off")
+func (c Config) line(gateway int) cutSwitch {
+	return cutSwitch(filepath.Join(c.lines(), strconv.Itoa(gateway)))
 }
 
-// Cut cuts one of the gateways of a running `caracal dev --gateways` off from the control plane, or mends its line. What
-// was on the way goes on then.
-func Cut(c Config, gateway int, off bool) error {
-	if _, err := os.Stat(c.environmentFile()); err != nil {
+// cutSwitch is the directory in which a line is asked to be cut, and answers that it is, by files that are there.
+type cutSwitch string
+
+func (s cutSwitch) asked() string { return filepath.Join(string(s), "asked") }
+func (s cutSwitch) done() string  { return filepath.Join(string(s), "done") }
+
+func there(file string) bool {
+	_, err := os.Stat(file)
+	return !errors.Is(err, fs.ErrNotExist)
+}
+
+// put has a file be there or not.
+func put(file string, there bool) error {
+	if there {
+		return os.WriteFile(file, nil, 0o600)
+	}
+	if err := os.Remove(file); !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	return nil
+}
+
+// Cut cuts one of the gateways of a running `caracal dev --gateways` off from the control plane, or mends its line. It
+// returns once that is so. What was on the way goes on when the line is mended.
+func Cut(ctx context.Context, c Config, gateway int, off bool) error {
+	if !there(c.environmentFile()) {
 		return errors.New("no `caracal dev` runs here: start one with --gateways 3 in this directory")
 	}
-	if _, err := os.Stat(filepath.Dir(c.cutFile(gateway))); err != nil {
+	line := c.line(gateway)
+	if !there(string(line)) {
 		lines, _ := os.ReadDir(c.lines())
 		if len(lines) == 0 {
 			return errors.New("the one gateway of this `caracal dev` cannot be cut off: start it with --gateways 3")
 		}
 		return fmt.Errorf("there is no gateway %d: this `caracal dev` runs %d of them", gateway, len(lines))
 	}
-	if !off {
-		if err := os.Remove(c.cutFile(gateway)); err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return fmt.Errorf("mend gateway %d: %w", gateway, err)
-		}
-		return nil
+	if err := put(line.asked(), off); err != nil {
+		return fmt.Errorf("ask for gateway %d: %w", gateway, err)
 	}
-	if err := os.WriteFile(c.cutFile(gateway), nil, 0o600); err != nil {
-		return fmt.Errorf("cut gateway %d: %w", gateway, err)
+	ctx, cancel := context.WithTimeout(ctx, 50*lookForCut)
+	defer cancel()
+	tick := time.NewTicker(lookForCut / 5)
+	defer tick.Stop()
+	for there(line.done()) != off {
+		select {
+		case <-ctx.Done():
+			return errors.New("`caracal dev` does not answer: does it still run?")
+		case <-tick.C:
+		}
 	}
 	return nil
 }

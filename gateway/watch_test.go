@@ -2,6 +2,7 @@ package gateway_test
 
 import (
 	"bufio"
+	"context"
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/json"
@@ -10,6 +11,7 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/caracal-gateway/caracal/authority"
@@ -107,12 +109,48 @@ func TestAShortRequestOpensNoWatch(t *testing.T) {
 	if got := asked(); got != "http.gateway.ext_proc.streams_started: 1" {
 		t.Errorf("a request that nothing bounds opened %q, want one", got)
 	}
-	d := must(s.Destinations(t.Context(), s.owner, controlplane.DestinationFilter{}, controlplane.Page{Limit: 100}))(t).Items
-	i := slices.IndexFunc(d, func(d authority.Destination) bool { return d.Host == upstreamHost })
-	d[i].MaxDurationSeconds = 2
-	must(s.UpdateDestination(t.Context(), s.owner, d[i].ID, d[i]))(t)
+	s.endWithin(2)
 	e.self("", http.MethodPost, "/admin/sync", nil)
-	if got := asked(); got != "http.gateway.ext_proc.streams_started: 1" {
-		t.Errorf("after a request that ends by itself %q, want one as before", got)
+	last := asked()
+	eventually(t, "a request that ends by itself opens no watch", func() bool {
+		before := last
+		last = asked()
+		return last == before
+	})
+}
+
+// endWithin has every exchange with the upstream end within so many seconds.
+func (s *stack) endWithin(seconds int64) {
+	s.t.Helper()
+	all := must(s.Destinations(s.t.Context(), s.owner, controlplane.DestinationFilter{}, controlplane.Page{Limit: 100}))(s.t).Items
+	i := slices.IndexFunc(all, func(d authority.Destination) bool { return d.Host == upstreamHost })
+	all[i].MaxDurationSeconds = seconds
+	must(s.UpdateDestination(s.t.Context(), s.owner, all[i].ID, all[i]))(s.t)
+}
+
+// Requests that come while Envoy exchanges its routes find one.
+func TestNoRequestFailsWhileItsDestinationChanges(t *testing.T) {
+	s := newStack(t)
+	e := s.edge()
+	mandate := e.issue(600, "execute")
+	var callers sync.WaitGroup
+	changing, changed := context.WithCancel(t.Context())
+	for range 8 {
+		callers.Go(func() {
+			client := &http.Client{}
+			defer client.CloseIdleConnections()
+			for changing.Err() == nil {
+				if got, err := send(client, e.request(http.MethodPost, mandate, upstreamHost, "/v1")); err != nil || got.status != http.StatusOK {
+					t.Errorf("answered %d %s %v", got.status, got.body, err)
+					return
+				}
+			}
+		})
 	}
+	for i := range int64(20) {
+		s.endWithin(2 + i%3)
+		e.self("", http.MethodPost, "/admin/sync", nil)
+	}
+	changed()
+	callers.Wait()
 }

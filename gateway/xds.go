@@ -8,6 +8,7 @@ import (
 	"net"
 	"slices"
 	"sync"
+	"time"
 
 	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
@@ -37,12 +38,23 @@ type xds struct {
 	mu       sync.Mutex
 	sent     map[sentKey]*discoveryv3.DeltaDiscoveryResponse // awaiting Envoy's verdict
 	begun    map[streamType]bool                             // what Envoy asks for on its live streams
-	routes   map[string][]string                             // ways through the accepted route table, and their clusters
+	routes   map[string]way                                  // ways through the accepted route table, by their names
 	clusters map[string]bool                                 // names of the accepted clusters
 	table    string                                          // version of the accepted route table, empty without one
 	refusal  string                                          // Envoy's last refusal, empty since the last acceptance of that type
 	refused  string                                          // the type that the refusal is about
 }
+
+// way is one through the accepted route table.
+type way struct {
+	clusters []string  // that it may lead to
+	watched  bool      // whether what takes it is
+	since    time.Time // when it was accepted first
+}
+
+// overlap is how long after Envoy has accepted a way requests may still be under way that do not know it: each goes by the
+// route table that was there when its headers came, until it is decided on.
+const overlap = envoy.CheckTimeout + time.Second
 
 type sentKey struct {
 	stream int64
@@ -104,13 +116,16 @@ func pack[T types.Resource](resources []T) []types.Resource {
 }
 
 // Accepted reports whether Envoy has accepted the way with this name and every cluster that it may lead to. A decision
-// chooses no other.
-func (x *xds) Accepted(way string) bool {
+// chooses no other. What can be watched instead does not take a way that some requests do not know yet.
+func (x *xds) Accepted(name string) bool {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	clusters := x.routes[way]
+	w := x.routes[name]
+	if !w.watched && time.Since(w.since) < overlap {
+		return false
+	}
 	absent := func(name string) bool { return !x.clusters[name] && name != envoy.ClusterSelf }
-	return len(clusters) > 0 && !slices.ContainsFunc(clusters, absent)
+	return len(w.clusters) > 0 && !slices.ContainsFunc(w.clusters, absent)
 }
 
 // verdict is what Envoy makes of the configuration that it is served.
@@ -249,25 +264,34 @@ func (x *xds) hold(m proto.Message, version string) {
 		x.clusters[m.GetName()] = true
 	case *routev3.RouteConfiguration:
 		if m.GetName() == envoy.GatewayRoutes {
-			x.routes, x.table = ways(m), version
+			x.routes, x.table = x.ways(m), version
 		}
 	}
 }
 
-// ways lists the ways through a route table and the clusters that each of them may lead to: a WebSocket takes another one
-// than the rest.
-func ways(table *routev3.RouteConfiguration) map[string][]string {
-	found := map[string][]string{}
+// ways lists the ways through a route table. A WebSocket takes another cluster than the rest. The caller holds the lock.
+func (x *xds) ways(table *routev3.RouteConfiguration) map[string]way {
+	found, now := map[string]way{}, time.Now()
 	for _, host := range table.GetVirtualHosts() {
 		for _, route := range host.GetRoutes() {
 			values := map[string]string{}
 			for _, header := range route.GetMatch().GetHeaders() {
 				values[header.GetName()] = header.GetStringMatch().GetExact()
 			}
-			if key := values[envoy.RouteHeader]; key != "" {
-				way := envoy.Way(key, values[envoy.BoundHeader])
-				found[way] = append(found[way], route.GetRoute().GetCluster())
+			key, bound := values[envoy.RouteHeader], values[envoy.BoundHeader]
+			if key == "" {
+				continue
 			}
+			name := envoy.Way(key, bound)
+			w, again := found[name]
+			if !again {
+				w.watched, w.since = bound == envoy.BoundWatched, now
+				if former, known := x.routes[name]; known {
+					w.since = former.since
+				}
+			}
+			w.clusters = append(w.clusters, route.GetRoute().GetCluster())
+			found[name] = w
 		}
 	}
 	return found

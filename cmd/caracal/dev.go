@@ -54,7 +54,7 @@ func (p *program) devConfig(settings *values) (dev.Config, error) {
 
 // devCut cuts a gateway off, or undoes it.
 func (p *program) devCut(verb, short string, off bool) *cobra.Command {
-	return &cobra.Command{Use: verb + " GATEWAY", Short: short, Args: meant(cobra.ExactArgs(1)), RunE: func(_ *cobra.Command, args []string) error {
+	return &cobra.Command{Use: verb + " GATEWAY", Short: short, Args: meant(cobra.ExactArgs(1)), RunE: func(c *cobra.Command, args []string) error {
 		gateway, err := strconv.Atoi(args[0])
 		if err != nil || gateway < 1 || gateway > dev.MaxGateways {
 			return &usageError{"a gateway of `caracal dev --gateways` is named by its number, from 1"}
@@ -63,7 +63,7 @@ func (p *program) devCut(verb, short string, off bool) *cobra.Command {
 		if err != nil {
 			return fmt.Errorf("find the project's directory: %w", err)
 		}
-		if err := dev.Cut(dev.Config{Project: project}, gateway, off); err != nil {
+		if err := dev.Cut(c.Context(), dev.Config{Project: project}, gateway, off); err != nil {
 			return err
 		}
 		state := "can reach the control plane"

@@ -151,6 +151,25 @@ func TestARevocationWaitsForTheGateways(t *testing.T) {
 	m.call(t, m.helperKey, "POST", "/api/v1/mandates/"+string(child.ID)+"/revoke", `{"wait":0}`).ok(202)
 }
 
+// Whatever ends many mandates at once waits for the gateways too.
+func TestARevocationOfManyMandatesWaitsForTheGateways(t *testing.T) {
+	m := newWorld(t).newTeam(t, "my-team")
+	for range 2 {
+		m.issue()
+	}
+	m.edge(t, "edge-1")
+	for _, at := range []string{m.at("revocations"), "/api/v1/revocations"} {
+		receipt := into[controlplane.Receipt](m.own("POST", at, map[string]any{"subject_id": m.agent, "wait": 0}).ok(202))
+		if receipt.State != authority.ReceiptPending {
+			t.Errorf("%s is answered %+v", at, receipt)
+		}
+		hit := "/api/v1/receipts/" + string(receipt.ID) + "/mandates"
+		m.own("GET", hit, nil).ok(200)
+		m.own("GET", hit+"?limit=0", nil).refused(400, "invalid_request", "limit", "")
+	}
+	m.own("POST", "/api/v1/principals/"+string(m.agent)+"/suspend", map[string]any{"wait": 0}).ok(202)
+}
+
 func TestDestinations(t *testing.T) {
 	m := newWorld(t).newTeam(t, "my-team")
 	for _, at := range []string{m.at("destinations"), "/api/v1/destinations"} {
