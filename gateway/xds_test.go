@@ -48,7 +48,7 @@ func TestAShortWayIsTakenOnceAllRequestsKnowIt(t *testing.T) {
 		if watched, ends := taken(); !watched || ends {
 			t.Errorf("while requests may not know it: watched %t, short %t", watched, ends)
 		}
-		time.Sleep(1)
+		time.Sleep(1 * time.Nanosecond)
 		if watched, ends := taken(); !watched || !ends {
 			t.Errorf("later: watched %t, short %t", watched, ends)
 		}
