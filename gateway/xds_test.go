@@ -38,17 +38,17 @@ func TestAShortWayIsTakenOnceAllRequestsKnowIt(t *testing.T) {
 			return x.Accepted(envoy.Way("shop", envoy.BoundWatched)), x.Accepted(envoy.Way("shop", short))
 		}
 		x.hold(table("shop", envoy.BoundWatched), "1")
-		time.Sleep(time.Hour)
+		elapse(time.Hour)
 		x.hold(table("shop", envoy.BoundWatched, short), "2")
 		if watched, ends := taken(); !watched || ends {
 			t.Errorf("at once: watched %t, short %t", watched, ends)
 		}
-		time.Sleep(overlap - 1)
+		elapse(overlap - 1)
 		x.hold(table("shop", envoy.BoundWatched, short), "3") // a table that changes it in nothing
 		if watched, ends := taken(); !watched || ends {
 			t.Errorf("while requests may not know it: watched %t, short %t", watched, ends)
 		}
-		time.Sleep(1 * time.Nanosecond)
+		elapse(1)
 		if watched, ends := taken(); !watched || !ends {
 			t.Errorf("later: watched %t, short %t", watched, ends)
 		}
