@@ -164,7 +164,8 @@ func strange(t *rapid.T, m *authority.Mandate) {
 	case 7:
 		m.Signature = ""
 	case 8:
-		m.Signature = m.Signature[:len(m.Signature)-1] + "B" // bits that are none of the signature's
+		s := signature()
+		m.Signature = s[:len(s)-1] + "B" // bits that are none of the signature's
 	case 9:
 		m.Revoked, m.RevokedAt, m.RevokedBy = false, &m.CreatedAt, "prn_x"
 	case 10:
@@ -232,7 +233,7 @@ func change(t *rapid.T, w *world.World) {
 	case 5:
 		w.Register(fmt.Sprint("agent ", at(100)), authority.Agent)
 	case 6:
-		w.State.Principals = slices.Delete(w.State.Principals, 0, at(2))
+		w.State.Principals = slices.Delete(w.State.Principals, 0, min(at(2), len(w.State.Principals)-1))
 		i := at(len(w.State.Principals))
 		w.State.Principals[i].Suspended = !w.State.Principals[i].Suspended
 	case 7:

@@ -102,7 +102,7 @@ class AsyncConnection:
 
     @property
     def state_token(self) -> str:
-        """What the client has seen, for another client or process to be shown nothing from before it; empty for nothing."""
+        """What the client has seen, for another client or process to be shown nothing older; empty for nothing."""
         return self._states.header()
 
     @state_token.setter
