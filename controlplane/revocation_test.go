@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net"
 	"net/url"
+	"os"
 	"slices"
 	"sync/atomic"
 	"testing"
@@ -376,15 +377,19 @@ func (w *world) descend(root authority.Mandate, count int) {
 	}
 }
 
-func TestOneRevocationEndsAHundredThousandMandates(t *testing.T) {
+// As many as the long run takes are a hundred thousand; a tenth goes through the same pages and rounds.
+func TestOneRevocationEndsVeryManyMandates(t *testing.T) {
 	w, _, m := revocable(t)
 	ctx := t.Context()
-	const count = 100_000
+	count := 10_000
+	if os.Getenv("CARACAL_DEEP") != "" {
+		count = 100_000
+	}
 	w.descend(m, count)
 	began := time.Now()
 	r := must(w.RevokeMandate(ctx, w.owner, m.ID, 0))(t).Value
 	t.Logf("%d mandates were revoked in %s", r.MandateCount, time.Since(began))
-	if r.MandateCount != count+1 || len(r.Mandates) != controlplane.MaxPage || r.Mandates[0] != m.ID {
+	if r.MandateCount != int64(count+1) || len(r.Mandates) != controlplane.MaxPage || r.Mandates[0] != m.ID {
 		t.Errorf("the receipt counts %d, shows %d from %s", r.MandateCount, len(r.Mandates), r.Mandates[0])
 	}
 	seen, page := []authority.MandateID{}, controlplane.Page{Limit: controlplane.MaxPage}

@@ -409,11 +409,12 @@ func TestARevocationReachesACheckThatIsRunning(t *testing.T) {
 	}
 }
 
+// The time of the check ends between two judgements or within the policy of one; nothing else ends it.
 func TestAStateThatNeverSettlesDenies(t *testing.T) {
 	b := newBench(t)
 	b.enforce(t)
 	b.routes = func(string) bool { b.enforce(t); return true }
-	if d := wantDenial(t, b.check(t, b.proxied().check())); d.Error != "decision_unavailable" {
+	if d := wantDenial(t, b.check(t, b.proxied().check())); d.Error != "decision_unavailable" && d.Error != "policy_timeout" {
 		t.Errorf("got %+v", d)
 	}
 }
