@@ -13,6 +13,7 @@ import (
 	"github.com/caracal-gateway/caracal/authority"
 	"github.com/caracal-gateway/caracal/envoy"
 	"github.com/caracal-gateway/caracal/internal/pki"
+	"github.com/caracal-gateway/caracal/lease"
 )
 
 // wellFormed holds any answer against what every answer must be, and reports whether it is a permission.
@@ -161,6 +162,7 @@ func FuzzPeer(f *testing.F) {
 	unnamed := b.proxied().without("authorization")
 	f.Fuzz(func(t *testing.T, der []byte, forwarded string) {
 		b.elapsed += time.Minute // so that nothing is remembered of the input before
+		b.service.Hold(lease.From(b.read(), 1, lease.MaxTerm))
 		check := unnamed.with("x-forwarded-client-cert", forwarded).check()
 		check.Attributes.Source.Certificate = escaped(der)
 		answer := b.check(t, check)
