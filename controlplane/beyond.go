@@ -45,7 +45,8 @@ func (b *Beyond) Add(revoked, suspended, agentKeys []string) bool {
 }
 
 // Doubt reports whether a gateway process has to be asked what it knows beyond the database before it is served, and the
-// revision that the database is at.
+// revision that the database is at. All are asked while the database is known to be restored, so that an operator sees
+// who has answered.
 func (s *Service) Doubt(ctx context.Context, c Caller, claim Claim) (ask bool, at uint64, err error) {
 	if err := s.permit(ctx, c, allowed("snapshot")); err != nil {
 		return false, 0, err
@@ -57,6 +58,7 @@ func (s *Service) Doubt(ctx context.Context, c Caller, claim Claim) (ask bool, a
 		}
 		var err error
 		ask, err = doubted(ctx, tx, lease.Position{Timeline: claim.Timeline, Revision: claim.Revision}, claim.Issued)
+		ask = ask || tx.Restored()
 		return err
 	})
 	return ask, at, s.tell(ctx, err)
@@ -108,7 +110,7 @@ func (s *Service) Report(ctx context.Context, c Caller, id authority.GatewayID, 
 // finding is what a report comes to.
 type finding struct {
 	report   postgres.BeyondReport
-	restored bool // the database is behind
+	restored bool // the database is behind this state, or is known to be behind some
 	late     bool // the state is of a timeline that another has taken the place of
 }
 
@@ -162,6 +164,7 @@ func (s *Service) examine(ctx context.Context, tx *postgres.Tx, id authority.Gat
 		f.report.Proven = false // nobody remembers the timeline
 		return f, nil
 	}
+	f.restored = f.restored || tx.Restored()
 	if err == nil {
 		err = compareReport(ctx, tx, &f.report, b)
 	}

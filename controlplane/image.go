@@ -105,8 +105,11 @@ func (i *image) look(ctx context.Context, since time.Time) error {
 	if i.picture != nil {
 		err = i.service.store.Read(ctx, i.workspace, i.follow)
 	}
-	if errors.Is(err, postgres.ErrForgotten) {
+	switch {
+	case errors.Is(err, postgres.ErrForgotten):
 		err = i.service.survey(ctx, i.workspace, i.begin)
+	case errors.Is(err, errPutBack):
+		err = i.service.notePutBack(ctx, i.workspace, i.picture.at)
 	}
 	if err == nil {
 		i.looked = began
@@ -114,7 +117,8 @@ func (i *image) look(ctx context.Context, since time.Time) error {
 	return err
 }
 
-// follow moves the picture on by what has changed; ErrForgotten where that is not known.
+// follow moves the picture on by what has changed; ErrForgotten where that is not known, and errPutBack where the database
+// has never been what the picture shows.
 func (i *image) follow(ctx context.Context, tx *postgres.Tx) error {
 	p := i.picture
 	w, err := tx.Workspace(ctx)
@@ -128,14 +132,8 @@ func (i *image) follow(ctx context.Context, tx *postgres.Tx) error {
 	if deployment.Timeline != p.at.Timeline {
 		return postgres.ErrForgotten
 	}
-	if w.Revision == p.at.Revision {
-		return nil
-	}
-	// A database that was put back may have come to other states under the same numbers.
-	if before, err := tx.RevisionTime(ctx, p.at.Revision); err != nil {
+	if err := p.remains(ctx, tx, w.Revision); err != nil || w.Revision == p.at.Revision {
 		return err
-	} else if !before.Equal(p.asOf) {
-		return postgres.ErrForgotten
 	}
 	changes, err := tx.ChangesSince(ctx, p.at.Revision, w.Revision, maxChanges)
 	if err != nil {
@@ -164,6 +162,28 @@ func (i *image) follow(ctx context.Context, tx *postgres.Tx) error {
 	i.picture = &next
 	i.publish(&next, i.seal(delta, p.at, &next))
 	return nil
+}
+
+// errPutBack says that a database has never been what was read from it before.
+var errPutBack = errors.New("the database was put back to an earlier state")
+
+// remains reports as an error that the revision of the picture is none that the database has had; ErrForgotten where it
+// cannot tell. One that was put back may have come to another state under the same number, at another time.
+func (p *picture) remains(ctx context.Context, tx *postgres.Tx, present uint64) error {
+	var taken time.Time
+	var err error
+	switch {
+	case present < p.at.Revision:
+		return errPutBack
+	case present == p.at.Revision:
+		taken, err = tx.RevisedAt(ctx)
+	default:
+		taken, err = tx.RevisionTime(ctx, p.at.Revision)
+	}
+	if err == nil && !taken.Equal(p.asOf) {
+		err = errPutBack
+	}
+	return err
 }
 
 // toldWhole reports whether changes are of a kind that is told with the whole state.

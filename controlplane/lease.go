@@ -135,6 +135,10 @@ func answerAll(all []application, applicants []postgres.Applicant, held postgres
 	return answers
 }
 
+// errBeyond ends the stream of a process: the database was put back since it began, or the process lies. It is asked what it
+// knows as it connects anew.
+var errBeyond = &authority.Error{Code: authority.CodeConflict, Message: "the gateway enforces a revision that the database does not have"}
+
 // applicant is a process that asks for a lease.
 type applicant struct{ postgres.Applicant }
 
@@ -146,7 +150,9 @@ func (a *applicant) answer(r Renewal, held postgres.Held) Granted {
 		return Granted{refusal: errRevokedGateway}
 	case a.Forgotten:
 		return Granted{refusal: authority.NotFound("gateway")}
-	case r.Revision > held.Revision || !lease.Grantable(r.Revision, held.Fence):
+	case r.Revision > held.Revision:
+		return Granted{refusal: errBeyond}
+	case !lease.Grantable(r.Revision, held.Fence):
 		return Granted{After: held.Fence, Message: "the gateway does not enforce the last change that took authority away"}
 	}
 	a.Standing = a.Granted(r.Held, held.Settings.LeaseTerm())

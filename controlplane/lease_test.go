@@ -73,9 +73,11 @@ func TestARenewalAcknowledges(t *testing.T) {
 	agent := w.agentWithPolicy()
 	e := w.edge(w.owner, "edge")
 	revoked := w.revoke(agent)
-	if granted := must(w.Renew(t.Context(), e.caller, e.id, controlplane.Renewal{Revision: revoked.Revision + 1000}))(t); granted.Number != 0 {
+	granted, err := w.Renew(t.Context(), e.caller, e.id, controlplane.Renewal{Revision: revoked.Revision + 1000})
+	if granted.Number != 0 {
 		t.Errorf("a revision that there is not brings a lease: %+v", granted)
 	}
+	wantError(t, err, authority.CodeConflict, "")
 	if granted := must(w.Renew(t.Context(), e.caller, e.id, controlplane.Renewal{Revision: revoked.Revision}))(t); granted.Number == 0 {
 		t.Errorf("enforcing the revocation it is answered %+v", granted)
 	}

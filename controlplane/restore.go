@@ -26,7 +26,8 @@ func (op operation) whileRestored() bool {
 	return false
 }
 
-// ReportedBeyond is what a gateway process enforces and the database does not have, with how much it would take away.
+// ReportedBeyond is what a gateway process tells of the state that it enforces, with how much of what the database grants
+// it would take away.
 type ReportedBeyond = postgres.ReportedBeyond
 
 // Restoration says how far the database is relied on.
@@ -36,8 +37,8 @@ type Restoration struct {
 	// Since is when the database was found to be restored from a backup; nil once that is accepted. Nobody is served
 	// until then.
 	Since *time.Time
-	// Reports are what gateways enforce that the database does not have. While nothing is restored they are of gateways
-	// that were away when a restore was accepted, and that are served no more before theirs is.
+	// Reports are of all gateways that came since. While nothing is restored they are of gateways that were away when a
+	// restore was accepted, and that are served no more before theirs is.
 	Reports []ReportedBeyond
 }
 
@@ -67,6 +68,18 @@ func (s *Service) Relied() error {
 		return errRestored
 	}
 	return nil
+}
+
+// notePutBack has nobody be served from a database that has never been what this replica has read from it: it was put back
+// while the replica ran, and gateways are connected that were told of what it lacks. They are asked what they know as they
+// connect anew.
+func (s *Service) notePutBack(ctx context.Context, w authority.WorkspaceID, read Position) error {
+	s.log.Error("the database does not have what this replica has read from it: it was put back", "workspace", w,
+		"timeline", read.Timeline, "revision", read.Revision)
+	if _, err := s.store.NoteRestore(ctx, s.now()); err != nil {
+		return err
+	}
+	return postgres.ErrRestored
 }
 
 // watchRestoration looks whether another replica, or an operator, has found out or accepted that the database was restored.
@@ -104,7 +117,7 @@ func (s *Service) tellRestoration(before, next Restoration) {
 	}
 	for _, r := range next.Reports {
 		if !slices.Contains(before.Reports, r) {
-			s.log.Error("a gateway enforces what the database does not have", "gateway", r.GatewayID, "workspace", r.WorkspaceID,
+			s.log.Error("a gateway tells what it knows", "gateway", r.GatewayID, "workspace", r.WorkspaceID,
 				"timeline", r.Timeline, "revision", r.Revision, "database_revision", r.DatabaseRevision, "proven", r.Proven,
 				"revoked_mandates", r.RevokedMandates, "suspended_principals", r.Suspended, "revoked_keys", r.RevokedKeys)
 		}

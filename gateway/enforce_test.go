@@ -99,10 +99,10 @@ func TestAGatewayGoesOnWithinItsLeaseWhileTheDatabaseIsBehindIt(t *testing.T) {
 	}
 	network.cut() // a control plane that comes back on a restored database has lost its streams
 	eventually(t, "the gateway says so", func() bool {
-		return strings.Contains(e.gatewayLog.String(), "database is behind what is enforced here")
+		return strings.Contains(e.gatewayLog.String(), "it is told what is revoked")
 	})
 	eventually(t, "the control plane says so", func() bool {
-		return strings.Contains(s.log.String(), "a gateway enforces what the database does not have")
+		return strings.Contains(s.log.String(), "the gateway is asked what it knows")
 	})
 	eventually(t, "nobody is served by the control plane", func() bool {
 		got := s.call(s.ownerKey, http.MethodGet, "/api/v1/mandates", nil)

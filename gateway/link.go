@@ -452,7 +452,7 @@ func (l *link) tellBeyond(question *syncpb.Beyond) error {
 	if err != nil {
 		return err
 	}
-	l.log.Error("the control plane's database is behind what is enforced here; it is told what is revoked",
+	l.log.Error("the control plane's database was restored, or is behind what is enforced here; it is told what is revoked",
 		"database_revision", question.GetRevision(), "revision", parts[0].GetRevision(), "timeline", parts[0].GetTimeline())
 	l.outbox.tellBeyond(parts)
 	return nil

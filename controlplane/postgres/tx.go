@@ -29,10 +29,14 @@ type Tx struct {
 	q         *query.Queries
 	workspace authority.WorkspaceID
 	state     authority.State
+	restored  bool
 }
 
 // State is where the workspace stood when the transaction began; of one that is not there the revision is 0.
 func (t *Tx) State() authority.State { return t.state }
+
+// Restored reports whether the database is known to be restored from a backup, without anybody having accepted that yet.
+func (t *Tx) Restored() bool { return t.restored }
 
 // Write runs a function in a transaction of a workspace and commits it when the function returns nil. A transaction
 // that the database gives up for the sake of another is run again, so that the function must have no effect beyond it.
@@ -49,10 +53,10 @@ func (s *Store) WriteRevocation(ctx context.Context, w authority.WorkspaceID, ch
 
 // WriteRestored is Write for what is to be done about a database that was restored from a backup.
 func (s *Store) WriteRestored(ctx context.Context, w authority.WorkspaceID, change func(context.Context, *Tx) error) error {
-	return s.write(ctx, w, transactionTimeout, regardless(change))
+	return s.write(ctx, w, transactionTimeout, change)
 }
 
-func (s *Store) write(ctx context.Context, w authority.WorkspaceID, timeout time.Duration, change entered) error {
+func (s *Store) write(ctx context.Context, w authority.WorkspaceID, timeout time.Duration, change func(context.Context, *Tx) error) error {
 	pause := firstPause
 	for attempt := 1; ; attempt++ {
 		err := s.run(ctx, w, timeout, pgx.TxOptions{}, change)
@@ -75,7 +79,7 @@ func (s *Store) Read(ctx context.Context, w authority.WorkspaceID, look func(con
 
 // ReadRestored is Read for what is to be done about a database that was restored from a backup.
 func (s *Store) ReadRestored(ctx context.Context, w authority.WorkspaceID, look func(context.Context, *Tx) error) error {
-	return translate("read", s.run(ctx, w, transactionTimeout, reading(), regardless(look)))
+	return translate("read", s.run(ctx, w, transactionTimeout, reading(), look))
 }
 
 // Survey is Read for what reads much: it may take five minutes.
@@ -92,25 +96,17 @@ func reading() pgx.TxOptions {
 	return pgx.TxOptions{IsoLevel: pgx.RepeatableRead, AccessMode: pgx.ReadOnly}
 }
 
-// entered is what runs in a transaction. It is told whether the database is known to be restored, without anybody having
-// accepted that yet.
-type entered func(ctx context.Context, tx *Tx, restored bool) error
-
-// serving is what runs where the database is to be relied on only, and regardless what runs anyway.
-func serving(do func(context.Context, *Tx) error) entered {
-	return func(ctx context.Context, tx *Tx, restored bool) error {
-		if restored {
+// serving is what runs only where the database is to be relied on.
+func serving(do func(context.Context, *Tx) error) func(context.Context, *Tx) error {
+	return func(ctx context.Context, tx *Tx) error {
+		if tx.restored {
 			return ErrRestored
 		}
 		return do(ctx, tx)
 	}
 }
 
-func regardless(do func(context.Context, *Tx) error) entered {
-	return func(ctx context.Context, tx *Tx, _ bool) error { return do(ctx, tx) }
-}
-
-func (s *Store) run(ctx context.Context, w authority.WorkspaceID, limit time.Duration, options pgx.TxOptions, do entered) (err error) {
+func (s *Store) run(ctx context.Context, w authority.WorkspaceID, limit time.Duration, options pgx.TxOptions, do func(context.Context, *Tx) error) (err error) {
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	conn, err := s.acquire(ctx)
@@ -125,13 +121,12 @@ func (s *Store) run(ctx context.Context, w authority.WorkspaceID, limit time.Dur
 	// Rolls back after an error and after a panic; after a commit it does nothing. Should it fail, the pool drops the
 	// connection, which ends the transaction too.
 	defer func() { _ = tx.Rollback(context.WithoutCancel(ctx)) }()
-	var restored bool
-	state := authority.State{Workspace: w}
+	t := &Tx{tx: tx, q: query.New(tx), workspace: w, state: authority.State{Workspace: w}}
 	entering := tx.QueryRow(ctx, "SELECT timeline, restored, revision FROM enter_workspace($1)", w)
-	if err := entering.Scan(&state.Timeline, &restored, &state.Revision); err != nil {
+	if err := entering.Scan(&t.state.Timeline, &t.restored, &t.state.Revision); err != nil {
 		return err
 	}
-	if err := do(ctx, &Tx{tx: tx, q: query.New(tx), workspace: w, state: state}, restored); err != nil {
+	if err := do(ctx, t); err != nil {
 		return err
 	}
 	if err := tx.Commit(ctx); err != nil {

@@ -25,7 +25,8 @@ const (
 	maxBesides = 1 << 20
 )
 
-// settle has a gateway that enforces what the database cannot have had tell what it knows, before anything is sent to it.
+// settle has a gateway tell what it knows that enforces what the database cannot have had, or while the database is known
+// to be restored, before anything is sent to it.
 // An error ends the stream: the gateway is served once an operator has accepted that the database was restored. Otherwise the
 // answer is what the gateway has said meanwhile of other things.
 func (s *server) settle(stream syncpb.Sync_StreamServer, caller controlplane.Caller, gateway authority.GatewayID, hello *syncpb.Hello) ([]*syncpb.GatewayMessage, error) {
@@ -41,7 +42,7 @@ func (s *server) settle(stream syncpb.Sync_StreamServer, caller controlplane.Cal
 	if !ask {
 		return nil, nil
 	}
-	s.log.Warn("a gateway enforces what the database does not have; it is asked what it knows", "gateway", gateway,
+	s.log.Warn("the database is behind, or a gateway shows that it may be; the gateway is asked what it knows", "gateway", gateway,
 		"workspace", caller.Slug(), "timeline", short(says.Timeline), "revision", says.Revision, "database_revision", at)
 	question := &syncpb.ControlMessage{Time: timestamppb.New(s.now()), Message: &syncpb.ControlMessage_Beyond{Beyond: &syncpb.Beyond{Revision: at}}}
 	if err := stream.Send(question); err != nil {

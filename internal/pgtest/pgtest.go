@@ -80,13 +80,8 @@ func (c *Cluster) Copy(t testing.TB, databaseURL string) (ownerURL, appURL strin
 		t.Fatal(err)
 	}
 	name := c.prefix + strings.ToLower(rand.Text()[:10])
-	end := "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '" + config.Database + "'"
-	for again := true; again; {
-		err := c.exec(t.Context(), end, "CREATE DATABASE "+name+" TEMPLATE "+config.Database+" OWNER "+provision.OwnerRole)
-		var server *pgconn.PgError
-		if again = errors.As(err, &server) && server.Code == "55006"; !again && err != nil { // somebody has connected again
-			t.Fatalf("copy a database for the test: %v", err)
-		}
+	if err := c.alone(t.Context(), config.Database, "CREATE DATABASE "+name+" TEMPLATE "+config.Database+" OWNER "+provision.OwnerRole); err != nil {
+		t.Fatalf("copy a database for the test: %v", err)
 	}
 	t.Cleanup(func() {
 		if err := c.exec(context.Background(), "DROP DATABASE "+name+" WITH (FORCE)"); err != nil {
@@ -94,6 +89,41 @@ func (c *Cluster) Copy(t testing.TB, databaseURL string) (ownerURL, appURL strin
 		}
 	})
 	return c.roleURL(t, provision.OwnerRole, name), c.roleURL(t, provision.AppRole, name)
+}
+
+// PutBack puts one database of [Cluster.New] or [Cluster.Copy] in the place of
+// another, like a backup that is restored under whoever uses it. Sessions of
+// both are ended; each has the other's URL from then on.
+func (c *Cluster) PutBack(t testing.TB, databaseURL, copyURL string) {
+	t.Helper()
+	var names []string
+	for _, url := range []string{databaseURL, copyURL} {
+		config, err := pgx.ParseConfig(url)
+		if err != nil {
+			t.Fatal(err)
+		}
+		names = append(names, config.Database)
+	}
+	aside := names[0] + "_"
+	for _, rename := range [][2]string{{names[0], aside}, {names[1], names[0]}, {aside, names[1]}} {
+		err := c.alone(t.Context(), rename[0], "ALTER DATABASE "+rename[0]+" RENAME TO "+rename[1])
+		if err != nil {
+			t.Fatalf("put a database in the place of another: %v", err)
+		}
+	}
+}
+
+// alone runs a statement while nobody uses a database: sessions are ended until
+// nobody has connected again.
+func (c *Cluster) alone(ctx context.Context, database, statement string) error {
+	end := "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '" + database + "'"
+	for {
+		err := c.exec(ctx, end, statement)
+		var server *pgconn.PgError
+		if !errors.As(err, &server) || server.Code != "55006" {
+			return err
+		}
+	}
 }
 
 // Superuser returns the URL of a database of [Cluster.New] for the superuser,
