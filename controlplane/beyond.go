@@ -86,10 +86,15 @@ func (s *Service) Report(ctx context.Context, c Caller, id authority.GatewayID, 
 		return err
 	}
 	var found finding
+	known := false
 	err := s.store.WriteRestored(ctx, c.workspace, func(ctx context.Context, tx *postgres.Tx) error {
+		known = tx.Restored()
 		var err error
-		if found, err = s.examine(ctx, tx, id, b); err != nil || !found.keeps() {
+		if found, err = s.examine(ctx, tx, id, b); err != nil {
 			return err
+		}
+		if !found.keeps() {
+			return tx.AcceptBeyondReport(ctx, id, found.report.Timeline, s.now())
 		}
 		if !found.report.Proven {
 			found.report.Timeline = "" // it may be any, and one thing is kept that a process says of each
@@ -99,7 +104,8 @@ func (s *Service) Report(ctx context.Context, c Caller, id authority.GatewayID, 
 	if err != nil {
 		return s.tell(ctx, err)
 	}
-	if found.restored {
+	// What was known before may have been accepted meanwhile, which is not to be undone.
+	if found.restored && !known {
 		if _, err := s.store.NoteRestore(ctx, s.now()); err != nil {
 			return s.tell(ctx, err)
 		}

@@ -1,8 +1,10 @@
 package controlplane_test
 
 import (
+	"context"
 	"errors"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -252,6 +254,50 @@ func TestAGatewayThatWasAwayIsServedOnceWhatItKnowsIsAccepted(t *testing.T) {
 	}
 	if err := l.report(l.knows); err != nil {
 		t.Errorf("the gateway is not served: %v", err)
+	}
+}
+
+// Gateways come again and again until they are served, also while an operator accepts what they say.
+func TestWhatIsAcceptedStaysAcceptedWhileGatewaysGoOnTelling(t *testing.T) {
+	l := lose(t)
+	ctx := t.Context()
+	wantError(t, l.report(l.knows), authority.CodeRestored, "")
+	telling, stop := context.WithCancel(ctx)
+	var all sync.WaitGroup
+	for range 4 {
+		all.Go(func() {
+			for telling.Err() == nil {
+				_ = l.report(l.knows) // it is refused until it is accepted
+			}
+		})
+	}
+	for range 5 {
+		must(l.AcceptRestore(ctx, 0))(t)
+		eventually(t, "what was on its way has been told", func() bool { return l.report(l.knows) == nil })
+		if now := must(l.Restoration(ctx))(t); now.Since != nil || len(now.Reports) != 0 {
+			t.Fatalf("after it was accepted: %+v", now)
+		}
+		must(l.Distrust(ctx))(t)
+	}
+	stop()
+	all.Wait()
+}
+
+// Workspaces are accepted one after the other: a gateway may come in between.
+func TestAReportThatComesTooLateIsDoneWithOnceNothingOfItIsLeft(t *testing.T) {
+	l := lose(t)
+	ctx := t.Context()
+	wantError(t, l.report(l.knows), authority.CodeRestored, "")
+	must(l.AcceptRestore(ctx, 0))(t)
+	l.asOwner("UPDATE beyond_reports SET accepted_at = NULL")
+	if now := must(l.Restoration(ctx))(t); len(now.Reports) != 1 {
+		t.Fatalf("what is reported: %+v", now)
+	}
+	if err := l.report(l.knows); err != nil {
+		t.Errorf("the gateway is not served: %v", err)
+	}
+	if now := must(l.Restoration(ctx))(t); len(now.Reports) != 0 {
+		t.Errorf("what is left of it: %+v", now)
 	}
 }
 

@@ -79,6 +79,13 @@ func (t *Tx) AcceptBeyondReports(ctx context.Context, at time.Time) error {
 	return translate("accept reports", t.q.AcceptBeyondReports(ctx, query.AcceptBeyondReportsParams{WorkspaceID: t.workspace, At: &at}))
 }
 
+// AcceptBeyondReport marks what a process reported of a timeline as accepted: nothing of it is left to be.
+func (t *Tx) AcceptBeyondReport(ctx context.Context, id authority.GatewayID, timeline string, at time.Time) error {
+	return translate("accept report", t.q.AcceptBeyondReport(ctx, query.AcceptBeyondReportParams{
+		WorkspaceID: t.workspace, GatewayID: id, Timeline: timeline, At: &at,
+	}))
+}
+
 // LivingMandatesAmong lists which of the given mandates the database takes for not revoked.
 func (t *Tx) LivingMandatesAmong(ctx context.Context, ids []string) ([]authority.MandateID, error) {
 	living, err := t.q.LivingMandatesAmong(ctx, query.LivingMandatesAmongParams{WorkspaceID: t.workspace, Ids: ids})

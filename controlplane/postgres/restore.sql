@@ -17,6 +17,10 @@ FROM beyond_reports WHERE workspace_id = @workspace_id AND accepted_at IS NULL O
 -- name: AcceptBeyondReports :exec
 UPDATE beyond_reports SET accepted_at = @at WHERE workspace_id = @workspace_id AND accepted_at IS NULL;
 
+-- name: AcceptBeyondReport :exec
+UPDATE beyond_reports SET accepted_at = @at
+WHERE workspace_id = @workspace_id AND gateway_id = @gateway_id AND timeline = @timeline AND accepted_at IS NULL;
+
 -- Which of these mandates does the database take for alive?
 -- name: LivingMandatesAmong :many
 SELECT id FROM mandates WHERE workspace_id = @workspace_id AND id = ANY (@ids::text[]) AND NOT revoked;

@@ -12,6 +12,28 @@ import (
 	authority "github.com/caracal-gateway/caracal/authority"
 )
 
+const acceptBeyondReport = `-- name: AcceptBeyondReport :exec
+UPDATE beyond_reports SET accepted_at = $1
+WHERE workspace_id = $2 AND gateway_id = $3 AND timeline = $4 AND accepted_at IS NULL
+`
+
+type AcceptBeyondReportParams struct {
+	At          *time.Time
+	WorkspaceID authority.WorkspaceID
+	GatewayID   authority.GatewayID
+	Timeline    string
+}
+
+func (q *Queries) AcceptBeyondReport(ctx context.Context, arg AcceptBeyondReportParams) error {
+	_, err := q.db.Exec(ctx, acceptBeyondReport,
+		arg.At,
+		arg.WorkspaceID,
+		arg.GatewayID,
+		arg.Timeline,
+	)
+	return err
+}
+
 const acceptBeyondReports = `-- name: AcceptBeyondReports :exec
 UPDATE beyond_reports SET accepted_at = $1 WHERE workspace_id = $2 AND accepted_at IS NULL
 `
