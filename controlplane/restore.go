@@ -16,6 +16,9 @@ var errRestored = &authority.Error{
 		"`caracal controlplane accept-restore`",
 }
 
+// errSucceeded ends the streams that began before this replica knew of another timeline.
+var errSucceeded = &authority.Error{Code: authority.CodeUnavailable, Message: "another timeline has begun: connect again"}
+
 // whileRestored reports whether an operation is open while the database is known to be restored: what a gateway needs to
 // be asked what it knows.
 func (op operation) whileRestored() bool {
@@ -96,9 +99,13 @@ func (s *Service) watchRestoration(ctx context.Context) error {
 		s.tellRestoration(*before, next)
 		if (before.Since != nil) != (next.Since != nil) || before.Timeline != next.Timeline {
 			// Who is connected says anew what it enforces, and is asked what it knows.
+			cause := errRestored
+			if next.Since == nil {
+				cause = errSucceeded
+			}
 			for w, ids := range s.connected.all() {
 				for _, id := range ids {
-					s.connected.end(connection{w, id}, errRestored)
+					s.connected.end(connection{w, id}, cause)
 				}
 			}
 			s.changes.wakeAll()

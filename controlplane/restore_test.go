@@ -364,3 +364,24 @@ func TestARevisionThatWasGivenTwiceIsFoundOut(t *testing.T) {
 	wantError(t, l.report(l.knows), authority.CodeRestored, "")
 	l.refuses()
 }
+
+// Somebody else has accepted a restore. Gateways that come before this replica knows are told what is so.
+func TestStreamsOfTheTimelineBeforeEndWithoutAWordOfARestore(t *testing.T) {
+	w := newWorld(t)
+	ctx, stop := context.WithCancel(t.Context())
+	ran := make(chan error, 1)
+	go func() { ran <- w.Run(ctx) }()
+	defer func() {
+		stop()
+		if err := <-ran; err != nil {
+			t.Error(err)
+		}
+	}()
+	eventually(t, "the replica knows the timeline", func() bool { return w.LastRestoration().Timeline != "" })
+	e := w.edge(w.owner, "edge")
+	presence := must(w.ConnectGateway(t.Context(), e.caller, e.id, current))(t)
+	defer presence.Leave()
+	w.asOwner("UPDATE deployment SET timeline = gen_random_uuid()::text, past = ARRAY[timeline]")
+	eventually(t, "the stream ends", func() bool { return presence.Ended.Err() != nil })
+	wantError(t, context.Cause(presence.Ended), authority.CodeUnavailable, "")
+}
