@@ -11,23 +11,25 @@ import (
 )
 
 // balancer is what operators put before their control planes: each connection goes to the next replica that is ready, and
-// is closed when that replica is not ready any more.
+// is closed when that replica is not ready any more, unless the balancer is one that leaves open connections alone.
 type balancer struct {
-	urls []string
+	address string
+	urls    []string
 
 	mu    sync.Mutex // guards what follows
+	lax   bool       // leaves open connections alone
 	next  int
 	ready []bool
 	open  []map[net.Conn]bool
 }
 
-// newBalancer starts one and answers its address.
-func newBalancer(t *testing.T, urls []string) (string, error) {
+// newBalancer starts one.
+func newBalancer(t *testing.T, urls []string) (*balancer, error) {
 	listener, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
 	if err != nil {
-		return "", err
+		return nil, err
 	}
-	b := &balancer{urls: urls, ready: make([]bool, len(urls)), open: make([]map[net.Conn]bool, len(urls))}
+	b := &balancer{address: listener.Addr().String(), urls: urls, ready: make([]bool, len(urls)), open: make([]map[net.Conn]bool, len(urls))}
 	ctx, cancel := context.WithCancel(context.Background())
 	t.Cleanup(func() { cancel(); _ = listener.Close() })
 	for i := range urls {
@@ -43,7 +45,14 @@ func newBalancer(t *testing.T, urls []string) (string, error) {
 			go b.carry(from)
 		}
 	}()
-	return listener.Addr().String(), nil
+	return b, nil
+}
+
+// leaveAlone has connections that are open stay open.
+func (b *balancer) leaveAlone() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.lax = true
 }
 
 // watch asks a replica twice a second whether it is ready.
@@ -66,7 +75,7 @@ func (b *balancer) note(replica int, ready bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.ready[replica] = ready
-	if !ready {
+	if !ready && !b.lax {
 		for c := range b.open[replica] {
 			_ = c.Close()
 		}

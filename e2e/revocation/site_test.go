@@ -34,7 +34,10 @@ type site struct {
 	postgres *provision.Postgres
 	database provision.PostgresConfig
 	redis    *redistest.Server
+	ownerURL string // of the database, for migrations
+	appURL   string // of the database, past all lines
 
+	balancer *balancer
 	controls [replicas]*program
 	toData   [replicas]*line // control plane → database
 	urls     [replicas]string
@@ -134,19 +137,18 @@ func (s *site) role(ctx context.Context, role string) (string, error) {
 }
 
 func (s *site) startControls(t *testing.T, binary string) error {
-	owner, err := s.role(t.Context(), "caracal_owner")
-	if err != nil {
+	var err error
+	if s.ownerURL, err = s.role(t.Context(), "caracal_owner"); err != nil {
 		return err
 	}
-	app, err := s.role(t.Context(), "caracal_app")
-	if err != nil {
+	if s.appURL, err = s.role(t.Context(), "caracal_app"); err != nil {
 		return err
 	}
 	if err := provision.EnsureDatabase(t.Context(), s.postgres.URL("postgres"), "caracal", "caracal_owner"); err != nil {
 		return err
 	}
 	migrate := exec.CommandContext(t.Context(), binary, "migrate")
-	migrate.Env = append(os.Environ(), "CARACAL_MIGRATE_DATABASE_URL="+owner)
+	migrate.Env = append(os.Environ(), "CARACAL_MIGRATE_DATABASE_URL="+s.ownerURL)
 	if out, err := migrate.CombinedOutput(); err != nil {
 		return fmt.Errorf("migrate: %w\n%s", err, out)
 	}
@@ -168,7 +170,7 @@ func (s *site) startControls(t *testing.T, binary string) error {
 		s.controls[i] = &program{
 			name: fmt.Sprintf("control plane %d", i), path: binary, arguments: []string{"controlplane"}, log: filepath.Join(s.dir, fmt.Sprintf("control-%d.log", i)),
 			environment: append(os.Environ(),
-				"CARACAL_DATABASE_URL="+strings.Replace(app, ":"+port, ":"+portOf(s.toData[i].Listen), 1),
+				"CARACAL_DATABASE_URL="+strings.Replace(s.appURL, ":"+port, ":"+portOf(s.toData[i].Listen), 1),
 				"CARACAL_LISTEN="+listen, "CARACAL_REDIS_URL="+s.redis.URL(), "CARACAL_REQUESTS_PER_SECOND=10000",
 				"CARACAL_MASTER_KEY_FILE="+filepath.Join(s.dir, "master.key"), "CARACAL_SETUP_KEY_FILE="+filepath.Join(s.dir, "setup.key")),
 		}
@@ -195,8 +197,8 @@ func freeAddress(ctx context.Context) (string, error) {
 func (s *site) setUp(t *testing.T, _ string) error {
 	s.upstreams = newUpstreams(t)
 	ctx := t.Context()
-	balanced, err := newBalancer(t, s.urls[:])
-	if err != nil {
+	var err error
+	if s.balancer, err = newBalancer(t, s.urls[:]); err != nil {
 		return err
 	}
 	setup, err := os.ReadFile(filepath.Join(s.dir, "setup.key"))
@@ -212,7 +214,7 @@ func (s *site) setUp(t *testing.T, _ string) error {
 		return err
 	}
 	s.ownerID, s.ownerKey = made.Owner.ID, made.APIKey
-	if s.owner, err = client.New(client.Config{URL: "http://" + balanced, Key: made.APIKey, Workspace: slug}); err != nil {
+	if s.owner, err = client.New(client.Config{URL: "http://" + s.balancer.address, Key: made.APIKey, Workspace: slug}); err != nil {
 		return err
 	}
 	if err := s.owner.Do(ctx, client.Request{Method: "PATCH", Path: "/api/v1/workspaces/" + slug, In: map[string]any{
@@ -220,12 +222,12 @@ func (s *site) setUp(t *testing.T, _ string) error {
 	}}); err != nil {
 		return err
 	}
-	return s.populate(ctx, balanced)
+	return s.populate(ctx)
 }
 
 const leaseSeconds = 5
 
-func (s *site) populate(ctx context.Context, balanced string) error {
+func (s *site) populate(ctx context.Context) error {
 	agent, err := s.owner.RegisterPrincipal(ctx, client.NewPrincipal{Name: "agent", Type: authority.Agent})
 	if err != nil {
 		return err
@@ -236,7 +238,7 @@ func (s *site) populate(ctx context.Context, balanced string) error {
 	}); err != nil {
 		return err
 	}
-	as, err := client.New(client.Config{URL: "http://" + balanced, Key: agent.APIKey, Workspace: slug})
+	as, err := client.New(client.Config{URL: "http://" + s.balancer.address, Key: agent.APIKey, Workspace: slug})
 	if err != nil {
 		return err
 	}
@@ -254,10 +256,10 @@ func (s *site) populate(ctx context.Context, balanced string) error {
 	if err != nil {
 		return err
 	}
-	return s.describeGateways(balanced, key.APIKey)
+	return s.describeGateways(key.APIKey)
 }
 
-func (s *site) describeGateways(balanced, key string) error {
+func (s *site) describeGateways(key string) error {
 	for i := range s.gateways {
 		state := filepath.Join(s.dir, fmt.Sprintf("gateway-%d", i))
 		s.gateways[i] = &program{
@@ -265,7 +267,7 @@ func (s *site) describeGateways(balanced, key string) error {
 			environment: append(os.Environ(), "ENTERPRISE_API_KEY="+key, "ENTERPRISE_WORKSPACE="+slug, "ENTERPRISE_SYNC_INTERVAL=1",
 				"CARACAL_STATE_DIR="+state, "CARACAL_INSTANCE="+fmt.Sprintf("gateway-%d", i)),
 		}
-		s.addresses[i] = balanced // until its line is there
+		s.addresses[i] = s.balancer.address // until its line is there
 	}
 	return nil
 }
