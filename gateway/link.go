@@ -36,8 +36,9 @@ const (
 	waitingMessages = 64
 )
 
-// errEnrolment is a refusal that waiting does not mend: a wrong workspace, or a key that is revoked or no gateway key.
-var errEnrolment = errors.New("the control plane refuses this gateway")
+// ErrRefused is a refusal that waiting does not mend: a wrong workspace, a key that is revoked, has expired or is no gateway
+// key, or a gateway that is revoked.
+var ErrRefused = errors.New("the control plane refuses this gateway")
 
 // link is the gateway's stream to its control plane. It enrols the process, applies what comes, acknowledges it, and
 // connects again whenever the stream ends.
@@ -83,24 +84,35 @@ type link struct {
 func (l *link) Run(ctx context.Context, fatal func() bool) error {
 	defer l.tenure.leave()
 	var again retries
-	for {
-		started := time.Now()
+	for refused := false; ; {
+		started, before := time.Now(), refused
 		err := l.once(ctx)
 		if ctx.Err() != nil {
 			return nil //nolint:nilerr // the stream ended because the gateway does
 		}
 		l.state.disconnected(err)
-		if errors.Is(err, errEnrolment) && fatal() {
+		if refused = errors.Is(err, ErrRefused); refused && fatal() {
 			return err
 		}
-		wait := again.next(time.Since(started), l.renewals.every())
+		wait := again.next(time.Since(started), l.renewals.every(), refused)
 		l.state.retry(wait)
-		l.log.Warn("enterprise_sync failed", "url", l.url.String(), "cause", plain(err), "next_try", wait.Round(time.Millisecond))
+		l.complain(err, wait, refused, before)
 		select {
 		case <-ctx.Done():
 			return nil
 		case <-time.After(wait):
 		}
+	}
+}
+
+// complain logs why the stream is over and when it is tried again: of a gateway that stays refused, once.
+func (l *link) complain(err error, wait time.Duration, refused, before bool) {
+	about := []any{"url", l.url.String(), "cause", plain(err), "next_try", wait.Round(time.Millisecond)}
+	switch {
+	case !refused:
+		l.log.Warn("enterprise_sync failed", about...)
+	case !before:
+		l.log.Error("enterprise_sync refused", about...)
 	}
 }
 
@@ -197,16 +209,15 @@ func (l *link) enrol(ctx context.Context) error {
 		Version:   l.version,
 		Formats:   []uint32{bundle.Format},
 	})
-	switch status.Code(err) {
-	case codes.OK:
-	case codes.Unauthenticated, codes.PermissionDenied:
-		return fmt.Errorf("%w: %s", errEnrolment, status.Convert(err).Message())
-	default:
+	if refusal := refusalOf(err); refusal != nil {
+		return refusal
+	}
+	if err != nil {
 		return fmt.Errorf("enrol: %w", err)
 	}
 	l.observe(answer.GetTime(), l.questions.elapsed()-sent)
 	if err := l.enrolled(answer); err != nil {
-		return fmt.Errorf("%w: %w", errEnrolment, err)
+		return fmt.Errorf("%w: %w", ErrRefused, err)
 	}
 	l.tenure.belongs(answer.GetGatewayId())
 	l.mu.Lock()
@@ -254,17 +265,27 @@ func (l *link) hello(stream syncpb.Sync_StreamClient) error {
 // reconsider makes the process enrol again when the control plane does not know it, such as after its database was
 // set up anew.
 func (l *link) reconsider(err error) error {
-	switch status.Code(err) {
-	case codes.NotFound:
+	if status.Code(err) == codes.NotFound {
 		l.tenure.belongs("") // a gateway that was declared dead is not waited for
 		l.mu.Lock()
 		l.gateway = ""
 		l.mu.Unlock()
-		return err
-	case codes.Unauthenticated, codes.PermissionDenied:
-		return fmt.Errorf("%w: %s", errEnrolment, status.Convert(err).Message())
+	}
+	if refusal := refusalOf(err); refusal != nil {
+		return refusal
+	}
+	return err
+}
+
+// refusalOf is what the control plane says that waiting does not mend, and what does; nil for anything else.
+func refusalOf(err error) error {
+	switch told := status.Convert(err); told.Code() {
+	case codes.PermissionDenied:
+		return fmt.Errorf("%w: %s", ErrRefused, told.Message())
+	case codes.Unauthenticated:
+		return fmt.Errorf("%w: %s: start it with a gateway key that is good", ErrRefused, told.Message())
 	default:
-		return err
+		return nil
 	}
 }
 

@@ -26,7 +26,7 @@ func TestGatewaysThatWereCutOffTogetherDoNotComeBackTogether(t *testing.T) {
 			waits := make([]time.Duration, herd)
 			for i := range waits {
 				again := retries{failed: c.failed}
-				waits[i] = again.next(c.lasted, c.every)
+				waits[i] = again.next(c.lasted, c.every, false)
 			}
 			slices.Sort(waits)
 			if last := waits[herd-1]; last >= c.bound || last < c.bound/2 {
@@ -49,9 +49,32 @@ func TestAGatewayNeverWaitsLongerThanItMayGoWithoutAWord(t *testing.T) {
 		var again retries
 		for range 40 {
 			lasted := time.Duration(rapid.Int64Range(0, int64(time.Minute)).Draw(t, "lasted"))
-			if wait := again.next(lasted, every); wait < 0 || wait > min(every, retryPauseMax) {
+			if wait := again.next(lasted, every, false); wait < 0 || wait > min(every, retryPauseMax) {
 				t.Fatalf("it waits %s, and wants to hear from the control plane every %s", wait, every)
 			}
 		}
 	})
+}
+
+// A mistake at the control plane that is mended soon costs little, and a gateway that is revoked asks once a minute.
+func TestAGatewayThatIsRefusedAsksEverMoreSeldom(t *testing.T) {
+	var (
+		again   retries
+		elapsed time.Duration
+		tries   []int // by the minute
+	)
+	for elapsed < 10*time.Minute {
+		if minute := int(elapsed / time.Minute); minute == len(tries) {
+			tries = append(tries, 0)
+		}
+		tries[len(tries)-1]++
+		wait := again.next(time.Millisecond, time.Second, true)
+		if elapsed < 10*time.Second && wait > 16*time.Second {
+			t.Errorf("it waits %s after %s", wait, elapsed)
+		}
+		elapsed += wait
+	}
+	if tries[0] > 12 || slices.Max(tries[2:]) > 3 {
+		t.Errorf("it tries %v times a minute", tries)
+	}
 }

@@ -173,7 +173,7 @@ func (s *shipper) flush(encoder *zstd.Encoder, send func(context.Context, *syncp
 	defer cancel()
 	err := s.drain(ctx, encoder, func(ctx context.Context, r *syncpb.RecordRequest) error {
 		err := send(ctx, r)
-		if errors.Is(err, errEnrolment) {
+		if errors.Is(err, ErrRefused) {
 			cancel() // there is no time left in which that could mend
 		}
 		return err
@@ -228,7 +228,8 @@ func (s *shipper) encode(b batch, encoder *zstd.Encoder) (*syncpb.RecordRequest,
 
 // insist sends a request until it is stored; it reports false when ctx ended first.
 func (s *shipper) insist(ctx context.Context, b batch, request *syncpb.RecordRequest, send func(context.Context, *syncpb.RecordRequest) error) bool {
-	for pause := shipInterval; ; pause = min(2*pause, 10*time.Second) {
+	longest := 10 * time.Second
+	for pause := shipInterval; ; pause = min(2*pause, longest) {
 		attempt, cancel := context.WithTimeout(ctx, shipTimeout)
 		err := send(attempt, request)
 		cancel()
@@ -238,6 +239,9 @@ func (s *shipper) insist(ctx context.Context, b batch, request *syncpb.RecordReq
 		if errors.Is(err, errNotStorable) {
 			s.drop(b, err)
 			return true
+		}
+		if errors.Is(err, ErrRefused) {
+			longest = refusedPause
 		}
 		s.log.Warn("decision events wait for the control plane", "cause", plain(err), "waiting", len(b.events), "outcomes", len(b.outcomes), "next_try", pause)
 		select {

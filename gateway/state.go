@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"errors"
 	"fmt"
 	"log/slog"
 	"sync"
@@ -26,6 +27,8 @@ type Health struct {
 	// and names of certificates, are for the log only.
 	Reasons []string `json:"reasons,omitempty"`
 	causes  []string // the reasons with their causes
+	// Refused says that the control plane refuses this gateway, which waiting does not mend.
+	Refused bool `json:"refused,omitempty"`
 	// unready says that no requests should come, though they would be decided.
 	unready bool
 }
@@ -54,6 +57,7 @@ type state struct {
 	mu       sync.Mutex
 	online   bool
 	fault    string // why the control plane is not connected
+	rejected bool   // it refuses this gateway
 	lastSync time.Time
 	timeline string
 	revision uint64 // that decisions enforce; 0 without a bundle
@@ -86,10 +90,10 @@ func (s *state) enforced() (timeline string, revision uint64) {
 	return s.timeline, s.revision
 }
 
-func (s *state) connected() { s.change(func() { s.online, s.fault = true, "" }) }
+func (s *state) connected() { s.change(func() { s.online, s.fault, s.rejected = true, "", false }) }
 
 func (s *state) disconnected(cause error) {
-	s.change(func() { s.online, s.fault = false, plain(cause) })
+	s.change(func() { s.online, s.fault, s.rejected = false, plain(cause), errors.Is(cause, ErrRefused) })
 }
 
 func (s *state) refused(revision uint64, cause error) {
@@ -157,7 +161,7 @@ func (s *state) envoyAnswered() {
 
 // summary is what a change of state is: one of these differs.
 func (s *state) summary() [4]string {
-	return [4]string{fmt.Sprint(s.online), fmt.Sprint(s.revision), s.refusal, fmt.Sprint(s.covered)}
+	return [4]string{fmt.Sprint(s.online, s.rejected), fmt.Sprint(s.revision), s.refusal, fmt.Sprint(s.covered)}
 }
 
 // Log writes the line that operators search for.
@@ -208,7 +212,11 @@ func (s *state) Health() Health {
 		h.unready = true
 		note(StatusDegraded, "the clock of this host is off the control plane's by more than "+maxSkew.String(), skew.Round(time.Millisecond).String())
 	}
-	if !s.online {
+	switch {
+	case s.rejected:
+		h.Refused = true
+		note(StatusDegraded, "the control plane refuses this gateway, which waiting does not mend: its log says what does", s.fault)
+	case !s.online:
 		note(StatusDegraded, "the control plane is not connected", s.fault)
 	}
 	if s.refusal != "" {

@@ -132,7 +132,7 @@ func (x *examination) gateway(g client.Gateway) {
 			"upgrade it; where the process is dead, `caracal gateway forget "+string(g.ID)+" --reason …` says so")
 	case !g.Connected:
 		x.warned(check, fmt.Sprintf("is away, and was seen %s; it enforces revision %d", relative(g.SeenAt, x.now()), g.Revision),
-			"see that it runs and reaches the control plane: its log says `enterprise_sync failed`, with the cause; look at it by --gateway")
+			"see that it runs and reaches the control plane: its log says `enterprise_sync failed` or `enterprise_sync refused`, with the cause; look at it by --gateway")
 	case g.Lease != nil && g.Lease.EndsAt.Before(x.now()):
 		x.warned(check, fmt.Sprintf("has not renewed its lease, which was to end %s: it may be cut off", relative(g.Lease.EndsAt, x.now())),
 			"see that it runs and reaches the control plane; once its lease is known to be over it is shown as fenced")
