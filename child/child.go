@@ -36,11 +36,16 @@ type Program struct {
 	Line func(string)
 	// Grace is how long the program may take to end after it was told to, before it is killed.
 	Grace time.Duration
+	// Final is the exit status by which the program says that starting it again does not help; 0 for none.
+	Final int
 	Log   *slog.Logger
 }
 
+// ErrFinal is the end of a program that is not started again.
+var ErrFinal = errors.New("ended for good")
+
 // Run keeps the program running until ctx ends, then stops it with SIGTERM. It returns early only when the program
-// cannot be started at all.
+// cannot be started at all, or says that this does not help: ErrFinal.
 func (p Program) Run(ctx context.Context) error {
 	pause := restartPauseMin
 	for {
@@ -51,6 +56,10 @@ func (p Program) Run(ctx context.Context) error {
 		}
 		if errors.Is(err, os.ErrNotExist) || errors.Is(err, os.ErrPermission) {
 			return fmt.Errorf("start %s: %w", p.Name, err)
+		}
+		var exit *exec.ExitError
+		if p.Final != 0 && errors.As(err, &exit) && exit.ExitCode() == p.Final {
+			return fmt.Errorf("%s %w: %w", p.Name, ErrFinal, err)
 		}
 		if time.Since(started) > settledAfter {
 			pause = restartPauseMin

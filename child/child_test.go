@@ -2,6 +2,7 @@ package child_test
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"os"
 	"os/exec"
@@ -68,6 +69,15 @@ func TestAProgramThatIsNotThereIsAnErrorAndNotARestart(t *testing.T) {
 	program.Path = filepath.Join(t.TempDir(), "nothing")
 	if err := program.Run(t.Context()); err == nil || !strings.Contains(err.Error(), "start script") {
 		t.Errorf("Run returned %v", err)
+	}
+}
+
+func TestAProgramThatEndsForGoodIsNotStartedAgain(t *testing.T) {
+	lines := make(chan string, 10)
+	program := keep("echo here; exit 3", func(l string) { lines <- l })
+	program.Final = 3
+	if err := program.Run(t.Context()); !errors.Is(err, child.ErrFinal) || len(lines) != 1 {
+		t.Errorf("Run returned %v after %d starts", err, len(lines))
 	}
 }
 

@@ -2,6 +2,7 @@ package dev
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -49,6 +50,21 @@ func (s *stack) startGateways(ctx context.Context, key string) error {
 		}
 	}
 	return nil
+}
+
+// refusal says how to get on with a gateway that its control plane refuses.
+func (s *stack) refusal(place string) error {
+	return fmt.Errorf("the control plane refuses the %s, which waiting does not mend\n%s\n"+
+		"If it was revoked, remove %s, and the next start makes another one there; if its key was, %s",
+		place, tail(s.logFile(place)), filepath.Join(s.state, place), s.startOver())
+}
+
+// refused reports whether a gateway says of itself that its control plane refuses it.
+func refused(answer []byte) bool {
+	var health struct {
+		Refused bool `json:"refused"`
+	}
+	return json.Unmarshal(answer, &health) == nil && health.Refused
 }
 
 func (s *stack) startGateway(gateway int, control, key string) error {

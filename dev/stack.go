@@ -31,6 +31,8 @@ const (
 	appRole      = "caracal_app"
 	startTimeout = 60 * time.Second
 	stopTimeout  = 10 * time.Second
+	// refusedStatus is how a gateway ends that has no state to start from and is refused by its control plane.
+	refusedStatus = 3
 )
 
 // stack is everything that runs.
@@ -210,11 +212,15 @@ func (s *stack) keep(name string, arguments []string, settings ...string) error 
 	program := child.Program{
 		Name: name, Path: s.Executable, Arguments: arguments, Environment: append(slices.Clone(s.Environment), settings...),
 		Line:  func(line string) { fmt.Fprintln(log, line) },
-		Grace: stopTimeout, Log: s.logger(),
+		Grace: stopTimeout, Final: refusedStatus, Log: s.logger(),
 	}
 	go func() {
 		defer close(ended)
-		if err := program.Run(ctx); err != nil {
+		err := program.Run(ctx)
+		if errors.Is(err, child.ErrFinal) {
+			err = s.refusal(name)
+		}
+		if err != nil {
 			s.failed <- err
 		}
 	}()
@@ -248,7 +254,7 @@ func (s *stack) once(ctx context.Context, name string, arguments []string, setti
 
 func (s *stack) logFile(name string) string { return filepath.Join(s.state, "logs", name+".log") }
 
-// await polls an address until it answers 200.
+// await polls an address until it answers 200, or that this will not come.
 func (s *stack) await(ctx context.Context, what, log, url string) error {
 	ctx, cancel := context.WithTimeout(ctx, startTimeout)
 	defer cancel()
@@ -265,7 +271,9 @@ func (s *stack) await(ctx context.Context, what, log, url string) error {
 			if response.StatusCode == http.StatusOK {
 				return nil
 			}
-			last = string(body)
+			if last = string(body); refused(body) {
+				return s.refusal(log)
+			}
 		}
 		select {
 		case <-ctx.Done():

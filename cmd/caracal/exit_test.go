@@ -2,10 +2,13 @@ package main
 
 import (
 	"context"
+	"fmt"
 	"net"
 	"os"
 	"strings"
 	"testing"
+
+	"github.com/caracal-gateway/caracal/gateway"
 )
 
 func TestWhatTheExitStatusSays(t *testing.T) {
@@ -51,6 +54,9 @@ func TestWhatTheExitStatusSays(t *testing.T) {
 				t.Errorf("caracal %s ended with %d, want %d: %s%s", c.args, got, c.want, stdout, stderr)
 			}
 		})
+	}
+	if got := statusOf(fmt.Errorf("%w: it is revoked", gateway.ErrRefused)); got != exitRefused {
+		t.Errorf("a gateway that is refused ends with %d, want %d", got, exitRefused)
 	}
 	stopped, cancel := context.WithCancel(t.Context())
 	cancel()
