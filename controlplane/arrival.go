@@ -13,10 +13,11 @@ import (
 // passage is one stream of a gateway process that came, or the last of one that went. Thousands come and go at once when a
 // replica starts or stops.
 type passage struct {
-	gateway authority.GatewayID
-	key     authority.KeyID
-	program Program
-	leaves  bool
+	gateway  authority.GatewayID
+	key      authority.KeyID
+	instance string
+	program  Program
+	leaves   bool
 }
 
 // notePassages writes, in one transaction, who came and who went. A process that did both is there. It answers for each
@@ -73,7 +74,7 @@ func distinct(all []passage) []authority.GatewayID {
 func connect(ctx context.Context, tx *postgres.Tx, alike []passage, at time.Time, marked map[authority.GatewayID]bool) error {
 	arrivals := make([]postgres.Arrival, len(alike))
 	for i, p := range alike {
-		arrivals[i] = postgres.Arrival{GatewayID: p.gateway, KeyID: p.key}
+		arrivals[i] = postgres.Arrival{GatewayID: p.gateway, KeyID: p.key, Instance: clean(p.instance, maxInstance)}
 	}
 	program := alike[0].program
 	ids, err := tx.ConnectGateways(ctx, arrivals, clean(program.Version, maxInstance), append([]uint32{}, program.Formats...), at)

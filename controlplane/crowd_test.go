@@ -112,7 +112,7 @@ func TestAThousandGatewaysComeAndGoInFewTransactions(t *testing.T) {
 		present []controlplane.Presence
 	)
 	atOnce(t, all, func(e edge) error {
-		p, err := w.ConnectGateway(t.Context(), e.caller, e.id, current)
+		p, err := w.ConnectGateway(t.Context(), e.caller, e.id, "", current)
 		if e.id == revoked.id {
 			wantError(t, err, authority.CodeNotFound, "")
 			return nil

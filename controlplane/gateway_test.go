@@ -117,12 +117,12 @@ func TestAnOlderProgramIsRefusedAndKnownToLive(t *testing.T) {
 	wantError(t, drop(w.EnrolGateway(ctx, caller, controlplane.Enrolment{PublicKey: publicKey(), Program: old})), authority.CodeRefused, "")
 	e := w.enrol(caller, "edge")
 	w.asOwner("UPDATE gateways SET formats = '{1}', left_at = now(), seen_at = now() - interval '1 hour' WHERE id = $1", e.id)
-	wantError(t, drop(w.ConnectGateway(ctx, caller, e.id, old)), authority.CodeRefused, "")
+	wantError(t, drop(w.ConnectGateway(ctx, caller, e.id, "", old)), authority.CodeRefused, "")
 	if g := must(w.Gateway(ctx, w.owner, e.id))(t); g.LeftAt != nil || g.Connected || time.Since(g.SeenAt) > time.Minute || g.State != controlplane.GatewayBehind {
 		t.Errorf("it is %+v", g)
 	}
 	// With another program it is granted leases, and decides by these alone.
-	must(w.ConnectGateway(ctx, caller, e.id, current))(t).Leave()
+	must(w.ConnectGateway(ctx, caller, e.id, "", current))(t).Leave()
 	if got := w.stateOf(e); got != controlplane.GatewayFenced {
 		t.Errorf("upgraded, it is %s", got)
 	}
@@ -137,7 +137,7 @@ func TestARevokedGatewayIsGrantedNothing(t *testing.T) {
 			w := newWorld(t)
 			ctx := t.Context()
 			e := w.edge(w.owner, "edge")
-			present := must(w.ConnectGateway(ctx, e.caller, e.id, current))(t)
+			present := must(w.ConnectGateway(ctx, e.caller, e.id, "", current))(t)
 			defer present.Leave()
 			revoke(w, e)
 			select {
@@ -205,7 +205,7 @@ func TestAForgottenGatewayComesBackByEnrollingAnew(t *testing.T) {
 	enrolment := controlplane.Enrolment{PublicKey: publicKey(), Instance: "edge", Program: current}
 	e := edge{must(w.EnrolGateway(ctx, caller, enrolment))(t).GatewayID, caller}
 	w.hold(e)
-	present := must(w.ConnectGateway(ctx, e.caller, e.id, current))(t)
+	present := must(w.ConnectGateway(ctx, e.caller, e.id, "", current))(t)
 	defer present.Leave()
 	behind := must(w.Revision(ctx, w.owner))(t)
 	must(w.ForgetGateway(ctx, w.owner, e.id, controlplane.Forgetting{Reason: "scrapped"}))(t)
@@ -279,7 +279,7 @@ func TestGatewaysOfAnotherWorkspaceAreOutOfReach(t *testing.T) {
 	sibling := w.edge(w.owner, "sibling") // of the same workspace, with another key
 	for sentence, other := range map[string]edge{"of another workspace": foreign, "of another key": sibling} {
 		wantError(t, drop(w.OwnGateway(ctx, other.caller, ours.id)), authority.CodeNotFound, "")
-		wantError(t, drop(w.ConnectGateway(ctx, other.caller, ours.id, current)), authority.CodeNotFound, "")
+		wantError(t, drop(w.ConnectGateway(ctx, other.caller, ours.id, "", current)), authority.CodeNotFound, "")
 		wantError(t, w.Surrender(ctx, other.caller, ours.id, 1), authority.CodeNotFound, "")
 		if w.isOver(ours) {
 			t.Errorf("a gateway %s surrendered the lease", sentence)

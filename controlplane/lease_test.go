@@ -208,7 +208,7 @@ func TestSurrenderEndsTheLeaseThatItNamesAndNoOther(t *testing.T) {
 	if g := must(w.Gateway(t.Context(), w.owner, e.id))(t); g.Lease.OverAt == nil || g.State != controlplane.GatewayGone || g.LeftAt == nil {
 		t.Errorf("surrendered, it is %+v", g)
 	}
-	must(w.ConnectGateway(t.Context(), e.caller, e.id, current))(t).Leave()
+	must(w.ConnectGateway(t.Context(), e.caller, e.id, "", current))(t).Leave()
 	w.hold(e)
 	if g := must(w.Gateway(t.Context(), w.owner, e.id))(t); g.State != controlplane.GatewayInSync || g.LeftAt != nil {
 		t.Errorf("back again, it is %+v", g)

@@ -37,9 +37,9 @@ type Presence struct {
 	Leave func()
 }
 
-// ConnectGateway marks the process connected and notes which program it runs. A program that does not read what is served
-// is refused; it may decide from what it has all the same.
-func (s *Service) ConnectGateway(ctx context.Context, c Caller, id authority.GatewayID, p Program) (Presence, error) {
+// ConnectGateway marks the process connected and notes its name, unless that is empty, and which program it runs. A program
+// that does not read what is served is refused; it may decide from what it has all the same.
+func (s *Service) ConnectGateway(ctx context.Context, c Caller, id authority.GatewayID, instance string, p Program) (Presence, error) {
 	if unreadable := p.check(); unreadable != nil {
 		return Presence{}, firstOf(s.note(ctx, c, "connect_gateway", func(ctx context.Context, tx *postgres.Tx) error {
 			return tx.MeetGateway(ctx, id, s.now())
@@ -48,7 +48,7 @@ func (s *Service) ConnectGateway(ctx context.Context, c Caller, id authority.Gat
 	if err := s.permit(ctx, c, allowed("connect_gateway")); err != nil {
 		return Presence{}, err
 	}
-	refusal, err := s.passages.submit(ctx, c.workspace, passage{gateway: id, key: c.key, program: p})
+	refusal, err := s.passages.submit(ctx, c.workspace, passage{gateway: id, key: c.key, instance: instance, program: p})
 	if err := s.tell(ctx, firstOf(err, refusal)); err != nil {
 		return Presence{}, err
 	}

@@ -99,7 +99,7 @@ func (l *loss) refuses() {
 		"a list":      drop(l.Mandates(ctx, l.owner, controlplane.MandateFilter{}, controlplane.Page{})),
 		"a change":    drop(l.RevokeMandate(ctx, l.owner, l.kept.ID, 0)),
 		"a lease":     drop(l.Renew(ctx, l.gateway.caller, l.gateway.id, controlplane.Renewal{Revision: 1})),
-		"a sight":     drop(l.ConnectGateway(ctx, l.gateway.caller, l.gateway.id, current)),
+		"a sight":     drop(l.ConnectGateway(ctx, l.gateway.caller, l.gateway.id, "", current)),
 		"a workspace": drop(l.CreateWorkspace(ctx, l.as(setupKey), controlplane.NewWorkspace{Name: "new", Slug: "new"})),
 	} {
 		var told *authority.Error
@@ -379,7 +379,7 @@ func TestStreamsOfTheTimelineBeforeEndWithoutAWordOfARestore(t *testing.T) {
 	}()
 	eventually(t, "the replica knows the timeline", func() bool { return w.LastRestoration().Timeline != "" })
 	e := w.edge(w.owner, "edge")
-	presence := must(w.ConnectGateway(t.Context(), e.caller, e.id, current))(t)
+	presence := must(w.ConnectGateway(t.Context(), e.caller, e.id, "", current))(t)
 	defer presence.Leave()
 	w.asOwner("UPDATE deployment SET timeline = gen_random_uuid()::text, past = ARRAY[timeline]")
 	eventually(t, "the stream ends", func() bool { return presence.Ended.Err() != nil })

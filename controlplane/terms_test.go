@@ -137,7 +137,7 @@ func TestAGatewaysKeyIsRotatedUnderARunningGateway(t *testing.T) {
 	ctx := t.Context()
 	key := w.edgeKey(w.owner)
 	first := w.enrol(w.as(key.APIKey), "edge-1")
-	present := must(w.ConnectGateway(ctx, first.caller, first.id, current))(t)
+	present := must(w.ConnectGateway(ctx, first.caller, first.id, "", current))(t)
 	rotated := must(w.RotateKey(ctx, w.owner, key.ID, controlplane.Rotation{}))(t).Value
 	w.hold(first)
 	whole(t, w.Service, first.caller)

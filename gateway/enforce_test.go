@@ -127,6 +127,22 @@ func TestARevokedGatewayKeyEndsTheSyncButNotTheDecisions(t *testing.T) {
 	}
 }
 
+func TestAGatewayThatStartsUnderAnotherNameIsShownUnderIt(t *testing.T) {
+	s := newStack(t)
+	e := s.edge()
+	before := must(s.Gateways(t.Context(), s.owner))(t)
+	if err := e.running.stop(); err != nil {
+		t.Fatal(err)
+	}
+	e.config.Instance = "renamed"
+	e.start()
+	e.ready()
+	after := must(s.Gateways(t.Context(), s.owner))(t)
+	if len(after) != 1 || after[0].ID != before[0].ID || after[0].Instance != "renamed" {
+		t.Errorf("it was %+v, and is %+v", before, after)
+	}
+}
+
 func TestADeletedWorkspaceIsDeniedByEveryGatewayUntilItIsRestored(t *testing.T) {
 	s := newStack(t)
 	e := s.edge()

@@ -258,7 +258,7 @@ func (l *link) hello(stream syncpb.Sync_StreamClient) error {
 	}
 	return stream.Send(&syncpb.GatewayMessage{Message: &syncpb.GatewayMessage_Hello{Hello: &syncpb.Hello{
 		GatewayId: l.id(), Proof: bundle.StreamProof(l.private, nonce), Timeline: timeline, Revision: revision, Epoch: l.epoch,
-		Digest: digest, Version: l.version, Formats: []uint32{bundle.Format}, Issued: l.issued(),
+		Digest: digest, Version: l.version, Formats: []uint32{bundle.Format}, Issued: l.issued(), Instance: l.instance,
 	}}})
 }
 

@@ -91,7 +91,7 @@ func gatewaySettings() []setting {
 		{"tls-cert", "CARACAL_TLS_CERT", "", "PEM file of the gateway port's certificate chain; plain HTTP without it"},
 		{"tls-key", "CARACAL_TLS_KEY", "", "PEM file of the certificate's private key"},
 		{"allow-plain", "CARACAL_ALLOW_PLAIN", "false", "carry keys and tokens without TLS beyond loopback, in a closed network"},
-		{"instance", "CARACAL_INSTANCE", "", "name under which people see this gateway; the host's name without it"},
+		{"instance", "CARACAL_INSTANCE", "", "name under which people see this gateway, as of its last start; the host's name without it"},
 		{"state-dir", "CARACAL_STATE_DIR", "", "directory of the kept bundle; /var/lib/caracal/gateway, or for a plain user below XDG_STATE_HOME"},
 		{"credentials-dir", "CARACAL_CREDENTIALS_DIR", "", "directory of the secrets that destinations name, a file each"},
 		{"roots-file", "CARACAL_ROOTS_FILE", "", "PEM certificates that public upstreams must chain to; the host's without it"},

@@ -39,7 +39,7 @@ func (m *team) enrol(t testing.TB, instance string) edge {
 func (m *team) edge(t *testing.T, instance string) edge {
 	t.Helper()
 	e := m.enrol(t, instance)
-	present, err := e.service.ConnectGateway(t.Context(), e.caller, e.id, program)
+	present, err := e.service.ConnectGateway(t.Context(), e.caller, e.id, "", program)
 	if err != nil {
 		t.Fatal(err)
 	}

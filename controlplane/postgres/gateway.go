@@ -111,6 +111,7 @@ func (t *Tx) SupersedeGateways(ctx context.Context, by Gateway, at, stale time.T
 type Arrival struct {
 	GatewayID authority.GatewayID
 	KeyID     authority.KeyID
+	Instance  string // its name from now on; empty leaves the one that it has
 }
 
 // ConnectGateways marks processes connected that all run one program, and answers those that it marked: not one that has
@@ -118,7 +119,7 @@ type Arrival struct {
 func (t *Tx) ConnectGateways(ctx context.Context, all []Arrival, version string, formats []uint32, at time.Time) ([]authority.GatewayID, error) {
 	p := query.ConnectGatewaysParams{WorkspaceID: t.workspace, Version: version, Formats: formats, At: at}
 	for _, a := range all {
-		p.Ids, p.Keys = append(p.Ids, string(a.GatewayID)), append(p.Keys, string(a.KeyID))
+		p.Ids, p.Keys, p.Instances = append(p.Ids, string(a.GatewayID)), append(p.Keys, string(a.KeyID)), append(p.Instances, a.Instance)
 	}
 	marked, err := t.q.ConnectGateways(ctx, p)
 	return marked, translate("connect gateways", err)

@@ -57,8 +57,9 @@ WHERE g.workspace_id = @workspace_id AND g.key_id IN (SELECT l.id FROM lineage l
     AND superseded_at IS NULL AND left_at IS NULL AND (NOT connected OR seen_at < @stale::timestamptz);
 
 -- name: ConnectGateways :many
-UPDATE gateways g SET connected = true, seen_at = @at, left_at = NULL, superseded_at = NULL, version = @version, formats = @formats
-FROM (SELECT unnest(@ids::text[]) AS id, unnest(@keys::text[]) AS key_id) a
+UPDATE gateways g SET connected = true, seen_at = @at, left_at = NULL, superseded_at = NULL, version = @version, formats = @formats,
+    instance = coalesce(nullif(a.instance, ''), g.instance)
+FROM (SELECT unnest(@ids::text[]) AS id, unnest(@keys::text[]) AS key_id, unnest(@instances::text[]) AS instance) a
 WHERE g.workspace_id = @workspace_id AND g.key_id = a.key_id AND g.id = a.id AND g.revoked_at IS NULL AND g.forgotten_at IS NULL
 RETURNING g.id;
 

@@ -51,7 +51,7 @@ func (s *server) Stream(stream syncpb.Sync_StreamServer) error {
 	if err != nil {
 		return err
 	}
-	presence, err := s.service.ConnectGateway(stream.Context(), caller, gateway.ID,
+	presence, err := s.service.ConnectGateway(stream.Context(), caller, gateway.ID, hello.hello.GetInstance(),
 		controlplane.Program{Version: hello.hello.GetVersion(), Formats: hello.hello.GetFormats()})
 	if err != nil {
 		return s.answer("connect gateway", err)

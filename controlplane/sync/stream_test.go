@@ -254,3 +254,25 @@ func TestWhatAGatewayRefusesIsSaidAtTheControlPlane(t *testing.T) {
 		t.Errorf("gateway %+v", got)
 	}
 }
+
+func TestAGatewayIsShownUnderTheNameThatItStartedWith(t *testing.T) {
+	p := newPlane(t)
+	ours := p.team("ours")
+	g := p.process(ours, p.gatewayKey(ours).APIKey)
+	for _, c := range []struct{ says, shown string }{
+		{"", "host"}, // as a program of before says it
+		{"edge-1", "edge-1"},
+		{"two\nlines", "two lines"},
+		{"", "two lines"},
+	} {
+		l := g.dial(g.key.Reveal())
+		hello := g.hello(l)
+		hello.GetHello().Instance = c.says
+		l.tell(hello)
+		l.next()
+		if got := p.gateway(ours, g.id); got.Instance != c.shown {
+			t.Errorf("having said %q it is shown as %q, want %q", c.says, got.Instance, c.shown)
+		}
+		l.hangUp()
+	}
+}

@@ -388,6 +388,7 @@ type Hello struct {
 	Version       string                 `protobuf:"bytes,7,opt,name=version,proto3" json:"version,omitempty"`         // of the gateway's program
 	Formats       []uint32               `protobuf:"varint,8,rep,packed,name=formats,proto3" json:"formats,omitempty"` // of bundles that this gateway reads
 	Issued        *timestamppb.Timestamp `protobuf:"bytes,9,opt,name=issued,proto3" json:"issued,omitempty"`           // when the state that is enforced was sealed
+	Instance      string                 `protobuf:"bytes,10,opt,name=instance,proto3" json:"instance,omitempty"`      // as in EnrolRequest, as of this start; empty leaves the name that it has
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -483,6 +484,13 @@ func (x *Hello) GetIssued() *timestamppb.Timestamp {
 		return x.Issued
 	}
 	return nil
+}
+
+func (x *Hello) GetInstance() string {
+	if x != nil {
+		return x.Instance
+	}
+	return ""
 }
 
 // Acknowledged says that decisions enforce a revision.
@@ -1745,7 +1753,7 @@ const file_bundle_sync_proto_rawDesc = "" +
 	"\arenewal\x18\x06 \x01(\v2\x18.caracal.sync.v1.RenewalH\x00R\arenewal\x12:\n" +
 	"\tsurrender\x18\a \x01(\v2\x1a.caracal.sync.v1.SurrenderH\x00R\tsurrender\x127\n" +
 	"\x06beyond\x18\b \x01(\v2\x1d.caracal.sync.v1.BeyondReportH\x00R\x06beyondB\t\n" +
-	"\amessage\"\x8a\x02\n" +
+	"\amessage\"\xa6\x02\n" +
 	"\x05Hello\x12\x1d\n" +
 	"\n" +
 	"gateway_id\x18\x01 \x01(\tR\tgatewayId\x12\x14\n" +
@@ -1756,7 +1764,9 @@ const file_bundle_sync_proto_rawDesc = "" +
 	"\x06digest\x18\x06 \x01(\fR\x06digest\x12\x18\n" +
 	"\aversion\x18\a \x01(\tR\aversion\x12\x18\n" +
 	"\aformats\x18\b \x03(\rR\aformats\x122\n" +
-	"\x06issued\x18\t \x01(\v2\x1a.google.protobuf.TimestampR\x06issued\"c\n" +
+	"\x06issued\x18\t \x01(\v2\x1a.google.protobuf.TimestampR\x06issued\x12\x1a\n" +
+	"\binstance\x18\n" +
+	" \x01(\tR\binstance\"c\n" +
 	"\fAcknowledged\x12\x1a\n" +
 	"\brevision\x18\x01 \x01(\x04R\brevision\x12\x16\n" +
 	"\x06digest\x18\x02 \x01(\fR\x06digest\x12\x1f\n" +

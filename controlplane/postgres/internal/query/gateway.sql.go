@@ -62,8 +62,9 @@ func (q *Queries) AcknowledgeRevisions(ctx context.Context, arg AcknowledgeRevis
 }
 
 const connectGateways = `-- name: ConnectGateways :many
-UPDATE gateways g SET connected = true, seen_at = $1, left_at = NULL, superseded_at = NULL, version = $2, formats = $3
-FROM (SELECT unnest($5::text[]) AS id, unnest($6::text[]) AS key_id) a
+UPDATE gateways g SET connected = true, seen_at = $1, left_at = NULL, superseded_at = NULL, version = $2, formats = $3,
+    instance = coalesce(nullif(a.instance, ''), g.instance)
+FROM (SELECT unnest($5::text[]) AS id, unnest($6::text[]) AS key_id, unnest($7::text[]) AS instance) a
 WHERE g.workspace_id = $4 AND g.key_id = a.key_id AND g.id = a.id AND g.revoked_at IS NULL AND g.forgotten_at IS NULL
 RETURNING g.id
 `
@@ -75,6 +76,7 @@ type ConnectGatewaysParams struct {
 	WorkspaceID authority.WorkspaceID
 	Ids         []string
 	Keys        []string
+	Instances   []string
 }
 
 func (q *Queries) ConnectGateways(ctx context.Context, arg ConnectGatewaysParams) ([]authority.GatewayID, error) {
@@ -85,6 +87,7 @@ func (q *Queries) ConnectGateways(ctx context.Context, arg ConnectGatewaysParams
 		arg.WorkspaceID,
 		arg.Ids,
 		arg.Keys,
+		arg.Instances,
 	)
 	if err != nil {
 		return nil, err
