@@ -100,12 +100,12 @@ func (s *Service) grant(ctx context.Context, w authority.WorkspaceID, all []appl
 		if err := tx.Report(ctx, reports(all), at); err != nil {
 			return err
 		}
-		applicants, err := tx.LockApplicants(ctx, gatewaysOf(all), at)
+		applicants, err := tx.LockApplicants(ctx, gatewaysOf(all))
 		if err != nil {
 			return err
 		}
 		next := map[authority.GatewayID]lease.Standing{}
-		answers = answerAll(all, applicants, held, next)
+		answers = answerAll(all, applicants, held, at, next)
 		return tx.Grant(ctx, next, at)
 	})
 	if err == nil {
@@ -116,7 +116,7 @@ func (s *Service) grant(ctx context.Context, w authority.WorkspaceID, all []appl
 
 // answerAll decides all renewals in their order, each as the one before it of the same process has left that, and adds to
 // next how those stand that are granted a lease.
-func answerAll(all []application, applicants []postgres.Applicant, held postgres.Held, next map[authority.GatewayID]lease.Standing) []Granted {
+func answerAll(all []application, applicants []postgres.Applicant, held postgres.Held, at time.Time, next map[authority.GatewayID]lease.Standing) []Granted {
 	known := make(map[authority.GatewayID]applicant, len(applicants))
 	for _, a := range applicants {
 		known[a.ID] = applicant{a}
@@ -128,7 +128,7 @@ func answerAll(all []application, applicants []postgres.Applicant, held postgres
 			answers[i] = Granted{refusal: authority.NotFound("gateway")}
 			continue
 		}
-		if answers[i] = a.answer(r.Renewal, held); answers[i].Number != 0 {
+		if answers[i] = a.answer(r.Renewal, held, at); answers[i].Number != 0 {
 			known[r.gateway], next[r.gateway] = a, a.Standing
 		}
 	}
@@ -142,20 +142,32 @@ var errBeyond = &authority.Error{Code: authority.CodeConflict, Message: "the gat
 // applicant is a process that asks for a lease.
 type applicant struct{ postgres.Applicant }
 
+// shortestLease is the least that a lease is worth: a gateway renews three times in a term.
+const shortestLease = time.Second
+
 // answer is the rule of grants, for a process and the state of its workspace that one transaction holds. What counts is
-// what the process enforces as it asks: it may have come back with less than it acknowledged before.
-func (a *applicant) answer(r Renewal, held postgres.Held) Granted {
+// what the process enforces as it asks: it may have come back with less than it acknowledged before. No lease outlasts the
+// gateway key.
+func (a *applicant) answer(r Renewal, held postgres.Held, at time.Time) Granted {
+	term := held.Settings.LeaseTerm()
+	if a.KeyEndsAt != nil {
+		term = min(term, a.KeyEndsAt.Sub(at))
+	}
 	switch {
 	case a.Revoked:
 		return Granted{refusal: errRevokedGateway}
+	case ended(a.KeyEndsAt, at):
+		return Granted{refusal: errUnauthenticated}
 	case a.Forgotten:
 		return Granted{refusal: authority.NotFound("gateway")}
 	case r.Revision > held.Revision:
 		return Granted{refusal: errBeyond}
 	case !lease.Grantable(r.Revision, held.Fence):
 		return Granted{After: held.Fence, Message: "the gateway does not enforce the last change that took authority away"}
+	case term < shortestLease:
+		return Granted{Message: "the gateway key is about to end"}
 	}
-	a.Standing = a.Granted(r.Held, held.Settings.LeaseTerm())
+	a.Standing = a.Granted(r.Held, term)
 	return Granted{Number: a.Lease, Term: a.Term}
 }
 

@@ -67,6 +67,32 @@ func TestALeaseIsWithheldUntilTheGatewayEnforcesWhatTookAuthorityAway(t *testing
 	}
 }
 
+func TestNoLeaseOutlastsTheGatewayKey(t *testing.T) {
+	w := newWorld(t)
+	ctx := t.Context()
+	e := w.edge(w.owner, "edge")
+	ends := func(in time.Duration) {
+		w.asOwner("UPDATE api_keys SET expires_at = $2 WHERE id = $1", e.caller.Key(), time.Now().Add(in))
+	}
+	renew := func() (controlplane.Granted, error) {
+		return w.Renew(ctx, e.caller, e.id, controlplane.Renewal{Revision: must(w.Revision(ctx, w.owner))(t), Held: 1})
+	}
+	ends(time.Hour)
+	if granted := must(renew())(t); granted.Term != time.Minute {
+		t.Errorf("with an hour left it is granted %+v", granted)
+	}
+	ends(20 * time.Second)
+	if granted := must(renew())(t); granted.Number == 0 || granted.Term > 20*time.Second || granted.Term < 10*time.Second {
+		t.Errorf("with 20 seconds left it is granted %+v", granted)
+	}
+	ends(900 * time.Millisecond)
+	if granted, err := renew(); err == nil && (granted.Number != 0 || granted.Message == "") {
+		t.Errorf("with less than a second left it is granted %+v", granted)
+	}
+	ends(0)
+	wantError(t, drop(renew()), authority.CodeUnauthenticated, "")
+}
+
 // What a renewal says counts like an acknowledgement, and like one it counts only as far as the workspace has come.
 func TestARenewalAcknowledges(t *testing.T) {
 	w := newWorld(t)

@@ -77,16 +77,20 @@ func firstOf(errs ...error) error {
 	return nil
 }
 
-// watchConnected ends the streams of a workspace's gateways that are revoked, or whose key is, with one question for all
-// of them after each change. It lives as long as one of them is connected to this replica.
+// watchConnected ends the streams of a workspace's gateways that are revoked, or whose key is or has expired, with one look
+// at all of them after each change and whenever a key ends. It lives as long as one of them is connected to this replica.
 func (s *Service) watchConnected(ctx context.Context, w authority.WorkspaceID, of *presences) {
 	wake, cancel := s.changes.subscribe(w)
 	defer cancel()
 	for {
 		var again <-chan time.Time
-		if err := s.endConnected(ctx, w, s.connected.of(of)); err != nil {
+		next, err := s.endConnected(ctx, w, s.connected.of(of))
+		switch {
+		case err != nil:
 			s.log.Debug("connected gateways not looked at; it is tried again", "workspace", w, "cause", err)
 			again = time.After(revisionPoll)
+		case next != nil:
+			again = time.After(next.Sub(s.now()))
 		}
 		select {
 		case <-of.over:
@@ -98,13 +102,15 @@ func (s *Service) watchConnected(ctx context.Context, w authority.WorkspaceID, o
 	}
 }
 
-// endConnected ends the streams of those of the given gateways that are served no more.
-func (s *Service) endConnected(ctx context.Context, w authority.WorkspaceID, ids []authority.GatewayID) error {
+// endConnected ends the streams of those of the given gateways that are served no more. It answers when the key of another
+// ends; nil where none does.
+func (s *Service) endConnected(ctx context.Context, w authority.WorkspaceID, ids []authority.GatewayID) (next *time.Time, err error) {
 	if len(ids) == 0 {
-		return nil
+		return nil, nil
 	}
-	return s.store.Read(ctx, w, func(ctx context.Context, tx *postgres.Tx) error {
-		ended, err := tx.EndedGateways(ctx, ids, s.now())
+	err = s.store.Read(ctx, w, func(ctx context.Context, tx *postgres.Tx) error {
+		at := s.now()
+		ended, err := tx.EndedGateways(ctx, ids, at)
 		for _, g := range ended {
 			cause := errUnauthenticated
 			switch {
@@ -115,8 +121,12 @@ func (s *Service) endConnected(ctx context.Context, w authority.WorkspaceID, ids
 			}
 			s.connected.end(connection{w, g.ID}, cause)
 		}
+		if err == nil {
+			next, err = tx.NextKeyEnd(ctx, ids, at)
+		}
 		return err
 	})
+	return next, err
 }
 
 // connection is one gateway process that is connected to this replica.

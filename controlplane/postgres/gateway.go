@@ -2,7 +2,10 @@ package postgres
 
 import (
 	"context"
+	"errors"
 	"time"
+
+	"github.com/jackc/pgx/v5"
 
 	"github.com/caracal-gateway/caracal/authority"
 	"github.com/caracal-gateway/caracal/controlplane/postgres/internal/query"
@@ -156,6 +159,15 @@ func (t *Tx) EndedGateways(ctx context.Context, ids []authority.GatewayID, at ti
 		list[i] = EndedGateway(row)
 	}
 	return list, translate("look for ended gateways", err)
+}
+
+// NextKeyEnd is when the first of the keys ends that are good for the given processes after an instant; nil where none ends.
+func (t *Tx) NextKeyEnd(ctx context.Context, ids []authority.GatewayID, at time.Time) (*time.Time, error) {
+	end, err := t.q.NextKeyEnd(ctx, query.NextKeyEndParams{WorkspaceID: t.workspace, Ids: texts(ids), At: at})
+	if errors.Is(err, pgx.ErrNoRows) {
+		return nil, nil
+	}
+	return end, translate("look for the end of keys", err)
 }
 
 // ReviveGateway takes back that a process was forgotten.

@@ -95,6 +95,13 @@ FROM gateways g JOIN api_keys k ON k.workspace_id = @workspace_id AND k.id = g.k
 WHERE g.workspace_id = @workspace_id AND g.id = ANY (@ids::text[])
     AND (g.revoked_at IS NOT NULL OR g.forgotten_at IS NOT NULL OR k.revoked_at IS NOT NULL OR k.expires_at <= @at::timestamptz);
 
+-- When the first ends of the keys that are still good of the given processes.
+-- name: NextKeyEnd :one
+SELECT k.expires_at
+FROM gateways g JOIN api_keys k ON k.workspace_id = @workspace_id AND k.id = g.key_id
+WHERE g.workspace_id = @workspace_id AND g.id = ANY (@ids::text[]) AND k.expires_at > @at::timestamptz
+ORDER BY k.expires_at LIMIT 1;
+
 -- A gateway acknowledges what there is: a revision beyond the workspace's own is not recorded. What each said is taken in
 -- one statement for as many gateways as have said something.
 -- name: AcknowledgeRevisions :many
@@ -110,8 +117,8 @@ RETURNING g.id;
 -- Grants wait for each other in the order of ids. A gateway is granted nothing once it, or its key, has been revoked.
 -- name: LockForGrant :many
 SELECT g.id, g.key_id, g.revision, g.lease_number, g.lease_term_ms, g.lease_wait_ms, g.lease_over, g.endless,
-    (g.revoked_at IS NOT NULL OR k.revoked_at IS NOT NULL OR coalesce(k.expires_at <= @at::timestamptz, false))::boolean AS revoked,
-    (g.forgotten_at IS NOT NULL)::boolean AS forgotten
+    (g.revoked_at IS NOT NULL OR k.revoked_at IS NOT NULL)::boolean AS revoked,
+    (g.forgotten_at IS NOT NULL)::boolean AS forgotten, k.expires_at AS key_ends_at
 FROM gateways g JOIN api_keys k ON k.workspace_id = g.workspace_id AND k.id = g.key_id
 WHERE g.workspace_id = @workspace_id AND g.id = ANY (@ids::text[])
 ORDER BY g.id COLLATE "C" FOR NO KEY UPDATE OF g;

@@ -90,16 +90,17 @@ type Applicant struct {
 	lease.Standing
 	Revoked   bool // it, or its key, is
 	Forgotten bool
+	KeyEndsAt *time.Time // nil where only a revocation ends its key
 }
 
 // LockApplicants reads those processes of the given ones that there are. Nothing of them changes until the transaction
 // ends.
-func (t *Tx) LockApplicants(ctx context.Context, ids []authority.GatewayID, at time.Time) ([]Applicant, error) {
-	rows, err := t.q.LockForGrant(ctx, query.LockForGrantParams{WorkspaceID: t.workspace, Ids: texts(ids), At: at})
+func (t *Tx) LockApplicants(ctx context.Context, ids []authority.GatewayID) ([]Applicant, error) {
+	rows, err := t.q.LockForGrant(ctx, query.LockForGrantParams{WorkspaceID: t.workspace, Ids: texts(ids)})
 	list := make([]Applicant, len(rows))
 	for i, r := range rows {
 		list[i] = Applicant{
-			ID: r.ID, KeyID: r.KeyID, Revoked: r.Revoked, Forgotten: r.Forgotten,
+			ID: r.ID, KeyID: r.KeyID, Revoked: r.Revoked, Forgotten: r.Forgotten, KeyEndsAt: r.KeyEndsAt,
 			Standing: lease.Standing{
 				Enforced: r.Revision, Lease: r.LeaseNumber, Over: r.LeaseOver, Endless: r.Endless,
 				Term: milliseconds(r.LeaseTermMs), Wait: milliseconds(r.LeaseWaitMs),

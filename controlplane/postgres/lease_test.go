@@ -121,7 +121,7 @@ func TestAGrantAndARevocationDoNotMissEachOther(t *testing.T) {
 					return err
 				},
 				func(ctx context.Context, tx *Tx) error {
-					all, err := tx.LockApplicants(ctx, []authority.GatewayID{w.gateway}, now())
+					all, err := tx.LockApplicants(ctx, []authority.GatewayID{w.gateway})
 					if err == nil {
 						applicant = all[0]
 					}

@@ -55,7 +55,7 @@ func stand(ctx context.Context, tx *Tx, w tenant, s lease.Standing) (authority.G
 
 // stands is how the database has a process stand.
 func stands(ctx context.Context, tx *Tx, id authority.GatewayID) (lease.Standing, error) {
-	all, err := tx.LockApplicants(ctx, []authority.GatewayID{id}, now())
+	all, err := tx.LockApplicants(ctx, []authority.GatewayID{id})
 	if err != nil || len(all) != 1 {
 		return lease.Standing{}, errors.Join(err, errors.New("it is not there"))
 	}

@@ -5,6 +5,7 @@ import (
 	"context"
 	"strings"
 	"testing"
+	"time"
 
 	"google.golang.org/grpc/codes"
 
@@ -166,6 +167,22 @@ func TestARevokedGatewayKeyEndsItsStreamAtOnce(t *testing.T) {
 	l.wantEnd(codes.Unauthenticated, "revoked")
 	_, err := g.record(&syncpb.RecordRequest{Epoch: 1, First: 1, Last: 1, Events: pack(t, decisions(1, 1, 1))})
 	wantStatus(t, err, codes.Unauthenticated, "revoked")
+}
+
+// Nothing changes in the workspace when a key ends by itself.
+func TestAGatewayKeyThatEndsEndsItsStreamThen(t *testing.T) {
+	p := newPlane(t)
+	ours := p.team("ours")
+	end := time.Now().Add(4 * time.Second)
+	key := must(p.CreateKey(t.Context(), ours.owner, controlplane.NewKey{Kind: authority.KeyGateway, Name: "edge", ExpiresAt: &end}))(t).Value
+	g := p.process(ours, key.APIKey)
+	l := g.join()
+	l.whole()
+	l.current(1)
+	l.wantEnd(codes.Unauthenticated, "expired")
+	if late := time.Since(end); late < 0 || late > 3*time.Second {
+		t.Errorf("the stream ends %s after the key", late)
+	}
 }
 
 func TestARevisionThatThereIsNotCannotBeAcknowledged(t *testing.T) {

@@ -489,15 +489,14 @@ func (q *Queries) LeaveGateway(ctx context.Context, arg LeaveGatewayParams) erro
 
 const lockForGrant = `-- name: LockForGrant :many
 SELECT g.id, g.key_id, g.revision, g.lease_number, g.lease_term_ms, g.lease_wait_ms, g.lease_over, g.endless,
-    (g.revoked_at IS NOT NULL OR k.revoked_at IS NOT NULL OR coalesce(k.expires_at <= $1::timestamptz, false))::boolean AS revoked,
-    (g.forgotten_at IS NOT NULL)::boolean AS forgotten
+    (g.revoked_at IS NOT NULL OR k.revoked_at IS NOT NULL)::boolean AS revoked,
+    (g.forgotten_at IS NOT NULL)::boolean AS forgotten, k.expires_at AS key_ends_at
 FROM gateways g JOIN api_keys k ON k.workspace_id = g.workspace_id AND k.id = g.key_id
-WHERE g.workspace_id = $2 AND g.id = ANY ($3::text[])
+WHERE g.workspace_id = $1 AND g.id = ANY ($2::text[])
 ORDER BY g.id COLLATE "C" FOR NO KEY UPDATE OF g
 `
 
 type LockForGrantParams struct {
-	At          time.Time
 	WorkspaceID authority.WorkspaceID
 	Ids         []string
 }
@@ -513,11 +512,12 @@ type LockForGrantRow struct {
 	Endless     bool
 	Revoked     bool
 	Forgotten   bool
+	KeyEndsAt   *time.Time
 }
 
 // Grants wait for each other in the order of ids. A gateway is granted nothing once it, or its key, has been revoked.
 func (q *Queries) LockForGrant(ctx context.Context, arg LockForGrantParams) ([]LockForGrantRow, error) {
-	rows, err := q.db.Query(ctx, lockForGrant, arg.At, arg.WorkspaceID, arg.Ids)
+	rows, err := q.db.Query(ctx, lockForGrant, arg.WorkspaceID, arg.Ids)
 	if err != nil {
 		return nil, err
 	}
@@ -536,6 +536,7 @@ func (q *Queries) LockForGrant(ctx context.Context, arg LockForGrantParams) ([]L
 			&i.Endless,
 			&i.Revoked,
 			&i.Forgotten,
+			&i.KeyEndsAt,
 		); err != nil {
 			return nil, err
 		}
@@ -644,6 +645,27 @@ type MeetGatewayParams struct {
 func (q *Queries) MeetGateway(ctx context.Context, arg MeetGatewayParams) error {
 	_, err := q.db.Exec(ctx, meetGateway, arg.At, arg.WorkspaceID, arg.ID)
 	return err
+}
+
+const nextKeyEnd = `-- name: NextKeyEnd :one
+SELECT k.expires_at
+FROM gateways g JOIN api_keys k ON k.workspace_id = $1 AND k.id = g.key_id
+WHERE g.workspace_id = $1 AND g.id = ANY ($2::text[]) AND k.expires_at > $3::timestamptz
+ORDER BY k.expires_at LIMIT 1
+`
+
+type NextKeyEndParams struct {
+	WorkspaceID authority.WorkspaceID
+	Ids         []string
+	At          time.Time
+}
+
+// When the first ends of the keys that are still good of the given processes.
+func (q *Queries) NextKeyEnd(ctx context.Context, arg NextKeyEndParams) (*time.Time, error) {
+	row := q.db.QueryRow(ctx, nextKeyEnd, arg.WorkspaceID, arg.Ids, arg.At)
+	var expires_at *time.Time
+	err := row.Scan(&expires_at)
+	return expires_at, err
 }
 
 const reportGateways = `-- name: ReportGateways :exec
