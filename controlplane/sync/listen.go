@@ -63,6 +63,9 @@ func (c *connection) take(ctx context.Context, m *syncpb.GatewayMessage) error {
 	if err := sizeable(m); err != nil {
 		return err
 	}
+	if err := c.server.allow(c.gateway, costOfMessage); err != nil {
+		return err
+	}
 	switch m := m.GetMessage().(type) {
 	case *syncpb.GatewayMessage_Acknowledged:
 		a := controlplane.Acknowledgement{

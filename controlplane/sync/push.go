@@ -133,11 +133,17 @@ const pieceSize = 1 << 20
 // pass sends one step. What the gateway is told of its lease does not wait until all of a snapshot is sent.
 func (c *connection) pass(ctx context.Context, m *controlplane.Message, w *waiting) error {
 	if m.Whole == nil {
+		if err := c.server.allow(c.gateway, costOfChange); err != nil {
+			return err
+		}
 		return c.tell(&syncpb.ControlMessage{Message: &syncpb.ControlMessage_Delta{Delta: &syncpb.Delta{
 			From: m.From, Revision: m.Revision, Sealed: m.Sealed,
 		}}})
 	}
 	defer m.Whole.Close()
+	if err := c.server.allow(c.gateway, costOfWhole); err != nil {
+		return err
+	}
 	size := m.Whole.Size()
 	for offset := int64(0); offset < size; offset += pieceSize {
 		piece := make([]byte, min(pieceSize, size-offset))

@@ -47,6 +47,9 @@ func (s *server) Stream(stream syncpb.Sync_StreamServer) error {
 	if bundle.VerifyStreamProof(gateway.PublicKey, hello.nonce, hello.hello.GetProof()) != nil {
 		return status.Error(codes.Unauthenticated, "the proof is not by the gateway's enrolled key")
 	}
+	if err := s.allow(gateway.ID, costOfStream); err != nil {
+		return err
+	}
 	heard, err := s.settle(stream, caller, gateway.ID, hello.hello)
 	if err != nil {
 		return err

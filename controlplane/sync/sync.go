@@ -37,8 +37,9 @@ type server struct {
 	now     func() time.Time
 	log     *slog.Logger
 
-	opening   places // of what a gateway does before it is served
-	recording places
+	opening    places // of what a gateway does before it is served
+	recording  places
+	allowances allowances
 }
 
 // New makes the gRPC server of the sync protocol. Methods that it does not know are Unimplemented. It is to be served
@@ -47,7 +48,10 @@ type server struct {
 // Once running ends, so do the streams, one after the other within four seconds, so that not all gateways come to another
 // replica at the same time.
 func New(running context.Context, service *controlplane.Service, now func() time.Time, log *slog.Logger) *grpc.Server {
-	s := &server{running: running, service: service, now: now, log: log, opening: make(places, maxOpening), recording: make(places, maxRecording)}
+	s := &server{
+		running: running, service: service, now: now, log: log, opening: make(places, maxOpening), recording: make(places, maxRecording),
+		allowances: allowances{of: map[authority.GatewayID]allowance{}},
+	}
 	g := grpc.NewServer(grpc.MaxRecvMsgSize(maxMessage), grpc.UnaryInterceptor(s.surviveCall), grpc.StreamInterceptor(s.surviveStream))
 	syncpb.RegisterSyncServer(g, s)
 	return g
@@ -179,12 +183,13 @@ func peerOf(ctx context.Context) netip.Addr {
 	return address.Addr()
 }
 
-// answer turns an error into a status. What the gateway may not be told is logged and becomes Internal.
+// answer turns an error into a status, whose text begins with the error's code. What the gateway may not be told is logged
+// and becomes Internal.
 func (s *server) answer(doing string, err error) error {
 	var known *authority.Error
 	switch {
 	case errors.As(err, &known):
-		return status.Error(statusOf(known.Code), known.Message)
+		return status.Error(statusOf(known.Code), known.Error())
 	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
 		return status.FromContextError(err).Err()
 	default:
