@@ -76,14 +76,14 @@ func (s *Service) EnrolGateway(ctx context.Context, c Caller, e Enrolment) (Enro
 		if enrolled.KeySet, err = token.SealKeySet(keys.root, keys.set); err != nil {
 			return Enrolled{}, err
 		}
-		enrolled.GatewayID, err = enrol(ctx, tx, ch, e)
+		enrolled.GatewayID, err = s.enrol(ctx, tx, ch, e)
 		return enrolled, err
 	})
 	return written.Value, err
 }
 
 // enrol finds the gateway of a public key, or adds it.
-func enrol(ctx context.Context, tx *postgres.Tx, ch *change, e Enrolment) (authority.GatewayID, error) {
+func (s *Service) enrol(ctx context.Context, tx *postgres.Tx, ch *change, e Enrolment) (authority.GatewayID, error) {
 	single, used, err := tx.LockSingleUse(ctx, ch.caller.key)
 	if err != nil {
 		return "", err
@@ -102,6 +102,9 @@ func enrol(ctx context.Context, tx *postgres.Tx, ch *change, e Enrolment) (autho
 		return "", authority.Forbidden("this gateway key is for one process, which has enrolled")
 	}
 	if !known {
+		if err := s.roomForGateway(ctx, tx, ch); err != nil {
+			return "", err
+		}
 		g = postgres.Gateway{
 			ID: authority.NewID[authority.GatewayID](), WorkspaceID: ch.caller.workspace, KeyID: ch.caller.key, PublicKey: e.PublicKey,
 			Instance: clean(e.Instance, maxInstance), EnrolledAt: ch.at,

@@ -30,13 +30,14 @@ const (
 	QuotaIssuers      = "issuers"
 	QuotaRego         = "rego_versions"
 	QuotaWorkspaces   = "workspaces_per_person"
+	QuotaGateways     = "gateways_per_key"
 )
 
 // maxQuota is the largest limit that a deployment may set.
 const maxQuota = 1_000_000
 
 // DefaultQuotas are the limits of a deployment that sets none: all of them are of one workspace, but for the children of
-// one mandate and the workspaces of one person.
+// one mandate, the workspaces of one person and the gateways of one key.
 func DefaultQuotas() map[string]int64 {
 	return map[string]int64{
 		QuotaPrincipals:   10_000,
@@ -49,6 +50,7 @@ func DefaultQuotas() map[string]int64 {
 		QuotaIssuers:      50,
 		QuotaRego:         200,
 		QuotaWorkspaces:   100,
+		QuotaGateways:     5_000,
 	}
 }
 
@@ -100,6 +102,15 @@ func (s *Service) roomForMember(ctx context.Context, tx *postgres.Tx, ch *change
 		return nil
 	}
 	return s.roomForPerson(ctx, tx, id)
+}
+
+// roomForGateway refuses one more process of a gateway key. Enrolments with a key take turns.
+func (s *Service) roomForGateway(ctx context.Context, tx *postgres.Tx, ch *change) error {
+	count, err := tx.CountLiveGateways(ctx, ch.caller.key, ch.at.Add(-gatewayMemory))
+	if err != nil {
+		return err
+	}
+	return s.within(QuotaGateways, count)
 }
 
 // within refuses one more where there are so many already.

@@ -94,6 +94,41 @@ func TestAMandateHasNoMoreChildrenThanTheQuota(t *testing.T) {
 	wantQuota(t, drop(s.DelegateMandate(ctx, w.owner, child)), "children_per_mandate", 1, 1)
 }
 
+func TestAGatewayKeyEnrolsNoMoreProcessesThanTheQuota(t *testing.T) {
+	w := newWorld(t)
+	ctx := t.Context()
+	s := w.limited(map[string]int64{controlplane.QuotaGateways: 2})
+	caller := w.as(w.edgeKey(w.owner).APIKey)
+	enrolment := func() controlplane.Enrolment {
+		return controlplane.Enrolment{PublicKey: publicKey(), Instance: "edge", Program: current}
+	}
+	again := enrolment()
+	first := must(s.EnrolGateway(ctx, caller, again))(t)
+	second := must(s.EnrolGateway(ctx, caller, enrolment()))(t) // in the place of the first, which may decide all the same
+	wantQuota(t, drop(s.EnrolGateway(ctx, caller, enrolment())), "gateways_per_key", 2, 2)
+	must(s.EnrolGateway(ctx, caller, again))(t)
+	w.enrol(w.as(w.edgeKey(w.owner).APIKey), "edge") // with another key
+
+	for _, c := range []struct {
+		once string
+		end  func()
+	}{
+		{"one was forgotten", func() {
+			must(s.ForgetGateway(ctx, w.owner, first.GatewayID, controlplane.Forgetting{Reason: "scrapped"}))(t)
+		}},
+		{"one was revoked", func() { must(s.RevokeGateway(ctx, w.owner, second.GatewayID, 0))(t) }},
+		{"they left in order", func() { w.asOwner("UPDATE gateways SET left_at = now() WHERE key_id = $1", caller.Key()) }},
+		{"they are silent for a day", func() {
+			w.asOwner("UPDATE gateways SET left_at = NULL, seen_at = now() - interval '25 hours' WHERE key_id = $1", caller.Key())
+		}},
+	} {
+		c.end()
+		if _, err := s.EnrolGateway(ctx, caller, enrolment()); err != nil {
+			t.Errorf("once %s: %v", c.once, err)
+		}
+	}
+}
+
 func TestWritersAtOnceDoNotPassAQuotaTogether(t *testing.T) {
 	w := newWorld(t)
 	limits := map[string]int64{controlplane.QuotaPrincipals: 8}

@@ -65,8 +65,8 @@ func (t *Tx) GatewayByPublicKey(ctx context.Context, key authority.KeyID, public
 	return Gateway(row), translate("find gateway", err)
 }
 
-// LockSingleUse reports whether a gateway key enrols one process only, and whether it has; enrolments with such a key
-// take turns.
+// LockSingleUse reports whether a gateway key enrols one process only, and whether it has; enrolments with a key take
+// turns.
 func (t *Tx) LockSingleUse(ctx context.Context, key authority.KeyID) (single, used bool, err error) {
 	single, err = t.q.LockKey(ctx, query.LockKeyParams{WorkspaceID: t.workspace, ID: key})
 	if err != nil || !single {
@@ -74,6 +74,13 @@ func (t *Tx) LockSingleUse(ctx context.Context, key authority.KeyID) (single, us
 	}
 	n, err := t.q.CountGatewaysOfKey(ctx, query.CountGatewaysOfKeyParams{WorkspaceID: t.workspace, KeyID: key})
 	return single, n > 0, translate("count gateways", err)
+}
+
+// CountLiveGateways counts the processes of a gateway key that may decide or were heard of after an instant. One that left
+// in order, was revoked or forgotten is none of them.
+func (t *Tx) CountLiveGateways(ctx context.Context, key authority.KeyID, seenAfter time.Time) (int64, error) {
+	n, err := t.q.CountLiveGatewaysOfKey(ctx, query.CountLiveGatewaysOfKeyParams{WorkspaceID: t.workspace, KeyID: key, SeenAfter: seenAfter})
+	return n, translate("count gateways", err)
 }
 
 // Gateway reads a process.

@@ -49,3 +49,9 @@ SELECT single_use FROM api_keys WHERE workspace_id = @workspace_id AND id = @id 
 
 -- name: CountGatewaysOfKey :one
 SELECT count(*) FROM gateways WHERE workspace_id = @workspace_id AND key_id = @key_id;
+
+-- Processes of a key that may decide or were heard of, also where others took their places: not those that left in order.
+-- name: CountLiveGatewaysOfKey :one
+SELECT count(*) FROM gateways
+WHERE workspace_id = @workspace_id AND key_id = @key_id AND left_at IS NULL AND revoked_at IS NULL AND forgotten_at IS NULL
+    AND (seen_at > @seen_after::timestamptz OR (lease_number > 0 AND NOT lease_over));

@@ -210,7 +210,7 @@ func statusOf(code authority.Code) codes.Code {
 		return codes.NotFound
 	case authority.CodeConflict, authority.CodeRefused:
 		return codes.FailedPrecondition
-	case authority.CodeLimited:
+	case authority.CodeLimited, authority.CodeQuota:
 		return codes.ResourceExhausted
 	default:
 		return codes.Unavailable

@@ -29,6 +29,26 @@ func (q *Queries) CountGatewaysOfKey(ctx context.Context, arg CountGatewaysOfKey
 	return count, err
 }
 
+const countLiveGatewaysOfKey = `-- name: CountLiveGatewaysOfKey :one
+SELECT count(*) FROM gateways
+WHERE workspace_id = $1 AND key_id = $2 AND left_at IS NULL AND revoked_at IS NULL AND forgotten_at IS NULL
+    AND (seen_at > $3::timestamptz OR (lease_number > 0 AND NOT lease_over))
+`
+
+type CountLiveGatewaysOfKeyParams struct {
+	WorkspaceID authority.WorkspaceID
+	KeyID       authority.KeyID
+	SeenAfter   time.Time
+}
+
+// Processes of a key that may decide or were heard of, also where others took their places: not those that left in order.
+func (q *Queries) CountLiveGatewaysOfKey(ctx context.Context, arg CountLiveGatewaysOfKeyParams) (int64, error) {
+	row := q.db.QueryRow(ctx, countLiveGatewaysOfKey, arg.WorkspaceID, arg.KeyID, arg.SeenAfter)
+	var count int64
+	err := row.Scan(&count)
+	return count, err
+}
+
 const endKey = `-- name: EndKey :exec
 UPDATE api_keys SET expires_at = $1::timestamptz WHERE workspace_id = $2 AND id = $3 AND revoked_at IS NULL
 `
