@@ -387,6 +387,21 @@ func (h *host) request(mandate int, short bool) {
 	h.watched(streams, l, mandate, answer.GetDynamicMetadata())
 }
 
+// permits reports whether a short request by a mandate passes soon: on a slow line a lease may be over for a moment.
+func (h *host) permits(mandate int) bool {
+	h.mu.Lock()
+	l := h.current
+	h.mu.Unlock()
+	for range 10 {
+		answer, err := l.service.Check(context.Background(), h.states.short[mandate])
+		if err == nil && answer.GetOkResponse() != nil {
+			return true
+		}
+		elapse(time.Second)
+	}
+	return false
+}
+
 // watched is a live stream: it carries bytes from when the watch lets it go on until it is ended.
 func (h *host) watched(ctx context.Context, l *life, mandate int, metadata *structpb.Struct) {
 	ctx, cancel := context.WithCancel(ctx)
