@@ -19,7 +19,7 @@ const (
 	costOfMessage = 1.0
 	costOfStream  = 10.0
 	costOfWhole   = 20.0
-	costOfChange  = -3.0
+	giftOfChange  = 3.0
 )
 
 // allowance is what is left to a process, as of an instant.
@@ -45,18 +45,32 @@ type allowances struct {
 func (as *allowances) take(id authority.GatewayID, cost float64, now time.Time) bool {
 	as.mu.Lock()
 	defer as.mu.Unlock()
-	as.sweep(now)
-	own, known := as.of[id]
-	if !known {
-		own = allowance{allowanceMost, now}
-	}
-	own = own.by(now)
+	own := as.present(id, now)
 	enough := own.left >= cost
 	if enough {
-		own.left = min(allowanceMost, own.left-cost)
+		own.left -= cost
 	}
 	as.of[id] = own
 	return enough
+}
+
+// give adds to a process's allowance.
+func (as *allowances) give(id authority.GatewayID, gift float64, now time.Time) {
+	as.mu.Lock()
+	defer as.mu.Unlock()
+	own := as.present(id, now)
+	own.left = min(allowanceMost, own.left+gift)
+	as.of[id] = own
+}
+
+// present is what is left to a process. The caller holds the lock.
+func (as *allowances) present(id authority.GatewayID, now time.Time) allowance {
+	as.sweep(now)
+	own, known := as.of[id]
+	if !known {
+		return allowance{allowanceMost, now}
+	}
+	return own.by(now)
 }
 
 // sweep forgets those who have the whole again, every so often. The caller holds the lock.

@@ -31,7 +31,7 @@ func TestAnAllowanceGrowsBackAndIsOnesOwn(t *testing.T) {
 		t.Errorf("%d for a clock that is set back", n)
 	}
 	for range 2 {
-		as.take("one", costOfChange, now)
+		as.give("one", giftOfChange, now)
 	}
 	if n := spend("one"); n != 6 {
 		t.Errorf("%d after two changes", n)
@@ -55,13 +55,17 @@ func TestAHealthyGatewayIsNeverRefused(t *testing.T) {
 		if second%10 == 0 {
 			asks = append(asks, costOfWhole)
 		}
-		for range second % 50 { // changes, each of which takes authority away and is of the catalog
-			asks = append(asks, costOfChange, costOfMessage, costOfMessage, costOfMessage)
-		}
-		for _, cost := range asks {
-			if !as.take("one", cost, now) {
-				t.Fatalf("refused in the second %d", second)
+		take := func(asks ...float64) {
+			for _, cost := range asks {
+				if !as.take("one", cost, now) {
+					t.Fatalf("refused in the second %d", second)
+				}
 			}
+		}
+		take(asks...)
+		for range second % 50 { // changes, each of which takes authority away and is of the catalog
+			as.give("one", giftOfChange, now)
+			take(costOfMessage, costOfMessage, costOfMessage)
 		}
 	}
 }

@@ -133,9 +133,7 @@ const pieceSize = 1 << 20
 // pass sends one step. What the gateway is told of its lease does not wait until all of a snapshot is sent.
 func (c *connection) pass(ctx context.Context, m *controlplane.Message, w *waiting) error {
 	if m.Whole == nil {
-		if err := c.server.allow(c.gateway, costOfChange); err != nil {
-			return err
-		}
+		c.server.allowances.give(c.gateway, giftOfChange, c.server.now())
 		return c.tell(&syncpb.ControlMessage{Message: &syncpb.ControlMessage_Delta{Delta: &syncpb.Delta{
 			From: m.From, Revision: m.Revision, Sealed: m.Sealed,
 		}}})
