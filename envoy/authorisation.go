@@ -5,7 +5,6 @@ import (
 	authzv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/ext_authz/v3"
 	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
 	typev3 "github.com/envoyproxy/go-control-plane/envoy/type/v3"
-	"google.golang.org/protobuf/types/known/anypb"
 	"google.golang.org/protobuf/types/known/durationpb"
 )
 
@@ -15,9 +14,14 @@ const authorisationFilter = "envoy.filters.http.ext_authz"
 // bytes, each copy by itself, so that the service judges what the upstream would get. The route is chosen again only
 // when the answer set [RouteHeader]. There are no mutation rules: with them a rewrite that Envoy refuses would be
 // dropped silently and the request would go to its original host.
-func authorisation() *hcmv3.HttpFilter {
+func authorisation(mode string) *hcmv3.HttpFilter {
+	service := toGateway(durationpb.New(CheckTimeout))
+	service.InitialMetadata = []*corev3.HeaderValue{{Key: ModeKey, Value: mode}}
+	if mode == ModeInside {
+		service.InitialMetadata = append(service.InitialMetadata, &corev3.HeaderValue{Key: OuterKey, Value: "%FILTER_STATE(" + outerState + ":PLAIN)%"})
+	}
 	return httpFilter(authorisationFilter, &authzv3.ExtAuthz{
-		Services:               &authzv3.ExtAuthz_GrpcService{GrpcService: toGateway(durationpb.New(CheckTimeout))},
+		Services:               &authzv3.ExtAuthz_GrpcService{GrpcService: service},
 		TransportApiVersion:    corev3.ApiVersion_V3,
 		StatusOnError:          &typev3.HttpStatus{Code: typev3.StatusCode_ServiceUnavailable},
 		ValidateMutations:      true,
@@ -27,13 +31,6 @@ func authorisation() *hcmv3.HttpFilter {
 		ClearRouteCache:        true,
 		ClearRouteCacheHeaders: []string{RouteHeader},
 	})
-}
-
-// wayInContext tells the decision service by which way a request came.
-func wayInContext(mode string) *anypb.Any {
-	return pack(&authzv3.ExtAuthzPerRoute{Override: &authzv3.ExtAuthzPerRoute_CheckSettings{
-		CheckSettings: &authzv3.CheckSettings{ContextExtensions: map[string]string{ModeKey: mode}},
-	}})
 }
 
 func toGateway(timeout *durationpb.Duration) *corev3.GrpcService {

@@ -1,6 +1,7 @@
 package envoy
 
 import (
+	"slices"
 	"time"
 
 	accesslogv3 "github.com/envoyproxy/go-control-plane/envoy/config/accesslog/v3"
@@ -25,14 +26,14 @@ const (
 //
 // Paths stay byte for byte as they were sent, so that the decision service judges, and refuses, what the upstream would
 // get. No request id is made and no peer address appended: the upstream sees the caller's headers.
-func connectionManager(routes string) *listenerv3.Filter {
+func connectionManager(mode string) *listenerv3.Filter {
 	return &listenerv3.Filter{Name: connectionFilter, ConfigType: &listenerv3.Filter_TypedConfig{TypedConfig: pack(&hcmv3.HttpConnectionManager{
-		StatPrefix: routes,
+		StatPrefix: mode,
 		RouteSpecifier: &hcmv3.HttpConnectionManager_Rds{Rds: &hcmv3.Rds{
 			ConfigSource:    ads(),
-			RouteConfigName: routes,
+			RouteConfigName: routesOf(mode),
 		}},
-		HttpFilters: []*hcmv3.HttpFilter{authorisation(), watch(), resolution(), routing()},
+		HttpFilters: filters(mode),
 
 		NormalizePath:                wrapperspb.Bool(false),
 		MergeSlashes:                 false,
@@ -40,7 +41,10 @@ func connectionManager(routes string) *listenerv3.Filter {
 		CommonHttpProtocolOptions: &corev3.HttpProtocolOptions{
 			HeadersWithUnderscoresAction: corev3.HttpProtocolOptions_REJECT_REQUEST,
 		},
+		// Some clients of proxies ask for tunnels in the words of HTTP/1.0.
+		HttpProtocolOptions: &corev3.Http1ProtocolOptions{AcceptHttp_10: mode == ModeForward},
 		Http2ProtocolOptions: &corev3.Http2ProtocolOptions{
+			AllowConnect:                mode == ModeForward,
 			MaxConcurrentStreams:        wrapperspb.UInt32(100),
 			InitialStreamWindowSize:     wrapperspb.UInt32(bufferBytes),
 			InitialConnectionWindowSize: wrapperspb.UInt32(1 << 20),
@@ -60,12 +64,28 @@ func connectionManager(routes string) *listenerv3.Filter {
 		// Envoy's default keeps a finished connection for a second, which would delay the end of a cut stream.
 		DelayedCloseTimeout: durationpb.New(0),
 
-		// Without an entry for CONNECT one would be refused before anybody was asked. No route forwards it.
+		// Without an entry for CONNECT one would be refused before anybody was asked.
 		UpgradeConfigs: []*hcmv3.HttpConnectionManager_UpgradeConfig{{UpgradeType: "websocket"}, {UpgradeType: "CONNECT"}},
 
 		LocalReplyConfig: localReplies(),
 		AccessLog:        []*accesslogv3.AccessLog{accessLog()},
 	})}}
+}
+
+// routesOf is the route table that requests of a way in take.
+func routesOf(mode string) string {
+	if mode == ModePlain {
+		return PlainRoutes
+	}
+	return GatewayRoutes
+}
+
+func filters(mode string) []*hcmv3.HttpFilter {
+	chain := []*hcmv3.HttpFilter{authorisation(mode), watch(), resolution(), routing()}
+	if mode == ModeForward {
+		chain = slices.Insert(chain, 1, handOver())
+	}
+	return chain
 }
 
 // removeReserved drops what only the gateway itself may say, and headers by which a client could make an upstream see

@@ -4,6 +4,9 @@ import (
 	"fmt"
 	"slices"
 
+	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
+	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
+	tlsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/transport_sockets/tls/v3"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/reflect/protopath"
 	"google.golang.org/protobuf/reflect/protorange"
@@ -71,7 +74,7 @@ func dangers() map[protoreflect.FullName]string {
 		route + "RouteAction.host_rewrite_header":             "the upstream would get another host than was decided on",
 		route + "RouteAction.host_rewrite_path_regex":         "the upstream would get another host than was decided on",
 		route + "RouteAction.auto_host_rewrite":               "the upstream would get another host than was decided on",
-		route + "RouteAction.upgrade_configs":                 "tunnels would open where requests were decided on",
+		upgradeConfigs:                                        "tunnels would open where requests were decided on",
 		route + "VirtualHost.matcher":                         "requests would be routed by another table",
 		route + "VirtualHost.retry_policy":                    "a request that was permitted once would be sent twice",
 		route + "VirtualHost.require_tls":                     "clients would be sent to where no decision was made for",
@@ -79,24 +82,42 @@ func dangers() map[protoreflect.FullName]string {
 		route + "RouteConfiguration.vhds":                     "routes would come from elsewhere",
 		route + "RouteConfiguration.request_mirror_policies":  "requests would be copied to another upstream",
 
-		"envoy.config.core.v3.DataSource.filename":                                                         "a file of the gateway's host would be read",
-		"envoy.config.core.v3.DataSource.environment_variable":                                             "a secret of the gateway's host could be read",
-		"envoy.config.core.v3.Address.envoy_internal_address":                                              "requests would enter another listener without a decision",
-		trustChainVerification:                                                                             "upstreams would not have to prove who they are",
+		"envoy.config.core.v3.DataSource.filename":             "a file of the gateway's host would be read",
+		"envoy.config.core.v3.DataSource.environment_variable": "a secret of the gateway's host could be read",
+		internalAddress:        "requests would enter another listener without a decision",
+		trustChainVerification: "upstreams would not have to prove who they are",
 		"envoy.extensions.transport_sockets.tls.v3.CertificateValidationContext.allow_expired_certificate": "upstreams would not have to prove who they are",
 	}
 }
 
-// trustChainVerification is no danger where clients are asked for a certificate: the decision service verifies theirs.
-const trustChainVerification protoreflect.FullName = "envoy.extensions.transport_sockets.tls.v3.CertificateValidationContext.trust_chain_verification"
+const (
+	trustChainVerification protoreflect.FullName = "envoy.extensions.transport_sockets.tls.v3.CertificateValidationContext.trust_chain_verification"
+	upgradeConfigs         protoreflect.FullName = "envoy.config.route.v3.RouteAction.upgrade_configs"
+	internalAddress        protoreflect.FullName = "envoy.config.core.v3.Address.envoy_internal_address"
+)
 
-// ofClients reports whether a path leads through the TLS settings of a listener.
-func ofClients(path protopath.Path) bool {
-	return slices.ContainsFunc(path, func(step protopath.Step) bool {
-		if kind := step.Kind(); kind != protopath.RootStep && kind != protopath.AnyExpandStep {
-			return false // other steps have no message of their own
+// belongs reports whether a setting is in the one place where it is no danger.
+func belongs(name protoreflect.FullName, p protopath.Values) bool {
+	switch name {
+	case trustChainVerification: // clients are asked for a certificate, and the decision service verifies it
+		return within(p, func(*tlsv3.DownstreamTlsContext) bool { return true })
+	case upgradeConfigs: // the route is for tunnels only, which are decided on as such
+		return within(p, func(r *routev3.Route) bool { return r.GetMatch().GetConnectMatcher() != nil })
+	case internalAddress: // what comes inside of a CONNECT is decided on there
+		return within(p, func(c *clusterv3.Cluster) bool { return c.GetName() == ClusterInside })
+	}
+	return false
+}
+
+// within reports whether a path leads through a message of a kind that something holds for.
+func within[M proto.Message](p protopath.Values, holds func(M) bool) bool {
+	return slices.ContainsFunc(p.Values, func(v protoreflect.Value) bool {
+		if m, is := v.Interface().(protoreflect.Message); is {
+			if m, is := m.Interface().(M); is {
+				return holds(m)
+			}
 		}
-		return step.MessageDescriptor().FullName() == "envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext"
+		return false
 	})
 }
 
@@ -117,10 +138,7 @@ func checkDangers(m proto.Message, known map[protoreflect.FullName]string) error
 			return nil
 		}
 		name := step.FieldDescriptor().FullName()
-		if name == trustChainVerification && ofClients(p.Path) {
-			return nil
-		}
-		if why, dangerous := known[name]; dangerous {
+		if why, dangerous := known[name]; dangerous && !belongs(name, p) {
 			return fmt.Errorf("%s is set: %s", fieldPath(p.Path.String()), why)
 		}
 		return nil

@@ -220,9 +220,9 @@ func TestTheAccessLogTellsHowADecisionEnded(t *testing.T) {
 		route   string
 	}{
 		"forwarded":       {permit(target.Route(), nil), 200, "via_upstream", target.Route()},
-		"denied":          {deny(403, denial), 403, "ext_authz_denied", envoy.ModeProxy},
+		"denied":          {deny(403, denial), 403, "ext_authz_denied", "refused"},
 		"not reached":     {permit(envoy.RoutePublicTLS, map[string]string{":authority": "127.0.0.1"}), 403, "dns_resolution_failure{address_denied}", envoy.RoutePublicTLS},
-		"without a route": {permit("unknown", nil), 503, "direct_response", envoy.ModeProxy},
+		"without a route": {permit("unknown", nil), 503, "direct_response", "refused"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			e := send(c.answer)

@@ -69,6 +69,10 @@ const (
 	RoutePublicTLS = "public-tls"
 	// RoutePublicPlain leads to the public host and port named by :authority (80 without a port), in plain text.
 	RoutePublicPlain = "public-plain"
+	// RoutePublicTunnel leads a CONNECT to the public host and port that it names; nobody sees what goes through.
+	RoutePublicTunnel = "public-tunnel"
+	// RouteInside leads a CONNECT back into this Envoy, where each request inside of it is decided on.
+	RouteInside = "inside"
 )
 
 // Names of the route configurations that the listener asks for.
@@ -77,20 +81,25 @@ const (
 	PlainRoutes   = "gateway-plain"
 )
 
-// ModeKey is the context extension under which a check learns by which way in its request came: one of the Mode
-// constants.
-const ModeKey = "mode"
+// Keys of the gRPC metadata of a check. What they say is a property of the listener, or of the connection, that the
+// request came by, and nothing that a client sends or a route table holds changes it.
+const (
+	// ModeKey names the way in: one of the Mode constants.
+	ModeKey = "x-caracal-mode"
+	// OuterKey names the decision on the CONNECT that a request came inside of. Other requests have none.
+	OuterKey = "x-caracal-outer"
+)
 
 // Ways in.
 const (
-	// ModeProxy is a call to the path /api/proxy.
-	ModeProxy = "proxy"
-	// ModeSelf is any other path of the gateway port.
-	ModeSelf = "self"
-	// ModePlain is plain HTTP on a port that serves TLS.
+	// ModeGateway is the gateway port.
+	ModeGateway = "gateway"
+	// ModePlain is plain HTTP on a gateway port that serves TLS.
 	ModePlain = "plain"
-	// ModeConnect is a CONNECT, which has no path.
-	ModeConnect = "connect"
+	// ModeForward is the proxy port: requests in absolute form, and CONNECT.
+	ModeForward = "forward"
+	// ModeInside is what comes inside of a CONNECT, in plain text or in TLS that the gateway ends.
+	ModeInside = "inside"
 )
 
 // Names of the clusters and secrets that every configuration has, and of the access log.
@@ -101,6 +110,9 @@ const (
 	SecretPublicRoots = "public-roots"
 	SecretListener    = "listener"
 	ListenerGateway   = "gateway"
+	ListenerForward   = "forward"
+	ListenerInside    = "inside"
+	ClusterInside     = "inside"
 	AccessLogName     = "gateway"
 )
 
@@ -130,8 +142,10 @@ type Local struct {
 	AdminSocket string
 	// Listen is the gateway port.
 	Listen netip.AddrPort
-	// Certificate and PrivateKey are the PEM chain and key of the gateway port. Without them the port speaks plain HTTP;
-	// with them plain HTTP reaches only health, readiness and sync.
+	// Forward is the proxy port; the zero value for none.
+	Forward netip.AddrPort
+	// Certificate and PrivateKey are the PEM chain and key of both ports. Without them they speak plain HTTP; with them
+	// plain HTTP reaches only health, readiness and sync at the gateway port, and everything at the proxy port.
 	Certificate, PrivateKey []byte
 	// Roots holds the PEM certificates that public upstreams must chain to.
 	Roots []byte
@@ -140,3 +154,5 @@ type Local struct {
 }
 
 func (l Local) servesTLS() bool { return len(l.Certificate) > 0 }
+
+func (l Local) forwards() bool { return l.Forward.IsValid() }

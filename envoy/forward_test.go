@@ -184,11 +184,9 @@ func TestEachWayInHasItsMode(t *testing.T) {
 		request string
 		want    string
 	}{
-		"/api/proxy":                      {nil, "GET /api/proxy HTTP/1.1\r\nHost: g\r\n\r\n", envoy.ModeProxy},
-		"/api/proxy with a query":         {nil, "GET /api/proxy?a=b HTTP/1.1\r\nHost: g\r\n\r\n", envoy.ModeProxy},
-		"something below /api/proxy":      {nil, "GET /api/proxy/a HTTP/1.1\r\nHost: g\r\n\r\n", envoy.ModeSelf},
-		"health":                          {nil, "GET /health HTTP/1.1\r\nHost: g\r\n\r\n", envoy.ModeSelf},
-		"CONNECT":                         {nil, "CONNECT h.test:443 HTTP/1.1\r\nHost: h.test:443\r\n\r\n", envoy.ModeConnect},
+		"the gateway port":                {nil, "GET /api/proxy HTTP/1.1\r\nHost: g\r\n\r\n", envoy.ModeGateway},
+		"CONNECT to the gateway port":     {nil, "CONNECT h.test:443 HTTP/1.1\r\nHost: h.test:443\r\n\r\n", envoy.ModeGateway},
+		"a mode that the client claims":   {nil, "GET / HTTP/1.1\r\nHost: g\r\nx-caracal-mode: forward\r\n\r\n", envoy.ModeGateway},
 		"plain HTTP beside TLS":           {certified, "GET /api/proxy HTTP/1.1\r\nHost: g\r\n\r\n", envoy.ModePlain},
 		"CONNECT over plain HTTP, beside": {certified, "CONNECT h.test:443 HTTP/1.1\r\nHost: h.test:443\r\n\r\n", envoy.ModePlain},
 	} {
@@ -198,7 +196,7 @@ func TestEachWayInHasItsMode(t *testing.T) {
 			if got := r.raw(c.request); got.Status != 403 || got.Body != denial {
 				t.Errorf("got %+v", got)
 			}
-			if got := r.authz.asked()[0].GetAttributes().GetContextExtensions()[envoy.ModeKey]; got != c.want {
+			if got := r.authz.beside(envoy.ModeKey); !slices.Equal(got, []string{c.want}) {
 				t.Errorf("mode %q, want %q", got, c.want)
 			}
 		})

@@ -1,8 +1,10 @@
 package envoy
 
 import (
+	"net/netip"
 	"time"
 
+	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	listenerv3 "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
@@ -12,13 +14,16 @@ import (
 	"google.golang.org/protobuf/types/known/wrapperspb"
 )
 
-// Fixed builds what the gateway serves beside the catalog's part and what does not change while it runs: the listener
+// Fixed builds what the gateway serves beside the catalog's part and what does not change while it runs: the listeners
 // (a change would cut live streams), the clusters of public hosts, and the secrets.
 func Fixed(l Local) Resources {
 	r := Resources{
-		Listeners: []*listenerv3.Listener{listener(l)},
-		Clusters:  publicClusters(),
+		Listeners: []*listenerv3.Listener{gatewayListener(l)},
+		Clusters:  ownClusters(),
 		Secrets:   secrets(l),
+	}
+	if l.forwards() {
+		r.Listeners = append(r.Listeners, forwardListener(l), insideListener())
 	}
 	if l.servesTLS() {
 		r.Routes = []*routev3.RouteConfiguration{plainRoutes()}
@@ -27,39 +32,72 @@ func Fixed(l Local) Resources {
 	return r
 }
 
-func listener(l Local) *listenerv3.Listener {
-	built := &listenerv3.Listener{
-		Name:                          ListenerGateway,
-		Address:                       socketAddress(l.Listen.Addr().String(), l.Listen.Port()),
-		PerConnectionBufferLimitBytes: wrapperspb.UInt32(bufferBytes),
-	}
+// ownClusters are those that every catalog's routes may lead to.
+func ownClusters() []*clusterv3.Cluster { return append(publicClusters(), insideCluster()) }
+
+const (
+	// inspectTimeout is how long a client may take until it is known whether it speaks TLS.
+	inspectTimeout = 5 * time.Second
+	// handshakeTimeout is how long its handshake may take.
+	handshakeTimeout = 10 * time.Second
+)
+
+// gatewayListener speaks TLS where there is a certificate; plain HTTP beside it reaches little.
+func gatewayListener(l Local) *listenerv3.Listener {
 	if !l.servesTLS() {
-		built.FilterChains = []*listenerv3.FilterChain{{
-			Name:    "plain",
-			Filters: []*listenerv3.Filter{connectionManager(GatewayRoutes)},
-		}}
+		return listener(ListenerGateway, l.Listen, plainChain(ModeGateway))
+	}
+	return listener(ListenerGateway, l.Listen, tlsChain(serveTLS(), ModeGateway), plainChain(ModePlain))
+}
+
+// forwardListener speaks plain HTTP, as most clients of proxies do, and TLS beside it where there is a certificate.
+func forwardListener(l Local) *listenerv3.Listener {
+	if !l.servesTLS() {
+		return listener(ListenerForward, l.Forward, plainChain(ModeForward))
+	}
+	return listener(ListenerForward, l.Forward, tlsChain(serveTLS(), ModeForward), plainChain(ModeForward))
+}
+
+// listener takes what is plain text by its last chain; one that has another beside it looks first.
+func listener(name string, address netip.AddrPort, chains ...*listenerv3.FilterChain) *listenerv3.Listener {
+	built := &listenerv3.Listener{
+		Name:                          name,
+		Address:                       socketAddress(address.Addr().String(), address.Port()),
+		PerConnectionBufferLimitBytes: wrapperspb.UInt32(bufferBytes),
+		FilterChains:                  chains,
+	}
+	if len(chains) == 1 {
+		chains[0].FilterChainMatch = nil
 		return built
 	}
-	built.ListenerFiltersTimeout = durationpb.New(5 * time.Second)
-	built.ListenerFilters = []*listenerv3.ListenerFilter{{
+	built.ListenerFiltersTimeout = durationpb.New(inspectTimeout)
+	built.ListenerFilters = []*listenerv3.ListenerFilter{inspectTLS()}
+	return built
+}
+
+func inspectTLS() *listenerv3.ListenerFilter {
+	return &listenerv3.ListenerFilter{
 		Name:       "envoy.filters.listener.tls_inspector",
 		ConfigType: &listenerv3.ListenerFilter_TypedConfig{TypedConfig: pack(&tlsinspectorv3.TlsInspector{})},
-	}}
-	built.FilterChains = []*listenerv3.FilterChain{
-		{
-			Name:                          "tls",
-			FilterChainMatch:              &listenerv3.FilterChainMatch{TransportProtocol: "tls"},
-			TransportSocket:               serveTLS(),
-			TransportSocketConnectTimeout: durationpb.New(10 * time.Second),
-			Filters:                       []*listenerv3.Filter{connectionManager(GatewayRoutes)},
-		},
-		{
-			Name:             "plain",
-			FilterChainMatch: &listenerv3.FilterChainMatch{TransportProtocol: "raw_buffer"},
-			Filters:          []*listenerv3.Filter{connectionManager(PlainRoutes)},
-		},
 	}
-	return built
+}
+
+func tlsChain(socket *corev3.TransportSocket, mode string) *listenerv3.FilterChain {
+	return &listenerv3.FilterChain{
+		Name:                          "tls",
+		FilterChainMatch:              &listenerv3.FilterChainMatch{TransportProtocol: "tls"},
+		TransportSocket:               socket,
+		TransportSocketConnectTimeout: durationpb.New(handshakeTimeout),
+		Filters:                       []*listenerv3.Filter{connectionManager(mode)},
+	}
+}
+
+func plainChain(mode string) *listenerv3.FilterChain {
+	return &listenerv3.FilterChain{
+		Name:             "plain",
+		FilterChainMatch: &listenerv3.FilterChainMatch{TransportProtocol: "raw_buffer"},
+		Filters:          []*listenerv3.Filter{connectionManager(mode)},
+	}
 }
 
 // askForCertificate asks each client for a certificate and takes any, or none: Envoy makes sure that the client holds the

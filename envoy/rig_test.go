@@ -23,12 +23,14 @@ import (
 	authv3 "github.com/envoyproxy/go-control-plane/envoy/service/auth/v3"
 	discoveryv3 "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
 	procv3 "github.com/envoyproxy/go-control-plane/envoy/service/ext_proc/v3"
+	secretv3 "github.com/envoyproxy/go-control-plane/envoy/service/secret/v3"
 	"github.com/envoyproxy/go-control-plane/pkg/cache/types"
 	cachev3 "github.com/envoyproxy/go-control-plane/pkg/cache/v3"
 	"github.com/envoyproxy/go-control-plane/pkg/resource/v3"
 	serverv3 "github.com/envoyproxy/go-control-plane/pkg/server/v3"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/keepalive"
+	"google.golang.org/grpc/metadata"
 
 	"github.com/caracal-gateway/caracal/envoy"
 	"github.com/caracal-gateway/caracal/provision"
@@ -46,8 +48,9 @@ type rig struct {
 	watcher *watcher
 	cache   cachev3.SnapshotCache
 	updates *updates
-	// address is where the gateway port ended up.
-	address string
+	// address is where the gateway port ended up, forward where the proxy port did.
+	address, forward string
+	minter           *minter
 
 	mu      sync.Mutex
 	grpc    *grpc.Server // decisions
@@ -71,7 +74,7 @@ func startRig(t *testing.T, s setup) *rig {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = os.RemoveAll(dir) })
-	r := &rig{t: t, dir: dir, authz: &decider{}, watcher: newWatcher(), updates: &updates{}}
+	r := &rig{t: t, dir: dir, authz: &decider{}, minter: &minter{t: t}, watcher: newWatcher(), updates: &updates{}}
 	r.local = envoy.Local{
 		NodeID:      "gw-test",
 		AuthzSocket: filepath.Join(dir, "authz.sock"),
@@ -109,6 +112,7 @@ func (r *rig) serveConfiguration(resources envoy.Resources) {
 	})
 	g := newGRPCServer()
 	discoveryv3.RegisterAggregatedDiscoveryServiceServer(g, server)
+	secretv3.RegisterSecretDiscoveryServiceServer(g, r.minter)
 	r.run(g, r.local.XDSSocket)
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -234,12 +238,16 @@ func (r *rig) startEnvoy(bootstrap *bootstrapv3.Bootstrap) {
 			r.t.Logf("Envoy's log:\n%s", text)
 		}
 	})
-	eventually(r.t, "Envoy listens", func() bool { r.address = r.listening(); return r.address != "" })
+	eventually(r.t, "Envoy listens", func() bool {
+		ports := r.listening()
+		r.address, r.forward = ports[envoy.ListenerGateway], ports[envoy.ListenerForward]
+		return r.address != ""
+	})
 }
 
 // alive says whether the Envoy that was started still runs.
 func (r *rig) alive() bool {
-	return r.process.Process.Signal(syscall.Signal(0)) == nil && r.listening() != ""
+	return r.process.Process.Signal(syscall.Signal(0)) == nil && len(r.listening()) > 0
 }
 
 func (r *rig) admin(method, path string) (string, error) {
@@ -262,16 +270,18 @@ func (r *rig) admin(method, path string) (string, error) {
 	return string(body), err
 }
 
-func (r *rig) listening() string {
+// listening gives the addresses of the ports that are open, by the name of the listener.
+func (r *rig) listening() map[string]string {
 	if ready, err := r.admin(http.MethodGet, "/ready"); err != nil || !strings.HasPrefix(ready, "LIVE") {
-		return ""
+		return nil
 	}
 	text, err := r.admin(http.MethodGet, "/listeners?format=json")
 	if err != nil {
-		return ""
+		return nil
 	}
 	var answer struct {
 		Statuses []struct {
+			Name    string `json:"name"`
 			Address struct {
 				Socket struct {
 					Address string `json:"address"`
@@ -280,11 +290,16 @@ func (r *rig) listening() string {
 			} `json:"local_address"`
 		} `json:"listener_statuses"`
 	}
-	if json.Unmarshal([]byte(text), &answer) != nil || len(answer.Statuses) != 1 {
-		return ""
+	if json.Unmarshal([]byte(text), &answer) != nil {
+		return nil
 	}
-	socket := answer.Statuses[0].Address.Socket
-	return fmt.Sprintf("%s:%d", socket.Address, socket.Port)
+	ports := map[string]string{}
+	for _, listener := range answer.Statuses {
+		if socket := listener.Address.Socket; socket.Port != 0 {
+			ports[listener.Name] = fmt.Sprintf("%s:%d", socket.Address, socket.Port)
+		}
+	}
+	return ports
 }
 
 // eventually polls until the condition holds.
@@ -345,6 +360,7 @@ type decider struct {
 	mu      sync.Mutex
 	decide  func(context.Context, *authv3.CheckRequest) (*authv3.CheckResponse, error)
 	checks  []*authv3.CheckRequest
+	told    []metadata.MD // beside the checks
 	entries []*accesslogdatav3.HTTPAccessLogEntry
 }
 
@@ -355,12 +371,14 @@ func (d *decider) answer(decide func(*authv3.CheckRequest) *authv3.CheckResponse
 func (d *decider) answerWith(decide func(context.Context, *authv3.CheckRequest) (*authv3.CheckResponse, error)) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.decide, d.checks = decide, nil
+	d.decide, d.checks, d.told = decide, nil, nil
 }
 
 func (d *decider) Check(ctx context.Context, q *authv3.CheckRequest) (*authv3.CheckResponse, error) {
 	d.mu.Lock()
 	d.checks = append(d.checks, q)
+	beside, _ := metadata.FromIncomingContext(ctx)
+	d.told = append(d.told, beside)
 	decide := d.decide
 	d.mu.Unlock()
 	if decide == nil {
@@ -373,6 +391,17 @@ func (d *decider) asked() []*authv3.CheckRequest {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	return append([]*authv3.CheckRequest(nil), d.checks...)
+}
+
+// beside gives the value of a key of the metadata that came with each check; "-" where there was none.
+func (d *decider) beside(key string) []string {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	var values []string
+	for _, told := range d.told {
+		values = append(values, strings.Join(append(told.Get(key), map[bool][]string{true: {"-"}}[len(told.Get(key)) == 0]...), ","))
+	}
+	return values
 }
 
 func (d *decider) StreamAccessLogs(stream accesslogv3.AccessLogService_StreamAccessLogsServer) error {

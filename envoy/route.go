@@ -1,12 +1,12 @@
 package envoy
 
 import (
+	"cmp"
 	"net/http"
 	"slices"
 
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
 	matcherv3 "github.com/envoyproxy/go-control-plane/envoy/type/matcher/v3"
-	"google.golang.org/protobuf/types/known/anypb"
 	"google.golang.org/protobuf/types/known/durationpb"
 )
 
@@ -16,6 +16,10 @@ const selfTimeoutSeconds = 150
 // forward is a route that a decision can choose.
 type forward struct {
 	key string
+	// tunnel says that only a CONNECT takes it, whose payload goes to the cluster; anything else takes any other.
+	tunnel bool
+	// cluster is where it leads, unless that has the name of the key.
+	cluster string
 	// twin says that WebSocket handshakes take the HTTP/1.1 twin of the cluster.
 	twin bool
 	// authority is a regular expression that :authority must match, where the cluster connects to what that names.
@@ -28,30 +32,31 @@ func publicForwards(short shorts) []forward {
 	return []forward{
 		{key: RoutePublicPlain, short: short[RoutePublicPlain]},
 		{key: RoutePublicTLS, twin: true, short: short[RoutePublicTLS]},
+		{key: RoutePublicTunnel, tunnel: true, cluster: RoutePublicPlain},
+		{key: RouteInside, tunnel: true, cluster: ClusterInside},
 	}
 }
 
 // BuiltIn is the catalog's part before there is a bundle: health, readiness and sync work, everything else is refused.
 func BuiltIn() Resources {
 	return Resources{Routes: []*routev3.RouteConfiguration{
-		routeTable(GatewayRoutes, append(selfPaths(), refusals(http.StatusServiceUnavailable, connect(ModeConnect), path(ModeProxy, "/api/proxy"), everything(ModeSelf))...)),
+		routeTable(GatewayRoutes, append(selfPaths(), refusals(http.StatusServiceUnavailable)...)),
 	}}
 }
 
-// gatewayRoutes forwards what carries the key of a route and refuses everything else. A request meets the refusals
-// first: they say by which way it came, the decision service answers, and the answer's key selects a route above.
+// gatewayRoutes forwards what carries the key of a route and refuses everything else, whichever way it came. A request
+// meets the refusals first; the decision service answers, and the answer's key selects a route above.
 func gatewayRoutes(forwards []forward) *routev3.RouteConfiguration {
 	routes := []*routev3.Route{toSelf(everyPath())}
 	for _, f := range forwards {
 		routes = append(routes, f.routes()...)
 	}
-	routes = append(routes, refusals(http.StatusServiceUnavailable, connect(ModeConnect), path(ModeProxy, "/api/proxy"), everything(ModeSelf))...)
-	return routeTable(GatewayRoutes, routes)
+	return routeTable(GatewayRoutes, append(routes, refusals(http.StatusServiceUnavailable)...))
 }
 
 // plainRoutes serve plain HTTP on a port that has a certificate.
 func plainRoutes() *routev3.RouteConfiguration {
-	return routeTable(PlainRoutes, append(selfPaths(), refusals(http.StatusUpgradeRequired, connect(ModePlain), everything(ModePlain))...))
+	return routeTable(PlainRoutes, append(selfPaths(), refusals(http.StatusUpgradeRequired)...))
 }
 
 func routeTable(name string, routes []*routev3.Route) *routev3.RouteConfiguration {
@@ -68,6 +73,10 @@ func routeTable(name string, routes []*routev3.Route) *routev3.RouteConfiguratio
 
 func everyPath() *routev3.RouteMatch {
 	return &routev3.RouteMatch{PathSpecifier: &routev3.RouteMatch_Prefix{Prefix: "/"}}
+}
+
+func connects() *routev3.RouteMatch {
+	return &routev3.RouteMatch{PathSpecifier: &routev3.RouteMatch_ConnectMatcher_{ConnectMatcher: &routev3.RouteMatch_ConnectMatcher{}}}
 }
 
 func exactPath(path string) *routev3.RouteMatch {
@@ -96,6 +105,9 @@ func toSelf(match *routev3.RouteMatch) *routev3.Route {
 // Nothing limits what is watched but what the decision set. What is short ends so long after its headers came, wherever it
 // is then: a name that does not resolve or a connection that is not made would keep it past the decision's own limit.
 func (f forward) routes() []*routev3.Route {
+	if f.tunnel {
+		return []*routev3.Route{f.tunnelRoute()}
+	}
 	to := func(cluster, bound string, headers ...*routev3.HeaderMatcher) *routev3.Route {
 		match := everyPath()
 		match.Headers = append([]*routev3.HeaderMatcher{headerIs(RouteHeader, f.key), headerIs(BoundHeader, bound)}, headers...)
@@ -127,6 +139,21 @@ func (f forward) routes() []*routev3.Route {
 	return routes
 }
 
+// tunnelRoute leads the payload of a CONNECT to a cluster. Nothing bounds it but its watch.
+func (f forward) tunnelRoute() *routev3.Route {
+	match := connects()
+	match.Headers = []*routev3.HeaderMatcher{headerIs(RouteHeader, f.key), headerIs(BoundHeader, BoundWatched)}
+	return &routev3.Route{
+		Name:  f.key,
+		Match: match,
+		Action: &routev3.Route_Route{Route: &routev3.RouteAction{
+			ClusterSpecifier: &routev3.RouteAction_Cluster{Cluster: cmp.Or(f.cluster, f.key)},
+			Timeout:          &durationpb.Duration{},
+			UpgradeConfigs:   []*routev3.RouteAction_UpgradeConfig{{UpgradeType: "CONNECT", ConnectConfig: &routev3.RouteAction_UpgradeConfig_ConnectConfig{}}},
+		}},
+	}
+}
+
 func authorityMatches(expression string) *routev3.HeaderMatcher {
 	return &routev3.HeaderMatcher{
 		Name: ":authority",
@@ -149,30 +176,14 @@ func isWebSocket() *routev3.HeaderMatcher {
 	return &routev3.HeaderMatcher{Name: "upgrade", HeaderMatchSpecifier: &routev3.HeaderMatcher_StringMatch{StringMatch: match}}
 }
 
-// wayIn is a kind of request and the mode under which the decision service hears of it.
-type wayIn struct {
-	match *routev3.RouteMatch
-	mode  string
-}
-
-func connect(mode string) wayIn {
-	return wayIn{&routev3.RouteMatch{PathSpecifier: &routev3.RouteMatch_ConnectMatcher_{ConnectMatcher: &routev3.RouteMatch_ConnectMatcher{}}}, mode}
-}
-
-func path(mode, path string) wayIn { return wayIn{exactPath(path), mode} }
-
-func everything(mode string) wayIn { return wayIn{everyPath(), mode} }
-
-// refusals end what no decision gave a route that Envoy has.
-func refusals(status uint32, ways ...wayIn) []*routev3.Route {
-	routes := make([]*routev3.Route, len(ways))
-	for i, way := range ways {
-		routes[i] = &routev3.Route{
-			Name:                 way.mode,
-			Match:                way.match,
-			Action:               &routev3.Route_DirectResponse{DirectResponse: &routev3.DirectResponseAction{Status: status}},
-			TypedPerFilterConfig: map[string]*anypb.Any{authorisationFilter: wayInContext(way.mode)},
+// refusals end what no decision gave a route that Envoy has. A CONNECT has no path.
+func refusals(status uint32) []*routev3.Route {
+	refuse := func(name string, match *routev3.RouteMatch) *routev3.Route {
+		return &routev3.Route{
+			Name:   name,
+			Match:  match,
+			Action: &routev3.Route_DirectResponse{DirectResponse: &routev3.DirectResponseAction{Status: status}},
 		}
 	}
-	return routes
+	return []*routev3.Route{refuse("refused-connect", connects()), refuse("refused", everyPath())}
 }

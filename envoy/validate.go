@@ -70,9 +70,9 @@ func uniqueNames[T named](kind string, resources []T) error {
 // split parts what the gateway builds from what the control plane does.
 func (r Resources) split() (fixed, rest Resources) {
 	fixed.Listeners, fixed.Secrets = r.Listeners, r.Secrets
-	public := publicClusters()
+	own := ownClusters()
 	for _, c := range r.Clusters {
-		if slices.ContainsFunc(public, func(p *clusterv3.Cluster) bool { return p.GetName() == c.GetName() }) {
+		if slices.ContainsFunc(own, func(p *clusterv3.Cluster) bool { return p.GetName() == c.GetName() }) {
 			fixed.Clusters = append(fixed.Clusters, c)
 		} else {
 			rest.Clusters = append(rest.Clusters, c)
@@ -137,15 +137,19 @@ func checkFixed(r Resources) error {
 	if want := secrets(l); !slices.EqualFunc(r.Secrets, want, func(a, b *tlsv3.Secret) bool { return proto.Equal(a, b) }) {
 		return errors.New("the secrets are not those of the gateway") // what differs may be a key: it is not shown
 	}
-	if len(r.Listeners) != 1 {
-		return fmt.Errorf("want one listener, got %d", len(r.Listeners))
+	ports := map[string]*netip.AddrPort{ListenerGateway: &l.Listen, ListenerForward: &l.Forward}
+	for _, built := range r.Listeners {
+		port, known := ports[built.GetName()]
+		if !known {
+			continue // it is built without an input, or not at all
+		}
+		socket := built.GetAddress().GetSocketAddress()
+		address, err := netip.ParseAddr(socket.GetAddress())
+		if err != nil {
+			return fmt.Errorf("listener %q: address: %w", built.GetName(), err)
+		}
+		*port = netip.AddrPortFrom(address, uint16(socket.GetPortValue()))
 	}
-	socket := r.Listeners[0].GetAddress().GetSocketAddress()
-	address, err := netip.ParseAddr(socket.GetAddress())
-	if err != nil {
-		return fmt.Errorf("listener %q: address: %w", r.Listeners[0].GetName(), err)
-	}
-	l.Listen = netip.AddrPortFrom(address, uint16(socket.GetPortValue()))
 	return r.same(Fixed(l))
 }
 
