@@ -33,6 +33,11 @@ func withTLS(l envoy.Local) envoy.Local {
 	return l
 }
 
+func withForward(l envoy.Local) envoy.Local {
+	l.Forward = netip.MustParseAddrPort("127.0.0.1:3128")
+	return l
+}
+
 // exampleUpstreams has one of each kind that Catalog builds differently.
 func exampleUpstreams(ca string) []envoy.Upstream {
 	private := []netip.Prefix{netip.MustParsePrefix("10.1.0.0/16"), netip.MustParsePrefix("fd12:3456::/48")}
@@ -70,6 +75,7 @@ func TestTheConfigurationIsWhatTheGoldenFilesShow(t *testing.T) {
 		"bootstrap-resolvers": {envoy.Bootstrap(resolving)},
 		"fixed-plain":         all(envoy.Fixed(exampleLocal())),
 		"fixed-tls":           all(envoy.Fixed(withTLS(exampleLocal()))),
+		"fixed-forward":       all(envoy.Fixed(withForward(exampleLocal()))),
 		"built-in":            all(envoy.BuiltIn()),
 		"catalog-empty":       all(catalog(t)),
 		"catalog":             all(catalog(t, exampleUpstreams(string(ca))...)),

@@ -29,7 +29,7 @@ var inputs = regexp.MustCompile(`^Bootstrap\.node\.id$` +
 // TestNoOtherFieldCanBeChanged changes each field of each kind of message, wherever that kind is used: a field that is set
 // is cleared or changed, one that is not is set.
 func TestNoOtherFieldCanBeChanged(t *testing.T) {
-	l := withTLS(exampleLocal())
+	l := withForward(withTLS(exampleLocal()))
 	some := slices.DeleteFunc(exampleUpstreams(string(authority(t).pem)), func(u envoy.Upstream) bool {
 		return u.Host != "own-ca.example.com" && u.Host != "moved.example.com" && u.Host != "10.1.2.3"
 	})

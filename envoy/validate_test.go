@@ -33,7 +33,7 @@ func whole(t *testing.T) (*bootstrapv3.Bootstrap, envoy.Resources) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	l := withTLS(exampleLocal())
+	l := withForward(withTLS(exampleLocal()))
 	return envoy.Bootstrap(l), envoy.Merge(envoy.Fixed(l), catalog(t, exampleUpstreams(string(ca))...))
 }
 
@@ -45,11 +45,11 @@ func TestEveryConfigurationThatIsBuiltIsValid(t *testing.T) {
 		bootstrap *bootstrapv3.Bootstrap
 		resources envoy.Resources
 	}{
-		"a full catalog behind TLS":             {envoy.Bootstrap(withTLS(exampleLocal())), full},
+		"a full catalog behind TLS":             {envoy.Bootstrap(withForward(withTLS(exampleLocal()))), full},
 		"an empty catalog":                      {envoy.Bootstrap(plain), envoy.Merge(envoy.Fixed(plain), catalog(t))},
 		"no bundle yet":                         {envoy.Bootstrap(plain), envoy.Merge(envoy.Fixed(plain), envoy.BuiltIn())},
 		"an Envoy that somebody else started":   {nil, full},
-		"what comes out of the wire form again": {envoy.Bootstrap(withTLS(exampleLocal())), clone(t, full)},
+		"what comes out of the wire form again": {envoy.Bootstrap(withForward(withTLS(exampleLocal()))), clone(t, full)},
 	} {
 		t.Run(name, func(t *testing.T) {
 			if err := envoy.Validate(r.bootstrap, r.resources); err != nil {
@@ -116,8 +116,28 @@ func TestAConfigurationThatCouldFailOpenIsRefused(t *testing.T) {
 			"clear_route_cache",
 		},
 		"ext_authz disabled on a route": {
-			change(func(a *authzv3.ExtAuthzPerRoute) { a.Override = &authzv3.ExtAuthzPerRoute_Disabled{Disabled: true} }),
+			change(func(r *routev3.Route) { r.TypedPerFilterConfig = disabled() }),
 			"disabled is set: requests on this route would pass without a decision",
+		},
+		"a tunnel where requests are decided on": {
+			forwarding(func(r *routev3.Route, a *routev3.RouteAction) {
+				if r.GetMatch().GetConnectMatcher() == nil {
+					a.UpgradeConfigs = []*routev3.RouteAction_UpgradeConfig{{UpgradeType: "CONNECT", ConnectConfig: &routev3.RouteAction_UpgradeConfig_ConnectConfig{}}}
+				}
+			}),
+			"upgrade_configs is set: tunnels would open where requests were decided on",
+		},
+		"an upstream that is a listener of the gateway": {
+			change(func(c *clusterv3.Cluster) {
+				for _, e := range c.GetLoadAssignment().GetEndpoints() {
+					e.LbEndpoints[0].GetEndpoint().Address = &corev3.Address{Address: &corev3.Address_EnvoyInternalAddress{
+						EnvoyInternalAddress: &corev3.EnvoyInternalAddress{
+							AddressNameSpecifier: &corev3.EnvoyInternalAddress_ServerListenerName{ServerListenerName: envoy.ListenerInside},
+						},
+					}}
+				}
+			}),
+			"envoy_internal_address is set: requests would enter another listener without a decision",
 		},
 		"ext_authz disabled on a virtual host": {
 			change(func(v *routev3.VirtualHost) { v.TypedPerFilterConfig = disabled() }),
@@ -285,7 +305,7 @@ func TestAConfigurationThatCouldFailOpenIsRefused(t *testing.T) {
 			func(_ *bootstrapv3.Bootstrap, r *envoy.Resources) {
 				r.Listeners = append(r.Listeners, &listenerv3.Listener{Name: "x"})
 			},
-			"want one listener, got 2",
+			`listener "x" is not one that belongs here`,
 		},
 		"plain HTTP serves everything beside TLS": {
 			change(func(rds *hcmv3.Rds) { rds.RouteConfigName = envoy.GatewayRoutes }),
@@ -367,7 +387,7 @@ func TestTheCatalogsPartHoldsNothingElse(t *testing.T) {
 	}{
 		"nothing at all":        {envoy.Resources{}, "routes \"gateway\" is missing"},
 		"the gateway's secrets": {envoy.Merge(catalog(t), envoy.Resources{Secrets: full.Secrets}), "secret \"listener\" is not one that belongs here"},
-		"a listener":            {envoy.Merge(catalog(t), envoy.Resources{Listeners: full.Listeners}), "listener \"gateway\" is not one that belongs here"},
+		"a listener":            {envoy.Merge(catalog(t), envoy.Resources{Listeners: full.Listeners}), "listener \"forward\" is not one that belongs here"},
 		"the plain port's routes": {
 			envoy.Merge(catalog(t), envoy.Resources{Routes: []*routev3.RouteConfiguration{{Name: envoy.PlainRoutes}}}),
 			"routes \"gateway-plain\" is not one that belongs here",

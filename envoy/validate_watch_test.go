@@ -167,7 +167,7 @@ func TestAConfigurationThatCouldLeaveAStreamUnwatchedIsRefused(t *testing.T) {
 					}
 				}
 			}),
-			"match.headers",
+			"match.",
 		},
 		"a short request that nothing ends before the upstream is connected to": {
 			forwarding(func(_ *routev3.Route, a *routev3.RouteAction) { a.MaxStreamDuration = nil }),
