@@ -179,7 +179,7 @@ func (c call) check(raw bool) ([]byte, error) {
 			SocketAddress: &corev3.SocketAddress{Address: "192.0.2.2", PortSpecifier: &corev3.SocketAddress_PortValue{PortValue: 60980}},
 		}}},
 		Request:           &authv3.AttributeContext_Request{Http: http},
-		ContextExtensions: map[string]string{envoy.ModeKey: envoy.ModeProxy},
+		ContextExtensions: map[string]string{envoy.ModeKey: envoy.ModeGateway},
 	}})
 	if err != nil {
 		return nil, fmt.Errorf("encode check: %w", err)

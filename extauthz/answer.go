@@ -12,7 +12,6 @@ import (
 	"google.golang.org/protobuf/types/known/structpb"
 
 	"github.com/caracal-gateway/caracal/authority"
-	"github.com/caracal-gateway/caracal/envoy"
 )
 
 // denialBody is what a caller reads when a request was refused.
@@ -80,9 +79,9 @@ func accept(answer *authv3.CheckResponse, permit Permit) {
 	}}
 }
 
-// metadata is what Envoy keeps beside the request: it names the decision in access log entries and in replies of its
+// beneath is what Envoy keeps beside the request: it names the decision in access log entries and in replies of its
 // own.
-func metadata(values map[string]string) *structpb.Struct {
+func beneath(values map[string]string) *structpb.Struct {
 	fields := make(map[string]*structpb.Value, len(values))
 	for name, value := range values {
 		if value != "" {
@@ -94,7 +93,7 @@ func metadata(values map[string]string) *structpb.Struct {
 
 // Keys of the metadata beside the decision's id.
 const (
-	metadataMode      = envoy.ModeKey
+	metadataMode      = "mode"
 	metadataPrincipal = "principal_id"
 	metadataMandate   = "mandate_id"
 )

@@ -333,7 +333,7 @@ func TestTheGatewayProcessIsToldOfTheCertificate(t *testing.T) {
 	b := newBench(t)
 	b.trusting(root, bind(authority.NameSPIFFE, workload, b.Agent))
 	b.enforce(t)
-	self := asked{mode: envoy.ModeSelf, method: "POST", path: "/api/v1/mandates/validate", host: "localhost:8443"}
+	self := asked{mode: envoy.ModeGateway, method: "POST", path: "/api/v1/mandates/validate", host: "localhost:8443"}
 	for sentence, c := range map[string]struct {
 		shown  tls.Certificate
 		holder authority.PrincipalID

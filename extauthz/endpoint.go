@@ -13,24 +13,22 @@ const (
 	pathAdmin = "/admin"
 )
 
-// endpoint says what a request to the gateway port asks of it.
-type endpoint int
+// endpoint says what a request asks of the gateway.
+type endpoint string
 
 const (
-	endpointNone  endpoint = iota
-	endpointProxy          // carry this request to its target
-	endpointSelf           // answer it yourself: health, readiness, sync, or the agent API
+	endpointNone  endpoint = ""
+	endpointProxy endpoint = "proxy" // carry this request to its target
+	endpointSelf  endpoint = "self"  // answer it yourself: health, readiness, sync, or the agent API
 )
 
-// classify finds the endpoint of a request. The way in, which Envoy's configuration names, and the path must agree; a
-// way in that is not known is refused.
+// classify finds the endpoint of a request. A way in that is not known is refused.
 func classify(r *request) (endpoint, error) {
-	switch r.mode {
-	case envoy.ModeProxy:
+	switch r.way {
+	case envoy.ModeGateway:
 		if r.path == pathProxy && r.method != "CONNECT" {
 			return endpointProxy, nil
 		}
-	case envoy.ModeSelf:
 		if isProbe(r) || isAgentAPI(r) {
 			return endpointSelf, nil
 		}

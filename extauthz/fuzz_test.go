@@ -70,7 +70,7 @@ func TestNoChangeOfARequestOpensAWay(t *testing.T) {
 		}
 		p := wantPermission(t, answer)
 		if p.set[envoy.RouteHeader] == envoy.RouteSelf {
-			if request.mode != envoy.ModeSelf && request.mode != envoy.ModePlain || request.path != "/health" || request.method != "GET" {
+			if request.mode != envoy.ModeGateway && request.mode != envoy.ModePlain || request.path != "/health" || request.method != "GET" {
 				r.Fatalf("the gateway itself is asked by %+v", request)
 			}
 			return
@@ -81,7 +81,7 @@ func TestNoChangeOfARequestOpensAWay(t *testing.T) {
 			count[h.name]++
 			last[h.name] = h.value
 		}
-		permitted := request.mode == envoy.ModeProxy && request.path == "/api/proxy" &&
+		permitted := request.mode == envoy.ModeGateway && request.path == "/api/proxy" &&
 			count["authorization"] == 1 && last["authorization"] == "Bearer "+strings.TrimPrefix(last["authorization"], "Bearer ") &&
 			count["x-caracal-mandate"] == 1 && last["x-caracal-mandate"] == string(b.Mandate.ID) &&
 			count["x-caracal-target-url"] == 1 && strings.HasPrefix(last["x-caracal-target-url"], "https://echo.caracal.test:9443/") &&
@@ -98,7 +98,7 @@ func FuzzCheck(f *testing.F) {
 	b.enforce(f)
 	seeds := garbage(b)
 	seeds["good"] = b.proxied().check()
-	seeds["health"] = asked{mode: envoy.ModeSelf, method: "GET", path: "/health", host: "h"}.check()
+	seeds["health"] = asked{mode: envoy.ModeGateway, method: "GET", path: "/health", host: "h"}.check()
 	for _, seed := range seeds {
 		data, err := proto.Marshal(seed)
 		if err != nil {

@@ -144,7 +144,7 @@ type asked struct {
 // proxied is the call that the main job makes.
 func (b *bench) proxied(headers ...pair) asked {
 	return asked{
-		mode: envoy.ModeProxy, method: "POST", path: "/api/proxy", host: "localhost:8443",
+		mode: envoy.ModeGateway, method: "POST", path: "/api/proxy", host: "localhost:8443",
 		headers: append([]pair{
 			{"user-agent", "curl/7.88.1"},
 			{"accept", "*/*"},

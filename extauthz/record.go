@@ -77,7 +77,7 @@ func (j *judgement) event(allowed authority.EventType, denial *Denial) authority
 }
 
 func recordRequest(r *request, target *authority.Target) *authority.RequestRecord {
-	record := &authority.RequestRecord{Mode: r.mode, Method: clip(r.method, maxRecordedMethod), Source: r.source}
+	record := &authority.RequestRecord{Mode: r.mode(), Method: clip(r.method, maxRecordedMethod), Source: r.source}
 	if target != nil {
 		record.Scheme, record.Host, record.Port = target.Scheme, target.Host, target.Port
 		record.Path, record.Query = clip(target.Path, maxRecordedPath), parameterNames(target.Query)

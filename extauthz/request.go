@@ -1,6 +1,7 @@
 package extauthz
 
 import (
+	"cmp"
 	"slices"
 	"strings"
 
@@ -34,7 +35,8 @@ const ours = "x-caracal-"
 // request is one HTTP request as Envoy described it. Its form has been checked: every header that matters occurs at
 // most once, and everything that Envoy says twice it says alike.
 type request struct {
-	mode   string
+	way    string // in; one of envoy's Mode constants, or anything that a check says
+	asked  endpoint
 	method string
 	host   string // :authority, as the caller wrote it
 	path   string // with query; empty for CONNECT
@@ -45,6 +47,9 @@ type request struct {
 }
 
 type header struct{ name, value string }
+
+// mode names what was asked, or the way in where that has not been found.
+func (r *request) mode() string { return cmp.Or(string(r.asked), r.way) }
 
 // value is the value of a header that occurs at most once, or empty.
 func (r *request) value(name string) string {
@@ -61,7 +66,7 @@ func (r *request) value(name string) string {
 func readRequest(check *authv3.CheckRequest) (*request, error) {
 	attributes := check.GetAttributes()
 	r := &request{
-		mode:   attributes.GetContextExtensions()[envoy.ModeKey],
+		way:    attributes.GetContextExtensions()[envoy.ModeKey],
 		source: attributes.GetSource().GetAddress().GetSocketAddress().GetAddress(),
 	}
 	http := attributes.GetRequest().GetHttp()

@@ -9,6 +9,7 @@ import (
 	authv3 "github.com/envoyproxy/go-control-plane/envoy/service/auth/v3"
 
 	"github.com/caracal-gateway/caracal/authority"
+	"github.com/caracal-gateway/caracal/envoy"
 )
 
 func TestHeadersThatMatterHaveOneReading(t *testing.T) {
@@ -139,8 +140,8 @@ func garbage(b *bench) map[string]*authv3.CheckRequest {
 		"a method that differs":    change(func(c *authv3.CheckRequest) { http(c).Method = "GET" }),
 		"a host that differs":      change(func(c *authv3.CheckRequest) { http(c).Host = "evil.test" }),
 		"no way in":                change(func(c *authv3.CheckRequest) { c.Attributes.ContextExtensions = nil }),
-		"an unknown way in":        change(func(c *authv3.CheckRequest) { c.Attributes.ContextExtensions["mode"] = "forward" }),
-		"a way in of another case": change(func(c *authv3.CheckRequest) { c.Attributes.ContextExtensions["mode"] = "Proxy" }),
+		"an unknown way in":        change(func(c *authv3.CheckRequest) { c.Attributes.ContextExtensions[envoy.ModeKey] = "backward" }),
+		"a way in of another case": change(func(c *authv3.CheckRequest) { c.Attributes.ContextExtensions[envoy.ModeKey] = "Gateway" }),
 		"an unknown pseudo-header": change(func(c *authv3.CheckRequest) {
 			http(c).HeaderMap.Headers = append(http(c).HeaderMap.Headers, &corev3.HeaderValue{Key: ":protocol", RawValue: []byte("websocket")})
 		}),

@@ -13,9 +13,11 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/keepalive"
+	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
 
 	"github.com/caracal-gateway/caracal/authority"
+	"github.com/caracal-gateway/caracal/envoy"
 )
 
 const (
@@ -43,7 +45,7 @@ func (s *Service) Serve(ctx context.Context, listener net.Listener) error {
 		grpc.UnaryInterceptor(s.onlyCheck),
 		grpc.StreamInterceptor(s.onlyStreams),
 	)
-	authv3.RegisterAuthorizationServer(server, s)
+	authv3.RegisterAuthorizationServer(server, checks{service: s})
 	accesslogv3.RegisterAccessLogServiceServer(server, accessLog{recorder: s.recorder})
 	procv3.RegisterExternalProcessorServer(server, watchServer{service: s})
 	tended, stopTending := context.WithCancel(context.WithoutCancel(ctx))
@@ -76,6 +78,33 @@ func (s *Service) Serve(ctx context.Context, listener net.Listener) error {
 		return fmt.Errorf("serve checks: %w", err)
 	}
 	return nil
+}
+
+// checks takes the checks of the gateway's own Envoy. By which way a request came is what Envoy's listener says beside the
+// check; what the check says of it itself comes from a route table, and counts for nothing.
+type checks struct {
+	authv3.UnimplementedAuthorizationServer
+	service *Service
+}
+
+// Check answers Envoy, always without an error.
+func (c checks) Check(ctx context.Context, check *authv3.CheckRequest) (*authv3.CheckResponse, error) {
+	if attributes := check.GetAttributes(); attributes != nil {
+		attributes.ContextExtensions = beside(ctx)
+	}
+	return c.service.Check(ctx, check)
+}
+
+// beside is what came with a call: each key that is known, where it has one value.
+func beside(ctx context.Context) map[string]string {
+	told, _ := metadata.FromIncomingContext(ctx)
+	values := map[string]string{}
+	for _, key := range []string{envoy.ModeKey, envoy.OuterKey} {
+		if value := told.Get(key); len(value) == 1 {
+			values[key] = value[0]
+		}
+	}
+	return values
 }
 
 // onlyCheck refuses every unary method but one, whatever comes to be registered.

@@ -6,6 +6,7 @@ import (
 	"io"
 	"net"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -19,6 +20,7 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/types/known/durationpb"
 	"google.golang.org/protobuf/types/known/emptypb"
@@ -72,11 +74,23 @@ func TestChecksAreAnsweredOverTheSocket(t *testing.T) {
 	b.enforce(t)
 	path, _ := b.serve(t)
 	client := authv3.NewAuthorizationClient(dial(t, path))
-	answer, err := client.Check(within(t), b.proxied().check())
+	gateway := metadata.AppendToOutgoingContext(within(t), envoy.ModeKey, envoy.ModeGateway)
+	answer, err := client.Check(gateway, b.proxied().check())
 	if err != nil {
 		t.Fatal(err)
 	}
 	wantPermission(t, answer)
+	for name, ctx := range map[string]context.Context{
+		"a way in that only the check itself names": within(t),
+		"a way in that is named twice":              metadata.AppendToOutgoingContext(gateway, envoy.ModeKey, envoy.ModeGateway),
+		"another way in than the check names":       metadata.AppendToOutgoingContext(within(t), envoy.ModeKey, envoy.ModePlain),
+	} {
+		answer, err := client.Check(ctx, b.proxied().check())
+		if err != nil {
+			t.Fatalf("%s: %v", name, err)
+		}
+		wantDenial(t, answer)
+	}
 	for name, check := range garbage(b) {
 		if check == nil {
 			continue // gRPC cannot send nothing
@@ -84,7 +98,10 @@ func TestChecksAreAnsweredOverTheSocket(t *testing.T) {
 		if name == "a nil header" {
 			continue // nor a header that is nil; it arrives as an empty one
 		}
-		answer, err := client.Check(within(t), check)
+		if strings.Contains(name, "way in") {
+			continue // what the check says of it does not count
+		}
+		answer, err := client.Check(metadata.AppendToOutgoingContext(within(t), envoy.ModeKey, envoy.ModeGateway), check)
 		if err != nil {
 			t.Fatalf("%s: %v", name, err)
 		}

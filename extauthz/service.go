@@ -81,22 +81,21 @@ func (s *Service) Check(ctx context.Context, check *authv3.CheckRequest) (*authv
 	now := s.clock.Now()
 	j := &judgement{id: authority.NewID[authority.DecisionID](), at: now, shown: now}
 	var permit Permit
-	var asked endpoint
 	err := s.guard(func() (err error) {
 		if j.request, err = readRequest(check); err != nil {
 			return err
 		}
-		if asked, err = s.classify(j.request); err != nil {
+		if j.request.asked, err = s.classify(j.request); err != nil {
 			return err
 		}
-		if asked == endpointSelf {
+		if j.request.asked == endpointSelf {
 			permit = permitSelf(j.request, s.holderOf(j.request, j.at))
 			return nil
 		}
 		permit, err = s.decide(ctx, j)
 		return err
 	})
-	if err == nil && asked == endpointSelf {
+	if err == nil && j.request.asked == endpointSelf {
 		return s.passToSelf(j, permit), nil
 	}
 	return s.conclude(j, permit, err), nil
@@ -157,7 +156,7 @@ func (s *Service) holderOf(r *request, now time.Time) authority.PrincipalID {
 func (s *Service) passToSelf(j *judgement, permit Permit) *authv3.CheckResponse {
 	answer := refuse(denialOf(errPanic), j.id)
 	accept(answer, permit)
-	answer.DynamicMetadata = metadata(map[string]string{metadataMode: j.request.mode})
+	answer.DynamicMetadata = beneath(map[string]string{metadataMode: j.request.mode()})
 	return answer
 }
 
@@ -187,9 +186,9 @@ func (s *Service) conclude(j *judgement, permit Permit, err error) *authv3.Check
 		metadataMandate:          string(j.mandate),
 	}
 	if j.request != nil {
-		values[metadataMode] = j.request.mode
+		values[metadataMode] = j.request.mode()
 	}
-	answer.DynamicMetadata = metadata(values)
+	answer.DynamicMetadata = beneath(values)
 	return answer
 }
 

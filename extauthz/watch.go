@@ -57,7 +57,7 @@ func (j *judgement) permitted(r ruling, o obligations) *permitted {
 
 // kept is what a request is judged by, without the rest of it.
 func (r *request) kept() *request {
-	k := &request{mode: r.mode, method: r.method, source: r.source, peer: r.peer}
+	k := &request{way: r.way, asked: r.asked, method: r.method, source: r.source, peer: r.peer}
 	for _, h := range r.headers {
 		switch h.name {
 		case headerAuthorization, headerMandate, headerTarget, headerUpgrade:
@@ -74,7 +74,7 @@ func (r *request) kept() *request {
 // size is about how much memory a request takes, in bytes.
 func (r *request) size() int {
 	const each = 64 // a header's or a certificate's own, beside its text
-	n := len(r.mode) + len(r.method) + len(r.source) + len(r.peer.leaf)
+	n := len(r.way) + len(r.method) + len(r.source) + len(r.peer.leaf)
 	for _, der := range r.peer.sent {
 		n += each + len(der)
 	}

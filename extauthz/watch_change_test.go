@@ -269,7 +269,7 @@ func TestWithoutALeaseEverythingIsDenied(t *testing.T) {
 	if _, err := w.service.Identify(extauthz.Credential{Bearer: key.Reveal()}); !isDenial(err, authority.ReasonLeaseExpired) {
 		t.Errorf("an agent: %v", err)
 	}
-	health := asked{mode: envoy.ModeSelf, method: "GET", path: "/health", host: "localhost:8443"}
+	health := asked{mode: envoy.ModeGateway, method: "GET", path: "/health", host: "localhost:8443"}
 	wantPermission(t, w.check(t, health.check()))
 
 	w.service.Hold(lease.From(w.clocks(), 2, time.Minute))

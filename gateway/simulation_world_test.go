@@ -158,6 +158,6 @@ func proxied(bearer string, mandate authority.MandateID, target string) *authv3.
 			Id: "18221812780971847111", Method: "POST", Path: "/api/proxy", Host: "localhost:8443", Scheme: "http", Protocol: "HTTP/1.1",
 			HeaderMap: &corev3.HeaderMap{Headers: headers},
 		}},
-		ContextExtensions: map[string]string{envoy.ModeKey: envoy.ModeProxy},
+		ContextExtensions: map[string]string{envoy.ModeKey: envoy.ModeGateway},
 	}}
 }

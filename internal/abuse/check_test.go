@@ -3,7 +3,6 @@ package abuse_test
 import (
 	"encoding/json"
 	"log/slog"
-	"net/http"
 	"slices"
 	"strings"
 	"sync"
@@ -79,19 +78,12 @@ func described(m abuse.Message) *authv3.CheckRequest {
 		raw(":authority", authorities), raw(":path", m.Path), raw(":method", m.Method), raw(":scheme", "http"),
 	}, rest...)
 	list = append(list, raw("x-forwarded-proto", "http"), raw("x-envoy-external-address", "192.0.2.2"))
-	mode := envoy.ModeSelf
-	switch path, _, _ := strings.Cut(m.Path, "?"); {
-	case m.Method == http.MethodConnect:
-		mode = envoy.ModeConnect
-	case path == "/api/proxy":
-		mode = envoy.ModeProxy
-	}
 	return &authv3.CheckRequest{Attributes: &authv3.AttributeContext{
 		Request: &authv3.AttributeContext_Request{Http: &authv3.AttributeContext_HttpRequest{
 			Id: "1", Method: m.Method, Path: m.Path, Host: authorities, Scheme: "http", Protocol: "HTTP/1.1",
 			HeaderMap: &corev3.HeaderMap{Headers: list},
 		}},
-		ContextExtensions: map[string]string{envoy.ModeKey: mode},
+		ContextExtensions: map[string]string{envoy.ModeKey: envoy.ModeGateway},
 	}}
 }
 
