@@ -12,6 +12,7 @@ const maxDestinations = 2000
 type Catalog struct {
 	exact  map[string][]*catalogEntry // by host
 	suffix map[string][]*catalogEntry // by what stands behind `*.`
+	base   map[string]*catalogEntry   // by base path
 }
 
 type catalogEntry struct {
@@ -27,13 +28,14 @@ type Match struct {
 	Action      Action
 }
 
-// NewCatalog validates the destinations and refuses two that serve the same host on the same port. The error is an
+// NewCatalog validates the destinations and refuses two that serve the same host on the same port, or under the same base
+// path. The error is an
 // invalid_request whose Field begins with the destination's index, such as [3].
 func NewCatalog(destinations []Destination) (*Catalog, error) {
 	if len(destinations) > maxDestinations {
 		return nil, Invalid("", "has more than %d destinations", maxDestinations)
 	}
-	c := &Catalog{exact: make(map[string][]*catalogEntry), suffix: make(map[string][]*catalogEntry)}
+	c := &Catalog{exact: make(map[string][]*catalogEntry), suffix: make(map[string][]*catalogEntry), base: make(map[string]*catalogEntry)}
 	for i, d := range destinations {
 		entry, err := newCatalogEntry(d)
 		if err != nil {
@@ -71,6 +73,12 @@ func (c *Catalog) add(entry *catalogEntry) error {
 				return Invalid("host", "%s on port %d is already the destination %s", entry.destination.Host, port, other.destination.describe())
 			}
 		}
+	}
+	if base := entry.destination.BasePath; base != "" {
+		if other := c.base[base]; other != nil {
+			return Invalid("base_path", "%s is already that of the destination %s", base, other.destination.describe())
+		}
+		c.base[base] = entry
 	}
 	index[host] = append(index[host], entry)
 	return nil
@@ -115,10 +123,73 @@ func (c *Catalog) Resolve(method string, t Target) (Match, error) {
 	return Match{Destination: entry.destination, Rule: rule, Resource: resource, Action: action}, nil
 }
 
+// Under gives the target that a request to a path below a base path of the gateway means, and reports whether there is a
+// destination with that base path. The rest is what follows the base path, with its slash and query.
+//
+// An error is an *Error with the reason invalid_target_url.
+func (c *Catalog) Under(base, rest string) (Target, bool, error) {
+	entry := c.base[base]
+	if entry == nil {
+		return Target{}, false, nil
+	}
+	d := entry.destination
+	scheme := "https"
+	if d.TLS == TLSNone {
+		scheme = "http"
+	}
+	if rest != "" && rest[0] != '/' && rest[0] != '?' {
+		return Target{}, true, invalidTarget("a slash follows the base path")
+	}
+	target, err := ParseTarget(scheme + "://" + Target{Scheme: scheme, Host: d.Host, Port: d.Ports[0]}.Authority() + rest)
+	return target, true, err
+}
+
+// Through says what becomes of a CONNECT to a host and port: how the tunnel is treated, and the destination that says so,
+// which is nil where there is none.
+//
+// An error is an *Error with the reason target_not_allowed.
+func (c *Catalog) Through(host string, port uint16) (Tunnel, *Destination, error) {
+	entry, err := c.serving(host, port)
+	if err != nil {
+		return TunnelRefuse, nil, err
+	}
+	if entry == nil {
+		return TunnelInspect, nil, nil
+	}
+	switch d := entry.destination; d.Tunnel {
+	case "", TunnelInspect:
+		return TunnelInspect, d, nil
+	case TunnelPassthrough:
+		return TunnelPassthrough, d, nil
+	default:
+		return TunnelRefuse, d, Refused(ReasonTargetNotAllowed, "the destination has no tunnels")
+	}
+}
+
+// Ports that are reached without a destination, and the scheme of each. Any other has to be a destination's.
+const (
+	portTLS   = 443
+	portPlain = 80
+)
+
 // lookup finds the entry that serves a target; nil when its host has no destination.
 func (c *Catalog) lookup(t Target) (*catalogEntry, error) {
-	entries := c.exact[t.Host]
-	for rest := t.Host; entries == nil; {
+	entry, err := c.serving(t.Host, t.Port)
+	switch {
+	case err != nil:
+		return nil, err
+	case entry == nil && t.Port != defaultPort(t.Scheme):
+		return nil, Refused(ReasonTargetNotAllowed, "port %d is not reached over %s:// without a destination that says so", t.Port, t.Scheme)
+	case entry != nil && (entry.destination.TLS == TLSNone) != (t.Scheme == "http"):
+		return nil, Refused(ReasonTargetNotAllowed, "the destination is not reached over %s://", t.Scheme)
+	}
+	return entry, nil
+}
+
+// serving finds the entry that serves a port of a host; nil when the host has no destination and the port needs none.
+func (c *Catalog) serving(host string, port uint16) (*catalogEntry, error) {
+	entries := c.exact[host]
+	for rest := host; entries == nil; {
 		_, parent, more := strings.Cut(rest, ".")
 		if !more {
 			break
@@ -126,21 +197,17 @@ func (c *Catalog) lookup(t Target) (*catalogEntry, error) {
 		entries, rest = c.suffix[parent], parent
 	}
 	if entries == nil {
-		if t.Scheme != "https" {
-			return nil, Refused(ReasonTargetNotAllowed, "http:// is for destinations that ask for plain text")
+		if port != portTLS && port != portPlain {
+			return nil, Refused(ReasonTargetNotAllowed, "port %d is not reached without a destination that says so", port)
 		}
 		return nil, nil
 	}
 	for _, entry := range entries {
-		if !slices.Contains(entry.destination.Ports, t.Port) {
-			continue
+		if slices.Contains(entry.destination.Ports, port) {
+			return entry, nil
 		}
-		if (entry.destination.TLS == TLSNone) != (t.Scheme == "http") {
-			return nil, Refused(ReasonTargetNotAllowed, "the destination is not reached over %s://", t.Scheme)
-		}
-		return entry, nil
 	}
-	return nil, Refused(ReasonTargetNotAllowed, "port %d is not one of the destination's", t.Port)
+	return nil, Refused(ReasonTargetNotAllowed, "port %d is not one of the destination's", port)
 }
 
 // unmapped is the resource and action of a request that no rule maps.

@@ -153,8 +153,11 @@ func TestTheDestinationIsTheExactHostElseTheLongestSuffix(t *testing.T) {
 		"the shorter suffix":                   {"https://b.example.test/", resolved{Destination: "short", Resource: "host:b.example.test:443/", Action: "read"}},
 		"a suffix is not its own parent":       {"https://example.test/", resolved{Resource: "host:example.test:443/", Action: "read"}},
 		"a suffix ends at a label":             {"https://xexample.test/", resolved{Resource: "host:xexample.test:443/", Action: "read"}},
-		"no destination":                       {"https://elsewhere.test:8443/a/b/", resolved{Resource: "host:elsewhere.test:8443/a/b/", Action: "read"}},
-		"no destination and no TLS":            {"http://elsewhere.test/", refused("http:// is for destinations that ask for plain text")},
+		"no destination":                       {"https://elsewhere.test/a/b/", resolved{Resource: "host:elsewhere.test:443/a/b/", Action: "read"}},
+		"no destination and no TLS":            {"http://elsewhere.test/", resolved{Resource: "host:elsewhere.test:80/", Action: "read"}},
+		"no destination on another port":       {"https://elsewhere.test:8443/", refused("port 8443 is not reached without a destination that says so")},
+		"no destination, TLS on port 80":       {"https://elsewhere.test:80/", refused("port 80 is not reached over https:// without a destination that says so")},
+		"no destination, plain text on 443":    {"http://elsewhere.test:443/", refused("port 443 is not reached over http:// without a destination that says so")},
 		"plain text where it is asked for":     {"http://plain.test/", resolved{Destination: "plain", Resource: "host:plain.test:80/", Action: "read"}},
 		"TLS where plain text is asked for":    {"https://plain.test/", refused("the destination is not reached over https://")},
 		"plain text where TLS is the rule":     {"http://b.example.test:443/", refused("the destination is not reached over http://")},
@@ -269,4 +272,78 @@ func TestACatalogDoesNotChangeWithWhatItWasMadeOf(t *testing.T) {
 	if diff := cmp.Diff(resolved{Destination: "a", Resource: "api:a", Action: "read"}, got); diff != "" {
 		t.Error(diff)
 	}
+}
+
+func TestATunnelIsWhatItsDestinationSays(t *testing.T) {
+	c := catalog(t,
+		authority.Destination{Name: "seen", Host: "seen.test", Ports: []uint16{443, 8443}},
+		authority.Destination{Name: "unseen", Host: "*.unseen.test", Ports: []uint16{22}, Tunnel: authority.TunnelPassthrough},
+		authority.Destination{Name: "none", Host: "none.test", Tunnel: authority.TunnelRefuse},
+	)
+	for sentence, k := range map[string]struct {
+		host        string
+		port        uint16
+		tunnel      authority.Tunnel
+		destination string
+		message     string
+	}{
+		"is looked into unless it says more":   {"seen.test", 8443, authority.TunnelInspect, "seen", ""},
+		"is carried unseen where it says so":   {"a.unseen.test", 22, authority.TunnelPassthrough, "unseen", ""},
+		"is not made to a port that it lacks":  {"a.unseen.test", 443, authority.TunnelRefuse, "", "port 443 is not one of the destination's"},
+		"is refused where it says so":          {"none.test", 443, authority.TunnelRefuse, "none", "the destination has no tunnels"},
+		"without a destination is looked into": {"elsewhere.test", 443, authority.TunnelInspect, "", ""},
+		"without a destination may be to 80":   {"elsewhere.test", 80, authority.TunnelInspect, "", ""},
+		"without a destination is not to 22":   {"elsewhere.test", 22, authority.TunnelRefuse, "", "port 22 is not reached without a destination that says so"},
+	} {
+		t.Run(sentence, func(t *testing.T) {
+			tunnel, destination, err := c.Through(k.host, k.port)
+			name, message := "", ""
+			if destination != nil {
+				name = destination.Name
+			}
+			if err != nil {
+				message = strings.TrimPrefix(err.Error(), "target_not_allowed: ")
+			}
+			if tunnel != k.tunnel || name != k.destination || message != k.message {
+				t.Errorf("got %s %q %q", tunnel, name, message)
+			}
+		})
+	}
+}
+
+func TestABasePathIsTheFirstPortOfItsDestination(t *testing.T) {
+	c := catalog(t,
+		authority.Destination{Name: "openai", Host: "api.openai.com", Ports: []uint16{8443, 443}, BasePath: "openai"},
+		authority.Destination{Name: "local", Host: "local.test", TLS: authority.TLSNone, BasePath: "local"},
+	)
+	for path, want := range map[string]string{
+		"openai /v1/chat?x=1": "https://api.openai.com:8443/v1/chat?x=1",
+		"openai ":             "https://api.openai.com:8443/",
+		"local /":             "http://local.test/",
+		"other /":             "none",
+		"openai /../x":        "invalid_target_url",
+		"openai @evil.test/":  "invalid_target_url",
+		"openai .evil.test/":  "invalid_target_url",
+		"openai /a#b":         "invalid_target_url",
+	} {
+		base, rest, _ := strings.Cut(path, " ")
+		target, found, err := c.Under(base, rest)
+		got := target.URL()
+		var refusal *authority.Error
+		switch {
+		case !found:
+			got = "none"
+		case errors.As(err, &refusal):
+			got = string(refusal.Reason)
+		}
+		if got != want {
+			t.Errorf("%s: got %s, want %s", path, got, want)
+		}
+	}
+	both := []authority.Destination{{Name: "a", Host: "a.test", BasePath: "x"}, {Name: "b", Host: "b.test", BasePath: "x"}}
+	for i := range both {
+		both[i] = both[i].WithDefaults()
+	}
+	_, err := authority.NewCatalog(both)
+	assertInvalid(t, err, "[1].base_path")
 }

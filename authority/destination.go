@@ -23,6 +23,19 @@ const (
 	EncodedSlashKeep   EncodedSlash = "keep"
 )
 
+// Tunnel says what becomes of a CONNECT, by which a client that uses the gateway as its proxy asks for a connection.
+type Tunnel string
+
+// The gateway looks inside unless a destination says that it does not, or has no tunnels at all.
+const (
+	// TunnelInspect ends the client's TLS at the gateway; each request inside is decided on by itself.
+	TunnelInspect Tunnel = "inspect"
+	// TunnelPassthrough carries the bytes unseen: what is decided on is the tunnel as a whole.
+	TunnelPassthrough Tunnel = "passthrough"
+	// TunnelRefuse has no tunnels.
+	TunnelRefuse Tunnel = "refuse"
+)
+
 // Destination is how to reach something: hosts, ports, transport, and whose credential goes along.
 type Destination struct {
 	ID          DestinationID `json:"destination_id"`
@@ -46,6 +59,13 @@ type Destination struct {
 	EncodedSlash       EncodedSlash `json:"encoded_slash"`
 	Rules              []Rule       `json:"rules"`
 	CreatedAt          time.Time    `json:"created_at"`
+	// ClientCertificate names a certificate and its key that live at the gateway, by which it identifies itself to the
+	// upstream; empty for none.
+	ClientCertificate string `json:"client_certificate,omitempty"`
+	// Tunnel says what becomes of a CONNECT; empty means TunnelInspect.
+	Tunnel Tunnel `json:"tunnel,omitempty"`
+	// BasePath, if set, is the label under which the first port is a path of the gateway itself: /r/<base path>/….
+	BasePath string `json:"base_path,omitempty"`
 }
 
 // Credential names a secret that lives at the gateway. Its value is never in a bundle, an event or a log.

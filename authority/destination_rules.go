@@ -19,8 +19,8 @@ const (
 	maxDurationSeconds = 24 * 60 * 60
 )
 
-// WithDefaults fills in what was left out: port 443, TLS (port 80 when it asks for plain text), escaped slashes refused,
-// no rules.
+// WithDefaults fills in what was left out: port 443, TLS (port 80 when it asks for plain text), tunnels inspected, escaped
+// slashes refused, no rules.
 func (d Destination) WithDefaults() Destination {
 	if d.TLS == "" {
 		d.TLS = TLSRequired
@@ -30,6 +30,9 @@ func (d Destination) WithDefaults() Destination {
 		if d.TLS == TLSNone {
 			d.Ports = []uint16{80}
 		}
+	}
+	if d.Tunnel == "" {
+		d.Tunnel = TunnelInspect
 	}
 	if d.EncodedSlash == "" {
 		d.EncodedSlash = EncodedSlashRefuse
@@ -56,7 +59,7 @@ func (d Destination) validateReach() error {
 		return Invalid("name", "the name %s", problem)
 	}
 	for _, check := range []func(Destination) error{
-		validateHost, validatePorts, validateAddresses, validateConnectTo, validateTransport, validateCredential,
+		validateHost, validatePorts, validateAddresses, validateConnectTo, validateTransport, validateCredential, validateClientCertificate, validateTunnel, validateBasePath,
 	} {
 		if err := check(d); err != nil {
 			return err
@@ -214,4 +217,40 @@ func credentialHeaderProblem(name string) string {
 		}
 	}
 	return ""
+}
+
+func validateClientCertificate(d Destination) error {
+	switch {
+	case d.ClientCertificate == "":
+	case !isSecretName(d.ClientCertificate):
+		return Invalid("client_certificate", "%q is not 1 to 64 letters, digits and -_. that begin with a letter or digit", clip(d.ClientCertificate))
+	case d.TLS == TLSNone:
+		return Invalid("client_certificate", "a plain destination is shown no certificate")
+	}
+	return nil
+}
+
+func validateTunnel(d Destination) error {
+	switch d.Tunnel {
+	case "", TunnelInspect, TunnelRefuse:
+		return nil
+	case TunnelPassthrough:
+	default:
+		return Invalid("tunnel", "is inspect, passthrough or refuse")
+	}
+	if d.Credential != nil || d.ClientCertificate != "" {
+		return Invalid("tunnel", "nothing of the gateway's goes along in a tunnel that it does not look into")
+	}
+	return nil
+}
+
+func validateBasePath(d Destination) error {
+	switch {
+	case d.BasePath == "":
+	case !isLabel(d.BasePath):
+		return Invalid("base_path", "%q is not a label of lower-case letters, digits and inner hyphens", clip(d.BasePath))
+	case strings.HasPrefix(d.Host, "*"):
+		return Invalid("base_path", "a destination with a base path has one exact host")
+	}
+	return nil
 }

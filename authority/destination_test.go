@@ -134,9 +134,9 @@ func TestDefaultsFillInWhatWasLeftOutOnly(t *testing.T) {
 		authority.Destination{Ports: []uint16{1}, EncodedSlash: authority.EncodedSlashKeep, TLS: authority.TLSNone}.WithDefaults(),
 	}
 	want := []authority.Destination{
-		{Ports: []uint16{443}, TLS: authority.TLSRequired, EncodedSlash: authority.EncodedSlashRefuse, Rules: []authority.Rule{}},
-		{Ports: []uint16{80}, TLS: authority.TLSNone, EncodedSlash: authority.EncodedSlashRefuse, Rules: []authority.Rule{}},
-		{Ports: []uint16{1}, TLS: authority.TLSNone, EncodedSlash: authority.EncodedSlashKeep, Rules: []authority.Rule{}},
+		{Ports: []uint16{443}, TLS: authority.TLSRequired, EncodedSlash: authority.EncodedSlashRefuse, Tunnel: authority.TunnelInspect, Rules: []authority.Rule{}},
+		{Ports: []uint16{80}, TLS: authority.TLSNone, EncodedSlash: authority.EncodedSlashRefuse, Tunnel: authority.TunnelInspect, Rules: []authority.Rule{}},
+		{Ports: []uint16{1}, TLS: authority.TLSNone, EncodedSlash: authority.EncodedSlashKeep, Tunnel: authority.TunnelInspect, Rules: []authority.Rule{}},
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error(diff)
@@ -171,4 +171,22 @@ func certificate(t *testing.T) string {
 
 func block(der []byte) string {
 	return string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}))
+}
+
+func TestWhatADestinationSaysOfTunnelsFitsTogether(t *testing.T) {
+	for field, d := range map[string]authority.Destination{
+		"tunnel":              {Tunnel: "open"},
+		"tunnel ":             {Tunnel: authority.TunnelPassthrough, ClientCertificate: "own"},
+		"client_certificate":  {ClientCertificate: "../own"},
+		"client_certificate ": {ClientCertificate: "own", TLS: authority.TLSNone},
+		"base_path":           {BasePath: "a/b"},
+		"base_path ":          {BasePath: "A"},
+		"base_path  ":         {BasePath: "a", Host: "*.d.test"},
+	} {
+		d.Name = "d"
+		if d.Host == "" {
+			d.Host = "d.test"
+		}
+		assertInvalid(t, d.WithDefaults().Validate(), strings.TrimSpace(field))
+	}
 }

@@ -12,8 +12,14 @@ import (
 func Upstream(d authority.Destination, port uint16) envoy.Upstream {
 	return envoy.Upstream{
 		Host: d.Host, Port: port, TLS: d.TLS == authority.TLSRequired, CA: d.CA,
-		ConnectTo: d.ConnectTo, Addresses: d.Addresses, Short: shortSeconds(d),
+		ConnectTo: d.ConnectTo, Addresses: d.Addresses, ClientCertificate: d.ClientCertificate, Short: shortSeconds(d),
 	}
+}
+
+// Opaque describes one port of a destination as what the payload of a CONNECT goes to unseen. TLS, if there is any, is
+// between the client and the upstream.
+func Opaque(d authority.Destination, port uint16) envoy.Upstream {
+	return envoy.Upstream{Host: d.Host, Port: port, ConnectTo: d.ConnectTo, Addresses: d.Addresses, Tunnel: true}
 }
 
 // shortSeconds is the destination's duration where requests may end by it alone, in seconds; 0 where they are watched always.
@@ -30,6 +36,9 @@ func EnvoyConfiguration(destinations []authority.Destination) ([]byte, error) {
 	for _, d := range destinations {
 		for _, port := range d.Ports {
 			upstreams = append(upstreams, Upstream(d, port))
+			if d.Tunnel == authority.TunnelPassthrough {
+				upstreams = append(upstreams, Opaque(d, port))
+			}
 		}
 	}
 	resources, err := envoy.Catalog(upstreams)

@@ -36,6 +36,10 @@ type Upstream struct {
 	ConnectTo string
 	// Addresses are the only ranges that may be connected to; empty means public addresses only.
 	Addresses []netip.Prefix
+	// ClientCertificate names the certificate that the gateway shows the upstream; empty for none.
+	ClientCertificate string
+	// Tunnel says that what goes there is the payload of a CONNECT, which nobody looks into.
+	Tunnel bool
 	// Short is the time, in seconds, after which requests may end by themselves instead of being watched; 0 for none. It
 	// makes no other upstream.
 	Short int64

@@ -350,7 +350,7 @@ func TestDecisionsAreMadeFromWhatADeltaLeadsTo(t *testing.T) {
 		"the mandate is revoked":               {func(w *world.World) { w.Revoke(w.Mandate.ID) }, "mandate_revoked"},
 		"the mandate is gone":                  {func(w *world.World) { w.State.Mandates = w.State.Mandates[1:] }, "mandate_not_found"},
 		"the agent is suspended":               {func(w *world.World) { w.Suspend(w.Agent.ID) }, "principal_suspended"},
-		"the destination is gone":              {func(w *world.World) { w.State.Destinations = nil }, "resource_not_in_scope"},
+		"the destination is gone":              {func(w *world.World) { w.State.Destinations = nil }, "target_not_allowed"},
 		"the policy denies":                    {func(w *world.World) { w.Govern(denying) }, "policy_denied"},
 		"the workspace is deleted":             {func(w *world.World) { w.State.Workspace.DeletedAt = &w.Now }, "workspace_deleted"},
 		"the mandate says more than is signed": {func(w *world.World) { w.Change(w.Mandate.ID, func(m *authority.Mandate) { m.DelegationDepth++ }) }, "delegation_chain_invalid"},

@@ -182,7 +182,7 @@ func TestTheTargetIsReadBeforeTheMandate(t *testing.T) {
 		"plain text where the destination asks for TLS": {
 			request: target("http://echo.caracal.test:9443/"), reason: authority.ReasonTargetNotAllowed, status: 403,
 		},
-		"plain text to a host without a destination": {request: target("http://elsewhere.test/"), reason: authority.ReasonTargetNotAllowed, status: 403},
+		"plain text to port 443 without a destination": {request: target("http://elsewhere.test:443/"), reason: authority.ReasonTargetNotAllowed, status: 403},
 		"a method that no rule lists": {
 			request: func(_ *bench, a asked) asked { a.method = "PATCH"; return a }, reason: authority.ReasonTargetNotAllowed, status: 403,
 		},

@@ -160,8 +160,9 @@ func TestTheRouteIsTheOneOfTheJudgedDestination(t *testing.T) {
 	b.enforce(t)
 	plain := b.State.Destinations[2]
 	cases := map[string]struct{ url, route, scheme, authority string }{
-		"a public destination":       {"https://API.Model.Test./v1", envoy.RoutePublicTLS, "https", "api.model.test"},
-		"a host without destination": {"https://elsewhere.test:8080/v1", envoy.RoutePublicTLS, "https", "elsewhere.test:8080"},
+		"a public destination":                     {"https://API.Model.Test./v1", envoy.RoutePublicTLS, "https", "api.model.test"},
+		"a host without destination":               {"https://elsewhere.test/v1", envoy.RoutePublicTLS, "https", "elsewhere.test"},
+		"a host without destination in plain text": {"http://elsewhere.test/v1", envoy.RoutePublicPlain, "http", "elsewhere.test"},
 		"a private one in plain text": {
 			"http://plain.caracal.test:80/", envoy.Upstream{Host: plain.Host, Port: 80, Addresses: plain.Addresses}.Route(), "http", "plain.caracal.test",
 		},

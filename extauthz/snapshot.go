@@ -172,8 +172,8 @@ func schemeOf(d authority.Destination) string {
 // route is the key of the route by which a request reaches its target.
 func (s *Snapshot) route(match authority.Match, target authority.Target) (string, error) {
 	if match.Destination == nil {
-		if target.Scheme != "https" {
-			return "", deny(authority.ReasonTargetNotAllowed, "http:// is for destinations that ask for plain text.")
+		if target.Scheme == "http" {
+			return envoy.RoutePublicPlain, nil
 		}
 		return envoy.RoutePublicTLS, nil
 	}

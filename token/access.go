@@ -21,6 +21,8 @@ type Access struct {
 	ExpiresAt time.Time
 	// Confirmation binds the token to a client certificate; nil for one that its bearer may use without.
 	Confirmation *authority.Confirmation
+	// Mandate, if set, is the only one that the bearer may present.
+	Mandate authority.MandateID
 }
 
 type accessClaims struct {
@@ -32,6 +34,7 @@ type accessClaims struct {
 	Expires  int64                 `json:"exp"`
 
 	Confirmation *authority.Confirmation `json:"cnf,omitempty"`
+	Mandate      authority.MandateID     `json:"caracal_mandate,omitempty"`
 }
 
 // SignAccess makes the JWT. The times are cut to whole seconds; IssuedAt must lie in the key's period.
@@ -44,7 +47,7 @@ func SignAccess(key SigningKey, a Access) (string, error) {
 		IssuedAt: a.IssuedAt.Unix(),
 		Expires:  a.ExpiresAt.Unix(),
 
-		Confirmation: a.Confirmation,
+		Confirmation: a.Confirmation, Mandate: a.Mandate,
 	})
 	if err != nil {
 		return "", fmt.Errorf("sign access token: %w", err)
@@ -110,6 +113,10 @@ func (s KeySet) verifyAccess(jws string, now time.Time) (Access, error) {
 	if err != nil {
 		return Access{}, err
 	}
+	mandate, err := boundTo(token.claims)
+	if err != nil {
+		return Access{}, err
+	}
 	horizon := now.Add(clockSkew)
 	switch {
 	case !now.Before(expires):
@@ -119,6 +126,22 @@ func (s KeySet) verifyAccess(jws string, now time.Time) (Access, error) {
 	}
 	return Access{
 		Deployment: s.Deployment, Workspace: s.Workspace, Subject: subject, ID: id,
-		IssuedAt: token.issued, ExpiresAt: expires, Confirmation: confirmation,
+		IssuedAt: token.issued, ExpiresAt: expires, Confirmation: confirmation, Mandate: mandate,
 	}, nil
+}
+
+// boundTo is the mandate that a token is bound to; empty for one that is not.
+func boundTo(c object) (authority.MandateID, error) {
+	if _, ok := c["caracal_mandate"]; !ok {
+		return "", nil
+	}
+	text, err := c.text("caracal_mandate")
+	if err != nil {
+		return "", fmt.Errorf("%w: %w", ErrClaims, err)
+	}
+	mandate, err := authority.ParseID[authority.MandateID](text)
+	if err != nil {
+		return "", fmt.Errorf("%w: caracal_mandate is not a mandate's", ErrClaims)
+	}
+	return mandate, nil
 }

@@ -38,7 +38,7 @@ type DestinationFilter struct {
 // Destinations lists destinations, by creation or by name.
 func (t *Tx) Destinations(ctx context.Context, f DestinationFilter, p Page) ([]authority.Destination, error) {
 	s := t.from("id, workspace_id, name, host, ports, tls, ca, connect_to, addresses, credential, "+
-		"max_duration_seconds, encoded_slash, rules, created_at", "destinations").
+		"max_duration_seconds, encoded_slash, rules, created_at, client_certificate, tunnel, base_path", "destinations").
 		where(f.Host != "", "host = ?", f.Host).
 		named(f.NamePrefix).created(f.Created).page(p)
 	list, err := collect[authority.Destination](ctx, t, s)
@@ -51,6 +51,7 @@ func (t *Tx) UpdateDestination(ctx context.Context, d authority.Destination) err
 		WorkspaceID: t.workspace, ID: d.ID, Name: d.Name, Host: d.Host, Ports: d.Ports, TLS: d.TLS, CA: d.CA,
 		ConnectTo: d.ConnectTo, Addresses: d.Addresses, Credential: d.Credential,
 		MaxDurationSeconds: d.MaxDurationSeconds, EncodedSlash: d.EncodedSlash, Rules: d.Rules,
+		ClientCertificate: d.ClientCertificate, Tunnel: d.Tunnel, BasePath: d.BasePath,
 	})
 	return translate("update destination", err)
 }

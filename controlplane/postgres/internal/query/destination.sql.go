@@ -15,7 +15,7 @@ import (
 
 const allDestinations = `-- name: AllDestinations :many
 SELECT id, workspace_id, name, host, ports, tls, ca, connect_to, addresses, credential, max_duration_seconds,
-    encoded_slash, rules, created_at
+    encoded_slash, rules, created_at, client_certificate, tunnel, base_path
 FROM destinations WHERE workspace_id = $1 ORDER BY created_at, id
 `
 
@@ -47,6 +47,9 @@ func (q *Queries) AllDestinations(ctx context.Context, arg AllDestinationsParams
 			&i.EncodedSlash,
 			&i.Rules,
 			&i.CreatedAt,
+			&i.ClientCertificate,
+			&i.Tunnel,
+			&i.BasePath,
 		); err != nil {
 			return nil, err
 		}
@@ -74,7 +77,7 @@ func (q *Queries) DeleteDestination(ctx context.Context, arg DeleteDestinationPa
 
 const destination = `-- name: Destination :one
 SELECT id, workspace_id, name, host, ports, tls, ca, connect_to, addresses, credential, max_duration_seconds,
-    encoded_slash, rules, created_at
+    encoded_slash, rules, created_at, client_certificate, tunnel, base_path
 FROM destinations WHERE workspace_id = $1 AND id = $2
 `
 
@@ -101,15 +104,18 @@ func (q *Queries) Destination(ctx context.Context, arg DestinationParams) (Desti
 		&i.EncodedSlash,
 		&i.Rules,
 		&i.CreatedAt,
+		&i.ClientCertificate,
+		&i.Tunnel,
+		&i.BasePath,
 	)
 	return i, err
 }
 
 const insertDestination = `-- name: InsertDestination :exec
 INSERT INTO destinations (id, workspace_id, name, host, ports, tls, ca, connect_to, addresses, credential,
-    max_duration_seconds, encoded_slash, rules, created_at)
+    max_duration_seconds, encoded_slash, rules, created_at, client_certificate, tunnel, base_path)
 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10,
-    $11, $12, $13, $14)
+    $11, $12, $13, $14, $15, $16, $17)
 `
 
 type InsertDestinationParams struct {
@@ -127,6 +133,9 @@ type InsertDestinationParams struct {
 	EncodedSlash       authority.EncodedSlash
 	Rules              []authority.Rule
 	CreatedAt          time.Time
+	ClientCertificate  string
+	Tunnel             authority.Tunnel
+	BasePath           string
 }
 
 func (q *Queries) InsertDestination(ctx context.Context, arg InsertDestinationParams) error {
@@ -145,6 +154,9 @@ func (q *Queries) InsertDestination(ctx context.Context, arg InsertDestinationPa
 		arg.EncodedSlash,
 		arg.Rules,
 		arg.CreatedAt,
+		arg.ClientCertificate,
+		arg.Tunnel,
+		arg.BasePath,
 	)
 	return err
 }
@@ -152,8 +164,9 @@ func (q *Queries) InsertDestination(ctx context.Context, arg InsertDestinationPa
 const updateDestination = `-- name: UpdateDestination :exec
 UPDATE destinations SET name = $1, host = $2, ports = $3, tls = $4, ca = $5, connect_to = $6,
     addresses = $7, credential = $8, max_duration_seconds = $9,
-    encoded_slash = $10, rules = $11
-WHERE workspace_id = $12 AND id = $13
+    encoded_slash = $10, rules = $11, client_certificate = $12, tunnel = $13,
+    base_path = $14
+WHERE workspace_id = $15 AND id = $16
 `
 
 type UpdateDestinationParams struct {
@@ -168,6 +181,9 @@ type UpdateDestinationParams struct {
 	MaxDurationSeconds int64
 	EncodedSlash       authority.EncodedSlash
 	Rules              []authority.Rule
+	ClientCertificate  string
+	Tunnel             authority.Tunnel
+	BasePath           string
 	WorkspaceID        authority.WorkspaceID
 	ID                 authority.DestinationID
 }
@@ -185,6 +201,9 @@ func (q *Queries) UpdateDestination(ctx context.Context, arg UpdateDestinationPa
 		arg.MaxDurationSeconds,
 		arg.EncodedSlash,
 		arg.Rules,
+		arg.ClientCertificate,
+		arg.Tunnel,
+		arg.BasePath,
 		arg.WorkspaceID,
 		arg.ID,
 	)

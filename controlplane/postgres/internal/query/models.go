@@ -37,6 +37,9 @@ type Destination struct {
 	EncodedSlash       authority.EncodedSlash
 	Rules              []authority.Rule
 	CreatedAt          time.Time
+	ClientCertificate  string
+	Tunnel             authority.Tunnel
+	BasePath           string
 }
 
 type Gateway struct {
