@@ -1,6 +1,7 @@
 package extauthz
 
 import (
+	"hash/maphash"
 	"math/bits"
 	"slices"
 	"sync/atomic"
@@ -26,6 +27,7 @@ type mandates struct {
 	shards   []*shard // a power of two; in the order of their keys, which begin with the number of the shard
 	count    int
 	odd      shards[authority.MandateID, oddMandate] // those that cannot be made compact
+	subjects *subjects
 	meanings meanings
 	glossary *glossary
 	began    int // how many values the glossary had when it was made
@@ -72,12 +74,14 @@ type mandatesBuilder struct {
 	pending []compact
 	known   []bool // which of them are verified
 	filling int    // the shard that is pending
+	seed    maphash.Seed
+	places  []place
 }
 
 func newMandatesBuilder(owner authority.WorkspaceID, keys *token.KeySet, count int) *mandatesBuilder {
 	t := &mandates{owner: owner, keys: keys, shards: make([]*shard, 1<<shardBits(count)), glossary: newGlossary()}
 	t.odd = newShards[authority.MandateID, oddMandate](0)
-	return &mandatesBuilder{table: t}
+	return &mandatesBuilder{table: t, seed: maphash.MakeSeed(), places: make([]place, 0, count)}
 }
 
 func (b *mandatesBuilder) add(item bundle.Item[authority.Mandate]) {
@@ -95,6 +99,9 @@ func (b *mandatesBuilder) take(c compact, verified bool) {
 		b.fill(at)
 	}
 	b.pending, b.known = append(b.pending, c), append(b.known, verified)
+	if c.listed() {
+		b.places = append(b.places, placeOf(b.seed, b.table.glossary.principals.values[c.subject], c.id))
+	}
 }
 
 // fill makes the shards before the next.
@@ -115,6 +122,7 @@ func (b *mandatesBuilder) done() *mandates {
 	b.fill(len(b.table.shards))
 	b.table.meanings = b.table.glossary.meanings()
 	b.table.began = b.table.glossary.entries()
+	b.table.subjects = newSubjects(b.seed, b.places)
 	return b.table
 }
 
@@ -181,6 +189,7 @@ func (t *mandates) apply(changes bundle.Changes[authority.Mandate, authority.Man
 	next.shards = slices.Clone(t.shards)
 	next.odd = t.odd.clone()
 	edits, crowded := next.edits(changes, state)
+	moves := make([]move, 0, 2*len(edits))
 	for len(edits) > 0 {
 		at := next.at(edits[0].id)
 		end := 1
@@ -188,13 +197,18 @@ func (t *mandates) apply(changes bundle.Changes[authority.Mandate, authority.Man
 			end++
 		}
 		before := next.shards[at]
-		next.shards[at] = before.merge(edits[:end], state)
+		next.shards[at] = before.merge(edits[:end], state, func(c *compact, gone bool) {
+			if c.listed() {
+				moves = append(moves, move{placeOf(t.subjects.seed, next.meanings.principals[c.subject], c.id), gone})
+			}
+		})
 		next.count += len(next.shards[at].records) - len(before.records)
 		edits = edits[end:]
 	}
 	if crowded || next.count > 2*shardSize*len(next.shards) {
 		return next.rebuild()
 	}
+	next.subjects = t.subjects.apply(moves)
 	return &next
 }
 
@@ -236,8 +250,9 @@ func (t *mandates) dropOdd(id authority.MandateID, state *bundle.State) {
 	}
 }
 
-// merge gives the shard after its edits, of which each key has one at most. What was verified of the rest still is.
-func (s *shard) merge(edits []edit, state *bundle.State) *shard {
+// merge gives the shard after its edits, of which each key has one at most, and tells of each record that goes or comes.
+// What was verified of the rest still is.
+func (s *shard) merge(edits []edit, state *bundle.State, tell func(c *compact, gone bool)) *shard {
 	next := &shard{records: make([]compact, 0, len(s.records)+len(edits))}
 	next.verified = make([]atomic.Uint32, (cap(next.records)+31)/32)
 	i := 0
@@ -254,11 +269,13 @@ func (s *shard) merge(edits []edit, state *bundle.State) *shard {
 		}
 		if i < len(s.records) && s.records[i].id == e.id {
 			state.Remove(s.records[i].digest)
+			tell(&s.records[i], true)
 			i++
 		}
 		if !e.gone {
 			state.Add(e.digest)
 			next.records = append(next.records, e.compact)
+			tell(&e.compact, false)
 		}
 	}
 	for i < len(s.records) {
