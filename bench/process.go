@@ -35,7 +35,7 @@ func (s *site) startGateway(ctx context.Context, caracal, name, listen string) (
 	g.command.Stdout, g.command.Stderr = log, log
 	g.command.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	g.command.Env = append(os.Environ(), "ENTERPRISE_URL="+s.url, "ENTERPRISE_API_KEY="+s.gatewayKey, "ENTERPRISE_WORKSPACE="+slug,
-		"CARACAL_STATE_DIR="+g.dir, "CARACAL_INSTANCE="+name, "CARACAL_OWN_ENVOY=true", "CARACAL_LISTEN="+listen, "CARACAL_LOG_LEVEL=warn")
+		"CARACAL_STATE_DIR="+g.dir, "CARACAL_INSTANCE="+name, "CARACAL_OWN_ENVOY=true", "CARACAL_LISTEN="+listen, "CARACAL_PROXY_LISTEN=off", "CARACAL_LOG_LEVEL=warn")
 	return g, g.command.Start()
 }
 

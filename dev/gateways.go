@@ -73,6 +73,7 @@ func (s *stack) startGateway(gateway int, control, key string) error {
 		"ENTERPRISE_API_KEY=" + key,
 		"ENTERPRISE_WORKSPACE=" + slug,
 		"CARACAL_LISTEN=" + loopback(s.gatewayPort(gateway)),
+		"CARACAL_PROXY_LISTEN=off",
 		"CARACAL_STATE_DIR=" + filepath.Join(s.state, place(gateway)),
 		"CARACAL_CREDENTIALS_DIR=" + filepath.Join(s.state, "credentials"),
 		"CARACAL_ENVOY=" + s.envoy,

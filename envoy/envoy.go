@@ -144,9 +144,12 @@ type Local struct {
 	Listen netip.AddrPort
 	// Forward is the proxy port; the zero value for none.
 	Forward netip.AddrPort
-	// Certificate and PrivateKey are the PEM chain and key of both ports. Without them they speak plain HTTP; with them
-	// plain HTTP reaches only health, readiness and sync at the gateway port, and everything at the proxy port.
+	// Certificate and PrivateKey are the PEM chain and key of both ports. Without them they speak plain HTTP. With them
+	// plain HTTP reaches only health, readiness and sync, but for clients of the proxy port that are on this host: they
+	// speak either.
 	Certificate, PrivateKey []byte
+	// ForwardPlain says that clients on other hosts may speak plain HTTP to the proxy port beside a certificate.
+	ForwardPlain bool
 	// Roots holds the PEM certificates that public upstreams must chain to.
 	Roots []byte
 	// Resolvers are the DNS servers to ask; empty means the host's.

@@ -76,6 +76,7 @@ func TestTheConfigurationIsWhatTheGoldenFilesShow(t *testing.T) {
 		"fixed-plain":         all(envoy.Fixed(exampleLocal())),
 		"fixed-tls":           all(envoy.Fixed(withTLS(exampleLocal()))),
 		"fixed-forward":       all(envoy.Fixed(withForward(exampleLocal()))),
+		"fixed-forward-tls":   all(envoy.Fixed(withTLS(withForward(exampleLocal())))),
 		"built-in":            all(envoy.BuiltIn()),
 		"catalog-empty":       all(catalog(t)),
 		"catalog":             all(catalog(t, exampleUpstreams(string(ca))...)),

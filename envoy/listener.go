@@ -50,12 +50,24 @@ func gatewayListener(l Local) *listenerv3.Listener {
 	return listener(ListenerGateway, l.Listen, tlsChain(serveTLS(), ModeGateway), plainChain(ModePlain))
 }
 
-// forwardListener speaks plain HTTP, as most clients of proxies do, and TLS beside it where there is a certificate.
+// forwardListener speaks plain HTTP, as most clients of proxies do, and TLS beside it where there is a certificate. Then
+// what comes from another host in plain text learns that it has to speak TLS, unless that is allowed.
 func forwardListener(l Local) *listenerv3.Listener {
-	if !l.servesTLS() {
-		return listener(ListenerForward, l.Forward, plainChain(ModeForward))
+	switch plain := plainChain(ModeForward); {
+	case !l.servesTLS():
+		return listener(ListenerForward, l.Forward, plain)
+	case l.ForwardPlain:
+		return listener(ListenerForward, l.Forward, tlsChain(serveTLS(), ModeForward), plain)
+	default:
+		return listener(ListenerForward, l.Forward, tlsChain(serveTLS(), ModeForward), fromThisHost(plain), plainChain(ModePlain))
 	}
-	return listener(ListenerForward, l.Forward, tlsChain(serveTLS(), ModeForward), plainChain(ModeForward))
+}
+
+// fromThisHost narrows a chain to clients that are on this host.
+func fromThisHost(chain *listenerv3.FilterChain) *listenerv3.FilterChain {
+	chain.Name += "-near"
+	chain.FilterChainMatch.SourceType = listenerv3.FilterChainMatch_SAME_IP_OR_LOOPBACK
+	return chain
 }
 
 // listener takes what is plain text by its last chain; one that has another beside it looks first.

@@ -138,8 +138,8 @@ func TestPlainHTTPInsideOfATunnelIsDecidedOn(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if response.Body.Close(); response.StatusCode != 403 {
-		t.Errorf("status %d", response.StatusCode)
+	if err := response.Body.Close(); err != nil || response.StatusCode != http.StatusForbidden {
+		t.Errorf("status %d, %v", response.StatusCode, err)
 	}
 	if modes := r.authz.beside(envoy.ModeKey); !slices.Equal(modes, []string{envoy.ModeForward, envoy.ModeInside}) {
 		t.Errorf("modes %q", modes)
@@ -160,7 +160,8 @@ func (r *rig) tunnel(request string) net.Conn {
 	if err != nil {
 		r.t.Fatal(err)
 	}
-	if response.StatusCode != 200 {
+	defer response.Body.Close()
+	if response.StatusCode != http.StatusOK {
 		var body bytes.Buffer
 		_, _ = body.ReadFrom(response.Body)
 		r.t.Fatalf("the tunnel is answered with %d: %s", response.StatusCode, &body)

@@ -149,6 +149,9 @@ func checkFixed(r Resources) error {
 			return fmt.Errorf("listener %q: address: %w", built.GetName(), err)
 		}
 		*port = netip.AddrPortFrom(address, uint16(socket.GetPortValue()))
+		if built.GetName() == ListenerForward {
+			l.ForwardPlain = len(built.GetFilterChains()) == 2
+		}
 	}
 	return r.same(Fixed(l))
 }

@@ -41,11 +41,14 @@ func TestEveryConfigurationThatIsBuiltIsValid(t *testing.T) {
 	_, full := whole(t)
 	plain := exampleLocal()
 	plain.Resolvers = []netip.AddrPort{netip.MustParseAddrPort("[::1]:53")}
+	open := withForward(withTLS(exampleLocal()))
+	open.ForwardPlain = true
 	for name, r := range map[string]struct {
 		bootstrap *bootstrapv3.Bootstrap
 		resources envoy.Resources
 	}{
 		"a full catalog behind TLS":             {envoy.Bootstrap(withForward(withTLS(exampleLocal()))), full},
+		"a proxy port for plain HTTP and TLS":   {envoy.Bootstrap(open), envoy.Merge(envoy.Fixed(open), catalog(t))},
 		"an empty catalog":                      {envoy.Bootstrap(plain), envoy.Merge(envoy.Fixed(plain), catalog(t))},
 		"no bundle yet":                         {envoy.Bootstrap(plain), envoy.Merge(envoy.Fixed(plain), envoy.BuiltIn())},
 		"an Envoy that somebody else started":   {nil, full},

@@ -36,8 +36,10 @@ type Config struct {
 	Interval   time.Duration // between the looks for a newer revision, beside what is pushed
 
 	Listen                  netip.AddrPort
-	Certificate, PrivateKey []byte // PEM, of the gateway port; empty means plain HTTP
-	Roots                   []byte // PEM certificates that public upstreams must chain to
+	ProxyListen             netip.AddrPort // of the proxy port; the zero value for none
+	ProxyPlain              bool           // whether clients on other hosts may speak plain HTTP to the proxy port beside a certificate
+	Certificate, PrivateKey []byte         // PEM, of both ports; empty means plain HTTP
+	Roots                   []byte         // PEM certificates that public upstreams must chain to
 	Resolvers               []netip.AddrPort
 
 	// StateDir keeps the last good bundle and the process's key; one process at a time.
@@ -52,7 +54,7 @@ type Config struct {
 	Log       *slog.Logger
 }
 
-// portPatience is how long the gateway port may be taken when the gateway starts.
+// portPatience is how long a port of the gateway may be taken when it starts.
 const portPatience = 2 * time.Second
 
 // gateway is one running process.
@@ -81,7 +83,7 @@ func Run(ctx context.Context, c Config) error {
 	}
 	defer unlock()
 	if c.EnvoyPath != "" { // an operator's Envoy may hold the port already
-		if err := portIsFree(ctx, c.Listen); err != nil {
+		if err := portsAreFree(ctx, c); err != nil {
 			return err
 		}
 	}
@@ -121,7 +123,8 @@ func assemble(ctx context.Context, c Config, at sockets, private ed25519.Private
 	}
 	host := envoy.Local{
 		NodeID: c.Instance, AuthzSocket: at.authz.path, XDSSocket: at.xds.path, SelfSocket: at.self.path, AdminSocket: at.admin,
-		Listen: c.Listen, Certificate: c.Certificate, PrivateKey: c.PrivateKey, Roots: c.Roots, Resolvers: c.Resolvers,
+		Listen: c.Listen, Forward: c.ProxyListen, ForwardPlain: c.ProxyPlain,
+		Certificate: c.Certificate, PrivateKey: c.PrivateKey, Roots: c.Roots, Resolvers: c.Resolvers,
 	}
 	if host.NodeID == "" {
 		host.NodeID = "gateway"
@@ -139,7 +142,7 @@ func assemble(ctx context.Context, c Config, at sockets, private ed25519.Private
 	g.state.skew = g.clock.Skew
 	g.service = extauthz.New(extauthz.Config{
 		Clock: g.clock, Recorder: g.shipper, Credentials: c.Credentials, Routes: g.xds.Accepted,
-		Read: read, Listeners: []netip.AddrPort{c.Listen}, Log: c.Log,
+		Read: read, Listeners: c.ports(), Log: c.Log,
 	})
 	g.applier = &applier{
 		workspace: c.Workspace, stateDir: c.StateDir, fixed: g.fixed, bootstrap: g.bootstrap,
@@ -294,9 +297,24 @@ func (g *gateway) reportEnvoy(refusal string) {
 	g.state.envoyAnswered()
 }
 
+// ports are those that Envoy listens on.
+func (c Config) ports() []netip.AddrPort {
+	if !c.ProxyListen.IsValid() {
+		return []netip.AddrPort{c.Listen}
+	}
+	return []netip.AddrPort{c.Listen, c.ProxyListen}
+}
+
+func portsAreFree(ctx context.Context, c Config) error {
+	if err := portIsFree(ctx, c.Listen, "gateway", "choose another with CARACAL_LISTEN"); err != nil || !c.ProxyListen.IsValid() {
+		return err
+	}
+	return portIsFree(ctx, c.ProxyListen, "proxy", "choose another with CARACAL_PROXY_LISTEN, or \"off\"")
+}
+
 // portIsFree says which setting to change when something else listens already; Envoy would only say that it cannot
 // bind. The Envoy of a gateway that was killed a moment ago may take another to end.
-func portIsFree(ctx context.Context, address netip.AddrPort) error {
+func portIsFree(ctx context.Context, address netip.AddrPort, name, remedy string) error {
 	ctx, cancel := context.WithTimeout(ctx, portPatience)
 	defer cancel()
 	for {
@@ -306,7 +324,7 @@ func portIsFree(ctx context.Context, address netip.AddrPort) error {
 		}
 		select {
 		case <-ctx.Done():
-			return fmt.Errorf("the gateway port %s cannot be used (%w): stop what listens there, or choose another with CARACAL_LISTEN", strconv.Itoa(int(address.Port())), err)
+			return fmt.Errorf("the %s port %s cannot be used (%w): stop what listens there, or %s", name, strconv.Itoa(int(address.Port())), err, remedy)
 		case <-time.After(drainPoll):
 		}
 	}

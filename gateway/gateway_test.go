@@ -278,6 +278,11 @@ func TestABusyPortIsNamedWithTheSettingThatChangesIt(t *testing.T) {
 	if err := second.start().wait(t); err == nil || !strings.Contains(err.Error(), "CARACAL_LISTEN") {
 		t.Errorf("a second gateway on the same port ends with %v", err)
 	}
+	third := newRig(t)
+	third.proxyListen = r.listen
+	if err := third.start().wait(t); err == nil || !strings.Contains(err.Error(), "CARACAL_PROXY_LISTEN") {
+		t.Errorf("a third one, whose proxy port is taken, ends with %v", err)
+	}
 }
 
 func unpack(t *testing.T, packed []byte) []authority.Event {

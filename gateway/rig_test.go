@@ -47,10 +47,12 @@ type rig struct {
 	upstream *echo.Recorder
 	stateDir string
 	listen   netip.AddrPort
-	key      token.APIKey
-	slug     string // that the gateway is configured with
-	log      *lines
-	envoy    string // program to run as Envoy; empty means the pinned one
+	// proxyListen is the proxy port; the zero value for none.
+	proxyListen netip.AddrPort
+	key         token.APIKey
+	slug        string // that the gateway is configured with
+	log         *lines
+	envoy       string // program to run as Envoy; empty means the pinned one
 }
 
 func newRig(t *testing.T) *rig {
@@ -149,7 +151,7 @@ func (r *rig) start() *running {
 		defer close(g.ended)
 		g.err = gateway.Run(ctx, gateway.Config{
 			Control: control, Key: r.key, Workspace: r.slug, Interval: time.Second,
-			Listen: r.listen, Roots: r.anyRoots(), StateDir: r.stateDir, EnvoyPath: r.envoy, Instance: "test", Version: "test",
+			Listen: r.listen, ProxyListen: r.proxyListen, Roots: r.anyRoots(), StateDir: r.stateDir, EnvoyPath: r.envoy, Instance: "test", Version: "test",
 			Credentials: extauthz.NewCredentials("", func(string) (string, bool) { return "", false }),
 			Log:         slog.New(slog.NewTextHandler(r.log, nil)),
 		})

@@ -24,6 +24,9 @@ import (
 // version is the program's, told to the control plane and to people.
 const version = "0.1.0"
 
+// proxyPort is the number of the proxy port where nothing else is said: the usual one of proxies.
+const proxyPort = 3128
+
 // maxSyncInterval keeps a gateway from looking so rarely that its clock is left to itself.
 const maxSyncInterval = time.Hour
 
@@ -47,7 +50,7 @@ func (p *program) gatewayConfig(ctx context.Context, settings *values) (gateway.
 	if c.Log, err = p.logger(settings); err != nil {
 		return c, err
 	}
-	for _, read := range []func(*values, *gateway.Config) error{readControl, readPort, p.readPlace} {
+	for _, read := range []func(*values, *gateway.Config) error{readControl, readPorts, p.readPlace} {
 		if err := read(settings, &c); err != nil {
 			return c, err
 		}
@@ -95,9 +98,38 @@ func readControl(settings *values, c *gateway.Config) error {
 	return err
 }
 
-// readPort reads where the gateway listens. Tokens travel through the port, so that without a certificate it is for
+// readPorts reads where the gateway listens. Tokens travel through its ports, so that without a certificate they are for
 // this machine only, unless told otherwise.
-func readPort(settings *values, c *gateway.Config) error {
+func readPorts(settings *values, c *gateway.Config) error {
+	if err := readCertificate(settings, c); err != nil {
+		return err
+	}
+	address := settings.text("listen")
+	switch {
+	case address != "":
+	case c.Certificate != nil:
+		address = "0.0.0.0:8443"
+	default:
+		address = "127.0.0.1:8443"
+	}
+	var err error
+	if c.Listen, err = portAt("CARACAL_LISTEN", address, c); err != nil {
+		return err
+	}
+	if err := readProxyPort(settings, c); err != nil {
+		return err
+	}
+	for _, text := range strings.FieldsFunc(settings.text("dns-resolvers"), func(r rune) bool { return r == ',' || r == ' ' }) {
+		resolver, err := resolverOf(text)
+		if err != nil {
+			return err
+		}
+		c.Resolvers = append(c.Resolvers, resolver)
+	}
+	return nil
+}
+
+func readCertificate(settings *values, c *gateway.Config) error {
 	var err error
 	if c.Certificate, err = settings.file("tls-cert"); err != nil {
 		return err
@@ -113,28 +145,40 @@ func readPort(settings *values, c *gateway.Config) error {
 			return fmt.Errorf("reading CARACAL_TLS_CERT and CARACAL_TLS_KEY: %w", err)
 		}
 	}
-	address := settings.text("listen")
-	switch {
-	case address != "":
-	case c.Certificate != nil:
-		address = "0.0.0.0:8443"
+	return nil
+}
+
+// readProxyPort reads where the gateway listens for clients that use it as their proxy.
+func readProxyPort(settings *values, c *gateway.Config) error {
+	c.ProxyPlain = c.AllowPlain
+	address := settings.text("proxy-listen")
+	switch address {
+	case "off":
+		return nil
+	case "":
+		c.ProxyListen = netip.AddrPortFrom(c.Listen.Addr(), proxyPort)
 	default:
-		address = "127.0.0.1:8443"
-	}
-	if c.Listen, err = netip.ParseAddrPort(address); err != nil {
-		return &usageError{fmt.Sprintf("CARACAL_LISTEN %q is not of the form address:port with a literal address", address)}
-	}
-	if c.Certificate == nil && !c.AllowPlain && !c.Listen.Addr().IsLoopback() {
-		return &usageError{fmt.Sprintf("CARACAL_LISTEN %q would carry tokens unencrypted: set CARACAL_TLS_CERT and CARACAL_TLS_KEY, or CARACAL_ALLOW_PLAIN=true in a closed network", address)}
-	}
-	for _, text := range strings.FieldsFunc(settings.text("dns-resolvers"), func(r rune) bool { return r == ',' || r == ' ' }) {
-		resolver, err := resolverOf(text)
-		if err != nil {
+		var err error
+		if c.ProxyListen, err = portAt("CARACAL_PROXY_LISTEN", address, c); err != nil {
 			return err
 		}
-		c.Resolvers = append(c.Resolvers, resolver)
+	}
+	if c.ProxyListen.Port() == c.Listen.Port() {
+		return &usageError{fmt.Sprintf("the gateway port and the proxy port are both %d: change one with CARACAL_LISTEN or CARACAL_PROXY_LISTEN", c.Listen.Port())}
 	}
 	return nil
+}
+
+// portAt reads the address of a port, which is one that tokens may travel to.
+func portAt(variable, address string, c *gateway.Config) (netip.AddrPort, error) {
+	port, err := netip.ParseAddrPort(address)
+	if err != nil {
+		return port, &usageError{fmt.Sprintf("%s %q is not of the form address:port with a literal address", variable, address)}
+	}
+	if c.Certificate == nil && !c.AllowPlain && !port.Addr().IsLoopback() {
+		return port, &usageError{fmt.Sprintf("%s %q would carry tokens unencrypted: set CARACAL_TLS_CERT and CARACAL_TLS_KEY, or CARACAL_ALLOW_PLAIN=true in a closed network", variable, address)}
+	}
+	return port, nil
 }
 
 func resolverOf(text string) (netip.AddrPort, error) {

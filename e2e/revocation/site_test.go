@@ -287,7 +287,7 @@ func (s *site) startGateways(t *testing.T, binary string) error {
 			return err
 		}
 		g.path = binary
-		g.environment = append(g.environment, "ENTERPRISE_URL=http://"+s.toControl[i].Listen, "CARACAL_LISTEN="+s.addresses[i], "CARACAL_ENVOY="+envoy)
+		g.environment = append(g.environment, "ENTERPRISE_URL=http://"+s.toControl[i].Listen, "CARACAL_LISTEN="+s.addresses[i], "CARACAL_PROXY_LISTEN=off", "CARACAL_ENVOY="+envoy)
 		if err := g.start(); err != nil {
 			return err
 		}
