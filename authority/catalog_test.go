@@ -228,35 +228,6 @@ func TestEqualDestinationsAndRulesAreRefused(t *testing.T) {
 	}
 }
 
-func TestTheReadyDestinationsMapTheGuidesExample(t *testing.T) {
-	ready := authority.ReadyDestinations()
-	c, err := authority.NewCatalog(ready)
-	if err != nil {
-		t.Fatal(err)
-	}
-	got := []resolved{
-		resolve(t, c, "POST", "https://api.openai.com/v1/chat/completions"),
-		resolve(t, c, "GET", "https://api.openai.com/v1/models"),
-		resolve(t, c, "POST", "https://generativelanguage.googleapis.com/v1beta/models/gemini-pro:generateContent"),
-	}
-	want := []resolved{
-		{Destination: "openai", Resource: "api:external/openai", Action: authority.Execute},
-		{Destination: "openai", Resource: "api:external/openai", Action: authority.Read},
-		{Destination: "google", Resource: "api:external/google", Action: authority.Execute},
-	}
-	if diff := cmp.Diff(want, got); diff != "" {
-		t.Error(diff)
-	}
-	for _, d := range ready {
-		if r := resolve(t, c, "DELETE", "https://"+d.Host+"/v1/files/1"); r.Reason != authority.ReasonTargetNotAllowed {
-			t.Errorf("%s: DELETE is %+v", d.Name, r)
-		}
-		if d.ID != "" || d.WorkspaceID != "" {
-			t.Errorf("%s has the identifiers %q and %q", d.Name, d.ID, d.WorkspaceID)
-		}
-	}
-}
-
 func TestACatalogDoesNotChangeWithWhatItWasMadeOf(t *testing.T) {
 	d := authority.Destination{Name: "a", Host: "a.test", Rules: []authority.Rule{rule("/**", "api:a", "GET=read")}}.WithDefaults()
 	list := []authority.Destination{d}

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/caracal-gateway/caracal/authority"
+	"github.com/caracal-gateway/caracal/catalog"
 	"github.com/caracal-gateway/caracal/controlplane"
 	"github.com/caracal-gateway/caracal/controlplane/postgres"
 )
@@ -190,7 +191,7 @@ func TestUsageCountsWhatQuotasLimit(t *testing.T) {
 	}
 	want := map[string]int64{
 		"principals": 2, "members": 1, "keys": 2, "policies": 1, "live_mandates": 1,
-		"destinations": int64(len(authority.ReadyDestinations())), "issuers": 0, "rego_versions": 0,
+		"destinations": int64(len(catalog.Initial())), "issuers": 0, "rego_versions": 0,
 	}
 	for name, n := range want {
 		if got[name] != n {

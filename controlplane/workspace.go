@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/caracal-gateway/caracal/authority"
+	"github.com/caracal-gateway/caracal/catalog"
 	"github.com/caracal-gateway/caracal/controlplane/postgres"
 	"github.com/caracal-gateway/caracal/token"
 )
@@ -186,7 +187,7 @@ func (s *Service) found(ctx context.Context, tx *postgres.Tx, ch *change, w auth
 		return err
 	}
 	ch.tell(keyEvent(authority.EventKeyCreated, nil, &f.key))
-	for _, d := range authority.ReadyDestinations() {
+	for _, d := range catalog.Initial() {
 		d.ID, d.WorkspaceID, d.CreatedAt = authority.NewID[authority.DestinationID](), w.ID, ch.at
 		d = storable(d.WithDefaults(), nil)
 		if err := tx.InsertDestination(ctx, d); err != nil {

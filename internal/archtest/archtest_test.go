@@ -19,6 +19,7 @@ const module = "github.com/caracal-gateway/caracal"
 // one is placed before it is used. ARCHITECTURE.md shows the same table with the reasons.
 var layers = map[string][]string{
 	"authority":             {},
+	"catalog":               {"authority"},
 	"lease":                 {},
 	"token":                 {"authority"},
 	"bundle":                {"authority", "envoy", "token"},
@@ -31,7 +32,7 @@ var layers = map[string][]string{
 	"migrations":            {},
 	"extauthz":              {"authority", "lease", "token", "bundle", "rego", "envoy"},
 	"gateway":               {"authority", "lease", "token", "bundle", "rego", "envoy", "extauthz", "child", "internal/syncpb"},
-	"controlplane":          {"authority", "lease", "token", "bundle", "rego", "envoy", "discovery", "controlplane/postgres", "controlplane/replica"},
+	"controlplane":          {"authority", "catalog", "lease", "token", "bundle", "rego", "envoy", "discovery", "controlplane/postgres", "controlplane/replica"},
 	"controlplane/postgres": {"authority", "lease", "token", "controlplane/postgres/internal/query", "migrations"},
 	"controlplane/api":      {"authority", "controlplane", "controlplane/replica"},
 	"controlplane/serve":    {},
