@@ -17,7 +17,8 @@ type Catalog struct {
 
 type catalogEntry struct {
 	destination *Destination
-	rules       *ruleTree // nil when the destination has none
+	rules       *ruleTree         // nil when the destination has none
+	resources   []ResourcePattern // those of the rules; they cover what the rules map
 }
 
 // Match is what a request is: one action on one resource, and how it gets there.
@@ -59,6 +60,9 @@ func newCatalogEntry(d Destination) (*catalogEntry, error) {
 	}
 	var err error
 	entry.rules, err = compileRules(d.Rules)
+	for _, rule := range d.Rules {
+		entry.resources = append(entry.resources, rule.pattern())
+	}
 	return entry, err
 }
 

@@ -12,6 +12,7 @@ const (
 	ReasonTargetMismatch    Reason = "target_mismatch"
 	ReasonUnknownEndpoint   Reason = "unknown_endpoint"
 	ReasonTLSRequired       Reason = "tls_required"
+	ReasonTunnelUnknown     Reason = "tunnel_unknown"
 	ReasonAuthRequired      Reason = "authentication_required"
 	ReasonAuthFailed        Reason = "authentication_failed"
 	ReasonStateBehind       Reason = "state_behind"
@@ -23,6 +24,8 @@ const (
 	ReasonMissingMandate    Reason = "missing_mandate"
 	ReasonAmbiguousMandate  Reason = "ambiguous_mandate"
 	ReasonMandateNotFound   Reason = "mandate_not_found"
+	ReasonNoMandateApplies  Reason = "no_mandate_applies"
+	ReasonTokenBound        Reason = "token_bound"
 	ReasonSubjectMismatch   Reason = "subject_mismatch"
 	ReasonBindingMismatch   Reason = "binding_mismatch"
 	ReasonMandateRevoked    Reason = "mandate_revoked"
@@ -75,6 +78,7 @@ var reasons = [...]struct {
 	{ReasonTargetMismatch, 400, "The parts of the request that say where it goes disagree."},
 	{ReasonUnknownEndpoint, 404, "The gateway has no such endpoint."},
 	{ReasonTLSRequired, 403, "This endpoint is served over TLS only."},
+	{ReasonTunnelUnknown, 503, "The tunnel that the request came through is not open, or no longer."},
 	{ReasonAuthRequired, 401, "The request says nothing about who sends it."},
 	{ReasonAuthFailed, 401, "The caller's credential does not hold."},
 	{ReasonStateBehind, 503, "What the request has seen already, as X-Caracal-State says, is not known here yet; try again."},
@@ -86,6 +90,8 @@ var reasons = [...]struct {
 	{ReasonMissingMandate, 403, "The request names no mandate."},
 	{ReasonAmbiguousMandate, 400, "The request names more than one mandate."},
 	{ReasonMandateNotFound, 403, "There is no such mandate in this workspace."},
+	{ReasonNoMandateApplies, 403, "No live mandate of the caller covers the request."},
+	{ReasonTokenBound, 403, "The token is bound to one mandate, and good for presenting that one only."},
 	{ReasonSubjectMismatch, 403, "The mandate was issued to somebody else."},
 	{ReasonBindingMismatch, 403, "The mandate is bound to a client certificate that the caller does not show."},
 	{ReasonMandateRevoked, 403, "The mandate, or one that it was cut from, is revoked."},

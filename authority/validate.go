@@ -57,45 +57,83 @@ var allHold = Facts{
 // Validate checks one use of a mandate. The first check that fails names the reason, in the order of the fields of
 // Facts. A mandate that is unknown and one of another workspace are the same, since the registry knows neither.
 func Validate(registry Registry, q Inquiry) Finding {
+	f, m := stand(registry, q)
+	if f.Reason != "" {
+		return f
+	}
+	return f.judge(m, q)
+}
+
+// Live makes the checks of [Validate] that do not depend on what is asked for: all but those of the action and of the
+// resource, which are left false. They hold when the finding has no reason. The inquiry's action and resource do not count.
+func Live(registry Registry, q Inquiry) Finding {
+	f, m := stand(registry, q)
+	if f.Reason != "" {
+		return f
+	}
+	if f = f.within(m, q.At); f.Reason != "" {
+		return f
+	}
+	return f.linked()
+}
+
+// stand makes the checks of a mandate, its presenter and its chain that come before all others.
+func stand(registry Registry, q Inquiry) (Finding, Mandate) {
 	var f Finding
 	m, known := registry.Mandate(q.Mandate)
 	if !known || q.Mandate == "" || m.ID != q.Mandate {
-		return f.fail(ReasonMandateNotFound, ReasonMandateNotFound.Message())
+		return f.fail(ReasonMandateNotFound, ReasonMandateNotFound.Message()), m
 	}
 	f.Facts.Known = true
 
 	if q.Presenter == "" || q.Presenter != m.SubjectID {
-		return f.fail(ReasonSubjectMismatch, ReasonSubjectMismatch.Message())
+		return f.fail(ReasonSubjectMismatch, ReasonSubjectMismatch.Message()), m
 	}
 	if !q.Unpresented && !m.Confirmation.MetBy(q.Certificate) {
-		return f.fail(ReasonBindingMismatch, ReasonBindingMismatch.Message())
+		return f.fail(ReasonBindingMismatch, ReasonBindingMismatch.Message()), m
 	}
 	f.Presenter, _ = registry.Principal(q.Presenter)
 	f.Facts.Presenter = true
 
 	f.Chain = chainOf(registry, m)
 	if reason, message := revocation(f.Chain); reason != "" {
-		return f.fail(reason, message)
+		return f.fail(reason, message), m
 	}
 	f.Facts.NotRevoked = true
 
 	if id := inactive(registry.Principal, f.Chain); id != "" {
-		return f.fail(ReasonSuspended, fmt.Sprintf("The principal %s, which the mandate rests on, is not active.", id))
+		return f.fail(ReasonSuspended, fmt.Sprintf("The principal %s, which the mandate rests on, is not active.", id)), m
 	}
 	f.Facts.PrincipalsActive = true
-	return f.judge(m, q)
+	return f, m
+}
+
+// within checks that an instant lies in the mandate's window.
+func (f Finding) within(m Mandate, at time.Time) Finding {
+	if at.Before(m.ValidFrom) {
+		return f.fail(ReasonNotYetValid, "The mandate is valid from "+m.ValidFrom.UTC().Format(time.RFC3339)+" on.")
+	}
+	if !at.Before(m.ValidUntil) {
+		return f.fail(ReasonExpired, "The mandate expired at "+m.ValidUntil.UTC().Format(time.RFC3339)+".")
+	}
+	f.Facts.WithinTime = true
+	return f
+}
+
+// linked checks that each mandate of the chain stays within its parent.
+func (f Finding) linked() Finding {
+	if problem := chainProblem(f.Chain); problem != "" {
+		return f.fail(ReasonChainInvalid, "The chain of delegation does not hold: "+problem+".")
+	}
+	f.Facts.Chain = true
+	return f
 }
 
 // judge makes the checks that need the mandates alone.
 func (f Finding) judge(m Mandate, q Inquiry) Finding {
-	if q.At.Before(m.ValidFrom) {
-		return f.fail(ReasonNotYetValid, "The mandate is valid from "+m.ValidFrom.UTC().Format(time.RFC3339)+" on.")
+	if f = f.within(m, q.At); f.Reason != "" {
+		return f
 	}
-	if !q.At.Before(m.ValidUntil) {
-		return f.fail(ReasonExpired, "The mandate expired at "+m.ValidUntil.UTC().Format(time.RFC3339)+".")
-	}
-	f.Facts.WithinTime = true
-
 	if _, err := ParseAction(string(q.Action)); err != nil || !m.ActionScope.Contains(q.Action) {
 		return f.fail(ReasonActionNotInScope, fmt.Sprintf("The mandate does not cover the action %q.", clip(string(q.Action))))
 	}
@@ -105,12 +143,7 @@ func (f Finding) judge(m Mandate, q Inquiry) Finding {
 		return f.fail(ReasonNotInScope, fmt.Sprintf("The mandate does not cover the resource %q.", clip(string(q.Resource))))
 	}
 	f.Facts.Resource = true
-
-	if problem := chainProblem(f.Chain); problem != "" {
-		return f.fail(ReasonChainInvalid, "The chain of delegation does not hold: "+problem+".")
-	}
-	f.Facts.Chain = true
-	return f
+	return f.linked()
 }
 
 func (f Finding) fail(reason Reason, message string) Finding {

@@ -2,6 +2,7 @@ package extauthz
 
 import (
 	"encoding/json"
+	"fmt"
 	"net/http"
 
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
@@ -23,9 +24,10 @@ type denialBody struct {
 }
 
 // refuse writes a denial for Envoy. An empty CheckResponse means "allow" to Envoy, and so does a status of OK, whatever
-// stands beside it: both are set here to what they must not be forgotten as.
-func refuse(denial *Denial, id authority.DecisionID) *authv3.CheckResponse {
-	code := denial.Reason.Status()
+// stands beside it: both are set here to what they must not be forgotten as. The request, where there is one, says in which
+// form its client takes a denial.
+func refuse(denial *Denial, id authority.DecisionID, to *request) *authv3.CheckResponse {
+	code := statusOf(denial.Reason, to)
 	if code < http.StatusBadRequest || code > 599 {
 		denial = because(authority.ReasonInternal)
 		code = http.StatusInternalServerError
@@ -34,12 +36,16 @@ func refuse(denial *Denial, id authority.DecisionID) *authv3.CheckResponse {
 	if err != nil {
 		body = []byte(`{"error":"internal_error","message":"The decision failed inside the gateway.","decision_id":null}`)
 	}
-	headers := []*corev3.HeaderValueOption{
-		overwrite("content-type", "application/json"),
-		overwrite("cache-control", "no-store"),
+	kind := "application/json"
+	if showsPlainText(to) {
+		kind, body = "text/plain; charset=utf-8", fmt.Appendf(nil, "%s (%s, %s)\n", denial.Message, denial.Reason, id)
 	}
-	if code == http.StatusUnauthorized {
+	headers := []*corev3.HeaderValueOption{overwrite("content-type", kind), overwrite("cache-control", "no-store")}
+	switch code {
+	case http.StatusUnauthorized:
 		headers = append(headers, overwrite("www-authenticate", challenge(denial.Reason)))
+	case http.StatusProxyAuthRequired:
+		headers = append(headers, overwrite("proxy-authenticate", `Basic realm="caracal"`), another("proxy-authenticate", challenge(denial.Reason)))
 	}
 	return &authv3.CheckResponse{
 		Status: &status.Status{Code: int32(codes.PermissionDenied)},
@@ -66,6 +72,13 @@ func overwrite(name, value string) *corev3.HeaderValueOption {
 	}
 }
 
+// another adds a line of a header that has one already.
+func another(name, value string) *corev3.HeaderValueOption {
+	option := overwrite(name, value)
+	option.AppendAction = corev3.HeaderValueOption_APPEND_IF_EXISTS_OR_ADD
+	return option
+}
+
 // accept turns an answer that denies into one that lets the request pass. Only a whole Permit does; with anything else
 // the answer stays what it is.
 func accept(answer *authv3.CheckResponse, permit Permit) {
@@ -77,6 +90,9 @@ func accept(answer *authv3.CheckResponse, permit Permit) {
 		Headers:         permit.set,
 		HeadersToRemove: permit.remove,
 	}}
+	if permit.selected != "" {
+		answer.GetOkResponse().ResponseHeadersToAdd = []*corev3.HeaderValueOption{overwrite(headerSelected, string(permit.selected))}
+	}
 }
 
 // beneath is what Envoy keeps beside the request: it names the decision in access log entries and in replies of its

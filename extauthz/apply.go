@@ -32,7 +32,7 @@ func (s *Snapshot) Apply(ctx context.Context, d bundle.Delta, keys token.KeySet)
 	if next.Digest() != d.Digest {
 		return nil, Change{}, bundle.Gap("the delta to revision %d does not lead to the state that was signed", d.Revision)
 	}
-	change := changeOf(d)
+	change := s.changeOf(d)
 	if !reflect.DeepEqual(keys, *s.keys) {
 		next.rekey(keys)
 		change.All = true
@@ -64,8 +64,9 @@ func (s *Snapshot) rekey(keys token.KeySet) {
 	s.mandates = s.mandates.under(s.keys)
 }
 
-// changeOf is what a delta decides differently. Of the head, the number of policies alone decides nothing.
-func changeOf(d bundle.Delta) Change {
+// changeOf is what a delta decides differently. Of the head, the number of policies alone decides nothing. A key that is
+// taken away or changed is that of a principal, whom it identified.
+func (s *Snapshot) changeOf(d bundle.Delta) Change {
 	var c Change
 	for name := range d.Members {
 		c.All = c.All || name != bundle.MemberActivePolicies
@@ -76,7 +77,21 @@ func changeOf(d bundle.Delta) Change {
 	for _, item := range d.Principals.Set {
 		c.Principals = append(c.Principals, item.Value.ID)
 	}
+	for _, item := range d.AgentKeys.Set {
+		c.Principals = s.appendHolder(c.Principals, item.Value.ID)
+	}
+	for _, id := range d.AgentKeys.Removed {
+		c.Principals = s.appendHolder(c.Principals, id)
+	}
 	c.Mandates = append(c.Mandates, d.Mandates.Removed...)
 	c.Principals = append(c.Principals, d.Principals.Removed...)
 	return c
+}
+
+// appendHolder appends the principal whom a key has identified so far.
+func (s *Snapshot) appendHolder(list []authority.PrincipalID, id authority.KeyID) []authority.PrincipalID {
+	if key, ok := s.agentKeys.get(id); ok {
+		return append(list, key.PrincipalID)
+	}
+	return list
 }

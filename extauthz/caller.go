@@ -9,33 +9,8 @@ import (
 	"github.com/caracal-gateway/caracal/token"
 )
 
-// identify finds the principal that sends a request: the bearer of its token, or without one the holder of the client
-// certificate of its connection. Whatever is wrong with either, the answer is the same; only the absence of both and an API
-// key in the place of a token are told apart, since their senders can do something about it.
-func identify(snapshot *Snapshot, r *request, now time.Time) (authority.Principal, error) {
-	value := r.value(headerAuthorization)
-	if value == "" {
-		return snapshot.holder(r.peer, now)
-	}
-	bearer, ok := bearerOf(value)
-	if !ok {
-		return authority.Principal{}, deny(authority.ReasonAuthFailed, "The Authorization header is not of the form Bearer <JWT>")
-	}
-	claimed, err := snapshot.claimOf(bearer, now)
-	if err != nil {
-		return authority.Principal{}, err
-	}
-	if !claimed.confirmation.MetBy(r.peer.thumbprint) || snapshot.contradicts(claimed, r.peer, now) {
-		return authority.Principal{}, errNotIdentified()
-	}
-	return snapshot.known(claimed.subject)
-}
-
 // holder identifies the holder of a client certificate.
 func (s *Snapshot) holder(p peer, now time.Time) (authority.Principal, error) {
-	if !p.shown() {
-		return authority.Principal{}, deny(authority.ReasonAuthRequired, "The request needs an access token: Authorization: Bearer <JWT>")
-	}
 	id, ok := s.clients.holder(p, now)
 	if !ok {
 		return authority.Principal{}, errNotIdentified()
@@ -62,10 +37,11 @@ func bearerOf(value string) (string, bool) {
 	return credential, true
 }
 
-// claim is what a token says: whose it is, and which certificate it is bound to.
+// claim is what a token says: whose it is, and which certificate and which mandate it is bound to.
 type claim struct {
 	subject      authority.PrincipalID
 	confirmation *authority.Confirmation // nil for none
+	mandate      authority.MandateID     // empty for none
 }
 
 // claimOf reads an access token, or a token of a trusted issuer. Whoever goes by it holds its confirmation against the certificate that the bearer showed.
@@ -74,22 +50,22 @@ func (s *Snapshot) claimOf(jws string, now time.Time) (claim, error) {
 		return claim{}, deny(authority.ReasonAuthFailed, "This endpoint takes an access token; exchange the API key at POST /api/v1/token.")
 	}
 	if access, err := s.tokens.access(jws, now); err == nil {
-		return claim{access.Subject, access.Confirmation}, nil
+		return claim{access.Subject, access.Confirmation, access.Mandate}, nil
 	}
 	identity, err := s.outsiders.identity(jws, now)
 	if err != nil {
 		return claim{}, errNotIdentified()
 	}
-	return claim{identity.Principal, identity.Confirmation}, nil
+	return claim{subject: identity.Principal, confirmation: identity.Confirmation}, nil
 }
 
-// bearer identifies the bearer of a token who has shown a certificate, or none.
-func (s *Snapshot) bearer(jws string, shown authority.Thumbprint, now time.Time) (authority.Principal, error) {
+// bearer identifies the bearer of a token who has shown a certificate, or none, and presents a mandate.
+func (s *Snapshot) bearer(jws string, shown authority.Thumbprint, presented authority.MandateID, now time.Time) (authority.Principal, error) {
 	claimed, err := s.claimOf(jws, now)
 	if err != nil {
 		return authority.Principal{}, err
 	}
-	if !claimed.confirmation.MetBy(shown) {
+	if !claimed.confirmation.MetBy(shown) || claimed.mandate != "" && claimed.mandate != presented {
 		return authority.Principal{}, errNotIdentified()
 	}
 	return s.known(claimed.subject)

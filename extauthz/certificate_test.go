@@ -424,7 +424,7 @@ func TestAServiceTellsThePresentersCertificate(t *testing.T) {
 			if caller.Type == authority.Service {
 				q.PresenterID = b.Agent.ID
 			}
-			got, err := b.service.Validate(t.Context(), caller, q)
+			got, err := b.service.Validate(t.Context(), extauthz.Caller{Principal: caller}, q)
 			if err != nil {
 				t.Fatal(err)
 			}

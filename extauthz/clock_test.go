@@ -68,7 +68,7 @@ func TestAMandateThatHasEndedStaysSoOnAHostWhoseClockIsBehind(t *testing.T) {
 	})
 	b.State.IssuedAt = start.Add(2 * time.Hour)
 	b.enforce(t)
-	answer, err := b.service.Validate(t.Context(), b.Agent, extauthz.Question{MandateID: b.Mandate.ID, Action: authority.Read, Resource: "api:model"})
+	answer, err := b.service.Validate(t.Context(), extauthz.Caller{Principal: b.Agent}, extauthz.Question{MandateID: b.Mandate.ID, Action: authority.Read, Resource: "api:model"})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -13,21 +13,31 @@ const (
 	pathAdmin = "/admin"
 )
 
+const methodConnect = "CONNECT"
+
 // endpoint says what a request asks of the gateway.
 type endpoint string
 
 const (
 	endpointNone  endpoint = ""
-	endpointProxy endpoint = "proxy" // carry this request to its target
 	endpointSelf  endpoint = "self"  // answer it yourself: health, readiness, sync, or the agent API
+	endpointProxy endpoint = "proxy" // carry this request to the target that a header names
+
+	endpointReverse endpoint = "reverse" // carry it to the destination that its path begins with
+	endpointForward endpoint = "forward" // carry it to the URL that a proxy was asked for
+	endpointConnect endpoint = "connect" // open a tunnel
+	endpointInside  endpoint = "inside"  // carry on a request that came through one
 )
 
 // classify finds the endpoint of a request. A way in that is not known is refused.
 func classify(r *request) (endpoint, error) {
 	switch r.way {
 	case envoy.ModeGateway:
-		if r.path == pathProxy && r.method != "CONNECT" {
+		if r.path == pathProxy && r.method != methodConnect {
 			return endpointProxy, nil
+		}
+		if strings.HasPrefix(r.path, pathReverse) && r.method != methodConnect {
+			return endpointReverse, nil
 		}
 		if isProbe(r) || isAgentAPI(r) {
 			return endpointSelf, nil
@@ -35,6 +45,16 @@ func classify(r *request) (endpoint, error) {
 		if path, _, _ := strings.Cut(r.path, "?"); path == pathAdmin || strings.HasPrefix(path, pathAdmin+"/") {
 			return endpointNone, guardAdmin(r)
 		}
+	case envoy.ModeForward:
+		if r.method == methodConnect {
+			return endpointConnect, nil
+		}
+		return endpointForward, nil
+	case envoy.ModeInside:
+		if r.method == methodConnect {
+			return endpointNone, deny(authority.ReasonTargetNotAllowed, "There is no tunnel inside of a tunnel.")
+		}
+		return endpointInside, nil
 	case envoy.ModePlain:
 		if isProbe(r) {
 			return endpointSelf, nil

@@ -1,6 +1,7 @@
 package extauthz_test
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"log/slog"
@@ -139,6 +140,12 @@ type pair struct{ name, value string }
 type asked struct {
 	mode, method, path, host string
 	headers                  []pair
+
+	scheme string // http, unless it says otherwise
+	source string // 192.0.2.2, unless it says otherwise
+	secure bool   // over TLS, for the name in sni
+	sni    string
+	outer  string // the decision on the CONNECT that it comes inside of
 }
 
 // proxied is the call that the main job makes.
@@ -185,24 +192,32 @@ func (a asked) plus(name, value string) asked {
 }
 
 func (a asked) check() *authv3.CheckRequest {
+	a.scheme, a.source = cmp.Or(a.scheme, "http"), cmp.Or(a.source, "192.0.2.2")
 	list := []*corev3.HeaderValue{
 		{Key: ":authority", RawValue: []byte(a.host)},
-		{Key: ":path", RawValue: []byte(a.path)},
 		{Key: ":method", RawValue: []byte(a.method)},
-		{Key: ":scheme", RawValue: []byte("http")},
+		{Key: ":scheme", RawValue: []byte(a.scheme)},
+	}
+	if a.path != "" {
+		list = append(list, &corev3.HeaderValue{Key: ":path", RawValue: []byte(a.path)})
 	}
 	for _, h := range a.headers {
 		list = append(list, &corev3.HeaderValue{Key: h.name, RawValue: []byte(h.value)})
 	}
+	var session *authv3.AttributeContext_TLSSession
+	if a.secure {
+		session = &authv3.AttributeContext_TLSSession{Sni: a.sni}
+	}
 	return &authv3.CheckRequest{Attributes: &authv3.AttributeContext{
+		TlsSession: session,
 		Source: &authv3.AttributeContext_Peer{Address: &corev3.Address{Address: &corev3.Address_SocketAddress{
-			SocketAddress: &corev3.SocketAddress{Address: "192.0.2.2", PortSpecifier: &corev3.SocketAddress_PortValue{PortValue: 60980}},
+			SocketAddress: &corev3.SocketAddress{Address: a.source, PortSpecifier: &corev3.SocketAddress_PortValue{PortValue: 60980}},
 		}}},
 		Request: &authv3.AttributeContext_Request{Http: &authv3.AttributeContext_HttpRequest{
-			Id: "18221812780971847111", Method: a.method, Path: a.path, Host: a.host, Scheme: "http", Protocol: "HTTP/1.1",
+			Id: "18221812780971847111", Method: a.method, Path: a.path, Host: a.host, Scheme: a.scheme, Protocol: "HTTP/1.1",
 			HeaderMap: &corev3.HeaderMap{Headers: list},
 		}},
-		ContextExtensions: map[string]string{envoy.ModeKey: a.mode},
+		ContextExtensions: map[string]string{envoy.ModeKey: a.mode, envoy.OuterKey: a.outer},
 	}}
 }
 
@@ -241,6 +256,9 @@ func wantDenial(t testing.TB, answer *authv3.CheckResponse) denied {
 	}
 	if (d.Status == http.StatusUnauthorized) != (headers["www-authenticate"] != "") {
 		t.Errorf("status %d with www-authenticate %q", d.Status, headers["www-authenticate"])
+	}
+	if (d.Status == http.StatusProxyAuthRequired) != (headers["proxy-authenticate"] != "") {
+		t.Errorf("status %d with proxy-authenticate %q", d.Status, headers["proxy-authenticate"])
 	}
 	if _, err := authority.ParseID[authority.DecisionID](d.DecisionID); err != nil || d.Message == "" {
 		t.Errorf("the body says %+v", d)

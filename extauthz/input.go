@@ -19,7 +19,7 @@ func visible(name string) bool {
 }
 
 // requestInput is the request as policies see it.
-func requestInput(r *request, target authority.Target) rego.Request {
+func requestInput(m mode, r *request, target authority.Target) rego.Request {
 	shown := make(map[string]string, 8)
 	for _, h := range r.headers {
 		if !visible(h.name) {
@@ -31,10 +31,11 @@ func requestInput(r *request, target authority.Target) rego.Request {
 		}
 		shown[h.name] = value
 	}
-	return rego.Request{
-		Mode: rego.ModeGateway, Method: r.method, Host: target.Host, Port: int(target.Port),
-		Path: target.Segments(), Header: shown,
+	input := rego.Request{Mode: m.policy, Method: r.method, Host: target.Host, Port: int(target.Port), Header: shown}
+	if target.Path != "" {
+		input.Path = target.Segments()
 	}
+	return input
 }
 
 // policyInput is what the policy is asked about.

@@ -141,7 +141,7 @@ func TestATokenThatIdentifiesReachesNoUpstreamInAnyPlace(t *testing.T) {
 func TestAServiceMayShowTheTokenOfATrustedIssuer(t *testing.T) {
 	b, signer := trusting(t)
 	ask := func(claims map[string]any) (extauthz.Validation, error) {
-		return b.service.Validate(context.Background(), b.Service, extauthz.Question{
+		return b.service.Validate(context.Background(), extauthz.Caller{Principal: b.Service}, extauthz.Question{
 			MandateID: b.Mandate.ID, Action: authority.Read, Resource: "api:model", PresenterToken: signer.Sign(projected(claims)),
 		})
 	}

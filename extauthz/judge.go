@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -18,35 +19,42 @@ type ruling struct {
 	match       authority.Match
 	chain       []authority.Mandate
 	obligations rego.Obligations
+	route       string
+	// admits says that a tunnel may be opened whose requests are judged by themselves, and nothing more.
+	admits bool
 }
 
-// judge takes a request to /api/proxy the whole way. The order is that of the reasons: who asks, for what, by which
-// mandate, whether the mandate covers it, and whether the workspace's policy objects.
+// judge takes a request the whole way. The order is that of the reasons: who asks, for what, by which mandate, whether the
+// mandate covers it, and whether the workspace's policy objects.
 func (s *Service) judge(ctx context.Context, j *judgement) (ruling, error) {
-	caller, err := identify(j.snapshot, j.request, j.shown)
-	if err != nil {
+	m := modeOf(j.request.asked)
+	if err := j.identify(m); err != nil {
 		return ruling{}, err
 	}
-	j.caller, j.certificate = caller.ID, j.request.peer.thumbprint
 	if err := j.snapshot.open(); err != nil {
 		return ruling{}, err
 	}
-	target, match, err := s.resolve(j)
+	if j.request.asked == endpointConnect {
+		return s.judgeTunnel(ctx, j, m)
+	}
+	target, match, err := s.resolve(j, m)
 	if err != nil {
 		return ruling{}, err
 	}
-	if err := j.presented(j.request.value(headerMandate)); err != nil {
+	actions := neededActions(j.request, match.Action)
+	if err := j.choose(m, actions); err != nil {
 		return ruling{}, err
 	}
-	finding, err := j.validate(neededActions(j.request, match.Action))
+	finding, err := j.validate(actions)
 	if err != nil {
 		return ruling{}, err
 	}
-	verdict, err := s.consult(ctx, j, finding, requestInput(j.request, target))
+	verdict, err := s.consult(ctx, j, finding, requestInput(m, j.request, target))
 	if err != nil {
 		return ruling{}, err
 	}
-	return ruling{target, match, finding.Chain, verdict.Obligations}, nil
+	route, err := j.snapshot.route(match, target)
+	return ruling{target: target, match: match, chain: finding.Chain, obligations: verdict.Obligations, route: route}, err
 }
 
 // permit judges a request and says how it goes on. Unless it ends by itself soon enough, what is to be kept of it as long
@@ -60,35 +68,28 @@ func (s *Service) permit(ctx context.Context, j *judgement) (Permit, *permitted,
 	if err != nil {
 		return Permit{}, nil, err
 	}
-	if o.ends != envoy.BoundWatched {
-		return permitTarget(j.request, r.target, o), nil, nil
+	if j.request.asked == endpointConnect {
+		return permitTunnel(j, r.target, o), j.permitted(r, o), nil
 	}
-	return permitTarget(j.request, r.target, o), j.permitted(r, o), nil
+	if o.ends != envoy.BoundWatched {
+		return permitTarget(j, r.target, o), nil, nil
+	}
+	return permitTarget(j, r.target, o), j.permitted(r, o), nil
 }
 
 // resolve reads the target and finds what a request to it is.
-func (s *Service) resolve(j *judgement) (authority.Target, authority.Match, error) {
+func (s *Service) resolve(j *judgement, m mode) (authority.Target, authority.Match, error) {
 	fail := func(err error) (authority.Target, authority.Match, error) {
 		return authority.Target{}, authority.Match{}, err
 	}
-	raw := j.request.value(headerTarget)
-	if raw == "" {
-		return fail(deny(authority.ReasonMissingTarget, "The request needs the header X-Caracal-Target-URL."))
-	}
-	if j.request.tells(raw) {
-		return fail(deny(authority.ReasonInvalidTarget, "The target URL holds a credential of Caracal, which no upstream may see."))
-	}
-	if j.request.tells(j.request.value(headerUpstreamAuth)) {
-		return fail(deny(authority.ReasonMalformedHeader, "X-Caracal-Upstream-Authorization holds a credential of Caracal, which no upstream may see."))
-	}
-	if upgrade := j.request.value(headerUpgrade); upgrade != "" && !strings.EqualFold(upgrade, "websocket") {
-		return fail(deny(authority.ReasonMalformedHeader, "The only upgrade that is carried is to websocket."))
-	}
-	target, err := authority.ParseTarget(raw)
+	target, err := m.target(s, j)
 	if err != nil {
 		return fail(err)
 	}
 	j.target = &target
+	if err := j.carriable(m); err != nil {
+		return fail(err)
+	}
 	match, err := j.snapshot.directory.catalog.Resolve(j.request.method, target)
 	if err != nil {
 		return fail(err)
@@ -100,17 +101,31 @@ func (s *Service) resolve(j *judgement) (authority.Target, authority.Match, erro
 	return target, match, nil
 }
 
-// presented reads the id of the mandate that a request names. What is not an id is a mandate that nobody knows.
-func (j *judgement) presented(id string) error {
-	if id == "" {
-		return deny(authority.ReasonMissingMandate, "The request needs the header X-Caracal-Mandate.")
+// carriable refuses what a request says to its upstream that none may be told.
+func (j *judgement) carriable(m mode) error {
+	if j.tells(j.request.value(headerUpstreamAuth)) {
+		return deny(authority.ReasonMalformedHeader, "X-Caracal-Upstream-Authorization holds a credential of Caracal, which no upstream may see.")
 	}
-	mandate, err := authority.ParseID[authority.MandateID](id)
-	if err != nil {
-		return because(authority.ReasonMandateNotFound)
+	own := slices.Contains(j.credential.headers, headerAuthorization)
+	if m.authorizes && !own && j.tells(j.request.value(headerAuthorization)) {
+		return deny(authority.ReasonMalformedHeader, "Authorization holds a credential of Caracal, which no upstream may see.")
 	}
-	j.mandate = mandate
+	if upgrade := j.request.value(headerUpgrade); upgrade != "" && !strings.EqualFold(upgrade, "websocket") {
+		return deny(authority.ReasonMalformedHeader, "The only upgrade that is carried is to websocket.")
+	}
 	return nil
+}
+
+// namedTarget reads the target that a header names.
+func (s *Service) namedTarget(j *judgement) (authority.Target, error) {
+	raw := j.request.value(headerTarget)
+	if raw == "" {
+		return authority.Target{}, deny(authority.ReasonMissingTarget, "The request needs the header X-Caracal-Target-URL.")
+	}
+	if j.tells(raw) {
+		return authority.Target{}, errTargetTells()
+	}
+	return authority.ParseTarget(raw)
 }
 
 // neededActions are the actions that a request needs on its resource, its own first. An upgraded connection carries
@@ -137,13 +152,15 @@ func (j *judgement) validate(actions []authority.Action) (authority.Finding, err
 			first = finding
 		}
 	}
-	if err := j.snapshot.verify(first.Chain); err != nil {
-		return first, &Denial{
-			Reason:  authority.ReasonChainInvalid,
-			Message: "A mandate of the chain does not say what was signed.",
-		}
+	return first, j.genuine(first.Chain)
+}
+
+// genuine checks the signatures of a chain.
+func (j *judgement) genuine(chain []authority.Mandate) error {
+	if err := j.snapshot.verify(chain); err != nil {
+		return &Denial{Reason: authority.ReasonChainInvalid, Message: "A mandate of the chain does not say what was signed."}
 	}
-	return first, nil
+	return nil
 }
 
 // found is the denial that a finding is.
@@ -179,25 +196,22 @@ func (s *Service) consult(ctx context.Context, j *judgement, f authority.Finding
 // obligations are the conditions under which a permitted request goes on.
 type obligations struct {
 	route      string
-	bound      time.Duration // of the whole exchange
+	bound      time.Duration // of the whole exchange; 0 for what only its watch ends
 	ends       string        // what ends it: its watch, or that it is short
 	credential header        // the destination's own; zero when it has none
 }
 
 func (s *Service) oblige(j *judgement, r ruling) (obligations, error) {
 	settings := j.snapshot.workspace.Settings
-	var o obligations
+	o := obligations{route: r.route}
 	var err error
-	if o.route, err = j.snapshot.route(r.match, r.target); err != nil {
-		return o, err
-	}
-	if o.ends, err = s.ends(o.route, settings, r.match.Destination, j.request); err != nil {
+	if o.ends, err = s.ends(o.route, settings, r.match.Destination, j.request); err != nil || r.admits {
 		return o, err
 	}
 	limits := []time.Duration{seconds(settings.MaxStreamSeconds), r.obligations.MaxDuration}
 	if d := r.match.Destination; d != nil {
 		limits = append(limits, seconds(d.MaxDurationSeconds))
-		if o.credential, err = s.credentialOf(d); err != nil {
+		if o.credential, err = s.credentialOf(d, j.request); err != nil {
 			s.log.Warn("credential unavailable", "decision_id", j.id, "destination_id", d.ID, "error", err)
 			return o, because(authority.ReasonMissingCredential)
 		}
@@ -224,14 +238,14 @@ func (s *Service) ends(route string, settings authority.Settings, d *authority.D
 // isShort reports whether a request ends by itself before a revocation that comes after it is said to be in effect. What
 // asks to become a connection does not end so, whatever its destination says.
 func isShort(settings authority.Settings, d *authority.Destination, r *request) bool {
-	return d != nil && d.MaxDurationSeconds > 0 && d.MaxDurationSeconds <= min(settings.ShortRequestSeconds, envoy.MaxShort) && r.value(headerUpgrade) == ""
+	return d != nil && d.MaxDurationSeconds > 0 && d.MaxDurationSeconds <= min(settings.ShortRequestSeconds, envoy.MaxShort) && r.value(headerUpgrade) == "" && r.method != methodConnect
 }
 
 func seconds(n int64) time.Duration { return time.Duration(n) * time.Second }
 
-// credentialOf is the header that carries a destination's secret.
-func (s *Service) credentialOf(d *authority.Destination) (header, error) {
-	if d.Credential == nil {
+// credentialOf is the header that carries a destination's secret. A tunnel carries none.
+func (s *Service) credentialOf(d *authority.Destination, r *request) (header, error) {
+	if d.Credential == nil || r.method == methodConnect {
 		return header{}, nil
 	}
 	secret, err := s.credentials.secret(d.Credential.Name)

@@ -1,6 +1,7 @@
 package extauthz
 
 import (
+	"net"
 	"slices"
 	"strconv"
 	"strings"
@@ -20,8 +21,10 @@ const headerDuration = "x-envoy-upstream-stream-duration-ms"
 // pass.
 type Permit struct {
 	granted bool
-	set     []*corev3.HeaderValueOption
-	remove  []string
+	// selected is the mandate that was chosen, which the caller is told of; empty for one that it named.
+	selected authority.MandateID
+	set      []*corev3.HeaderValueOption
+	remove   []string
 }
 
 // permitSelf lets a request through to the gateway process itself, which judges it on its own, and tells it of the client's
@@ -46,8 +49,9 @@ func permitSelf(r *request, holder authority.PrincipalID) Permit {
 
 // permitTarget lets a request through to the target that was judged, and to nothing else: scheme, authority and path
 // are written back from the parsed target.
-func permitTarget(r *request, target authority.Target, o obligations) Permit {
-	p := Permit{granted: true}
+func permitTarget(j *judgement, target authority.Target, o obligations) Permit {
+	r := j.request
+	p := Permit{granted: true, selected: j.chosen()}
 	p.put(":scheme", target.Scheme)
 	p.put(":authority", target.Authority())
 	p.put(":path", target.RequestPath())
@@ -61,11 +65,36 @@ func permitTarget(r *request, target authority.Target, o obligations) Permit {
 		p.put(o.credential.name, o.credential.value)
 	}
 	for _, h := range r.headers {
-		if !mayReachUpstream(h) || r.tells(h.value) {
+		if !j.mayReachUpstream(h) || j.tells(h.value) {
 			p.takeAway(h.name)
 		}
 	}
 	return p
+}
+
+// permitTunnel opens a tunnel to the host and port that were judged, and to nothing else.
+func permitTunnel(j *judgement, target authority.Target, o obligations) Permit {
+	p := Permit{granted: true, selected: j.chosen()}
+	p.put(":authority", net.JoinHostPort(target.Host, strconv.Itoa(int(target.Port))))
+	p.put(envoy.RouteHeader, o.route)
+	p.put(envoy.BoundHeader, o.ends)
+	if o.bound > 0 {
+		p.put(headerDuration, strconv.FormatInt(o.bound.Milliseconds(), 10))
+	}
+	for _, h := range j.request.headers {
+		if !j.mayReachUpstream(h) || j.tells(h.value) {
+			p.takeAway(h.name)
+		}
+	}
+	return p
+}
+
+// chosen is the mandate that was selected for a caller that named none; empty for one that did.
+func (j *judgement) chosen() authority.MandateID {
+	if !j.selected {
+		return ""
+	}
+	return j.mandate
 }
 
 func (p *Permit) put(name, value string) {
@@ -96,11 +125,19 @@ func (p Permit) whole() bool {
 	return p.granted && len(p.set) > 0
 }
 
-// mayReachUpstream reports whether a caller's header goes on unchanged. What identified the caller or says who it is, what
-// is between callers and the gateway or between proxies, and what makes servers take another path for the judged one does not.
+// mayReachUpstream reports whether a caller's header goes on unchanged. What identified the caller does not.
+func (j *judgement) mayReachUpstream(h header) bool {
+	if slices.Contains(j.credential.headers, h.name) || h.name == headerAuthorization && !modeOf(j.request.asked).authorizes {
+		return false
+	}
+	return mayReachUpstream(h)
+}
+
+// mayReachUpstream reports whether a header may go on, whoever sends it. What says who the caller is, what is between callers
+// and the gateway or between proxies, and what makes servers take another path for the judged one may not.
 func mayReachUpstream(h header) bool {
 	switch h.name {
-	case headerAuthorization, "x-original-url", "x-rewrite-url":
+	case "x-original-url", "x-rewrite-url":
 		return false
 	}
 	return !strings.HasPrefix(h.name, ours) && !strings.HasPrefix(h.name, "proxy-") && !isFromEdge(h.name) && !tellsOfPeer(h.name)

@@ -21,9 +21,11 @@ type Recorder interface {
 // judgement is what a check finds out on its way, for the record of its decision. It says nothing about how the check
 // ends.
 type judgement struct {
-	id       authority.DecisionID
-	at       time.Time
-	shown    time.Time // when the caller showed its credential
+	id    authority.DecisionID
+	at    time.Time
+	shown time.Time // when the caller showed its credential
+	// pinned is the mandate that a request which is judged again was permitted by; empty at first.
+	pinned   authority.MandateID
 	snapshot *Snapshot // nil as long as there is none
 	request  *request  // nil for a call that only asks
 	findings
@@ -39,6 +41,11 @@ type findings struct {
 	resource    authority.Resource
 	action      authority.Action
 	inquiry     bool // nobody presented the mandate: its issuer or an owner asks
+	selected    bool // the caller named no mandate: it was chosen among the caller's own
+
+	credential credential          // that the caller showed
+	bound      authority.MandateID // the only one that the caller's token is good for; empty for any
+	name       string              // the caller's
 }
 
 // Bounds of what is kept of one request. A longer path is cut, and the digest of the whole stands behind it.
@@ -61,23 +68,36 @@ func (j *judgement) event(allowed authority.EventType, denial *Denial) authority
 	if denial != nil {
 		e.Type, e.Reason, e.Message, e.PolicyCode = authority.EventDenied, denial.Reason, denial.Message, denial.Code
 	}
-	if j.inquiry || j.certificate != "" {
-		e.Detail = map[string]any{}
-	}
-	if j.inquiry {
-		e.Detail["inquiry"] = true
-	}
-	if j.certificate != "" {
-		e.Detail["certificate"] = string(j.certificate)
-	}
+	e.Detail = j.detail()
 	if j.request != nil {
 		e.Request = recordRequest(j.request, j.target)
 	}
 	return e
 }
 
+// detail is what only some decisions have; nil for none.
+func (j *judgement) detail() map[string]any {
+	detail := map[string]any{}
+	if j.inquiry {
+		detail["inquiry"] = true
+	}
+	if j.certificate != "" {
+		detail["certificate"] = string(j.certificate)
+	}
+	if j.selected {
+		detail["selected"] = true
+	}
+	if j.request != nil && j.request.within != nil {
+		detail["tunnel"] = string(j.request.within.decision)
+	}
+	if len(detail) == 0 {
+		return nil
+	}
+	return detail
+}
+
 func recordRequest(r *request, target *authority.Target) *authority.RequestRecord {
-	record := &authority.RequestRecord{Mode: r.mode(), Method: clip(r.method, maxRecordedMethod), Source: r.source}
+	record := &authority.RequestRecord{Mode: r.mode(), Method: clip(r.method, maxRecordedMethod), Source: r.asker().source}
 	if target != nil {
 		record.Scheme, record.Host, record.Port = target.Scheme, target.Host, target.Port
 		record.Path, record.Query = clip(target.Path, maxRecordedPath), parameterNames(target.Query)

@@ -10,7 +10,6 @@ import (
 
 	"github.com/caracal-gateway/caracal/authority"
 	"github.com/caracal-gateway/caracal/envoy"
-	"github.com/caracal-gateway/caracal/token"
 )
 
 // Bounds on what one check reads. Envoy's own bounds are tighter; these hold when they are not.
@@ -38,10 +37,16 @@ type request struct {
 	way    string // in; one of envoy's Mode constants, or anything that a check says
 	asked  endpoint
 	method string
+	scheme string
 	host   string // :authority, as the caller wrote it
 	path   string // with query; empty for CONNECT
 	source string // address of the peer
 	peer   peer   // its client certificate
+	secure bool   // it came over TLS
+	sni    string // the name that the client asked for in TLS
+	// outer is the decision on the CONNECT that the request came inside of, and within what that opened; none for others.
+	outer  authority.DecisionID
+	within *tunnel
 	// headers are in the order in which they came, names in lower case, pseudo-headers left out.
 	headers []header
 }
@@ -67,7 +72,10 @@ func readRequest(check *authv3.CheckRequest) (*request, error) {
 	attributes := check.GetAttributes()
 	r := &request{
 		way:    attributes.GetContextExtensions()[envoy.ModeKey],
+		outer:  authority.DecisionID(attributes.GetContextExtensions()[envoy.OuterKey]),
 		source: attributes.GetSource().GetAddress().GetSocketAddress().GetAddress(),
+		secure: attributes.GetTlsSession() != nil,
+		sni:    attributes.GetTlsSession().GetSni(),
 	}
 	http := attributes.GetRequest().GetHttp()
 	if http == nil {
@@ -81,7 +89,7 @@ func readRequest(check *authv3.CheckRequest) (*request, error) {
 	if err != nil {
 		return r, err
 	}
-	r.method, r.host, r.path = pseudo[":method"], pseudo[":authority"], pseudo[":path"]
+	r.method, r.scheme, r.host, r.path = pseudo[":method"], pseudo[":scheme"], pseudo[":authority"], pseudo[":path"]
 	if r.peer, err = readPeer(attributes.GetSource().GetCertificate(), r.value(headerPeer)); err != nil {
 		return r, err
 	}
@@ -126,7 +134,7 @@ func (r *request) readHeaders(list []*corev3.HeaderValue) (map[string]string, er
 // single reports whether a header decides something, so that a second one would leave open which of them counts.
 func single(name string) bool {
 	switch name {
-	case headerAuthorization, headerUpgrade, "host":
+	case headerAuthorization, headerProxyAuth, headerUpgrade, "host":
 		return true
 	}
 	return strings.HasPrefix(name, ":") || strings.HasPrefix(name, ours)
@@ -189,19 +197,12 @@ func (r *request) compare(http *authv3.AttributeContext_HttpRequest) error {
 	if r.method == "" || r.host == "" {
 		return deny(authority.ReasonMalformedRequest, "The check has no method or no host.")
 	}
-	if r.path == "" && r.method != "CONNECT" {
+	if r.path == "" && r.method != methodConnect {
 		return deny(authority.ReasonMalformedRequest, "The check has no path.")
 	}
 	otherHost := func(h header) bool { return h.name == "host" && h.value != r.host }
-	if http.GetMethod() != r.method || http.GetPath() != r.path || http.GetHost() != r.host || slices.ContainsFunc(r.headers, otherHost) {
+	if http.GetMethod() != r.method || http.GetScheme() != r.scheme || http.GetPath() != r.path || http.GetHost() != r.host || slices.ContainsFunc(r.headers, otherHost) {
 		return deny(authority.ReasonTargetMismatch, "The request says in two places what it asks for, and not the same.")
 	}
 	return nil
-}
-
-// tells reports whether a value holds what identifies callers here, and what no upstream may see therefore: a credential of
-// ours, or the one that the request itself bears, whoever issued it.
-func (r *request) tells(value string) bool {
-	bearer, ok := bearerOf(r.value(headerAuthorization))
-	return token.Recognise(value) || ok && strings.Contains(value, bearer)
 }

@@ -89,6 +89,9 @@ func (s *Service) Check(ctx context.Context, check *authv3.CheckRequest) (*authv
 			return err
 		}
 		if j.request.asked == endpointSelf {
+			if err := s.guardAgentAPI(j.request, j.at); err != nil {
+				return err
+			}
 			permit = permitSelf(j.request, s.holderOf(j.request, j.at))
 			return nil
 		}
@@ -154,7 +157,7 @@ func (s *Service) holderOf(r *request, now time.Time) authority.PrincipalID {
 
 // passToSelf lets a request through to the gateway process. It is no decision about authority, so it is not recorded.
 func (s *Service) passToSelf(j *judgement, permit Permit) *authv3.CheckResponse {
-	answer := refuse(denialOf(errPanic), j.id)
+	answer := refuse(denialOf(errPanic), j.id, j.request)
 	accept(answer, permit)
 	answer.DynamicMetadata = beneath(map[string]string{metadataMode: j.request.mode()})
 	return answer
@@ -175,9 +178,10 @@ func (s *Service) conclude(j *judgement, permit Permit, err error) *authv3.Check
 	}
 	var answer *authv3.CheckResponse
 	if denial != nil {
-		answer = refuse(denial, j.id)
+		answer = refuse(denial, j.id, j.request)
+		j.tellSelected(answer.GetDeniedResponse())
 	} else {
-		answer = refuse(denialOf(errPanic), j.id)
+		answer = refuse(denialOf(errPanic), j.id, j.request)
 		accept(answer, permit)
 	}
 	values := map[string]string{
@@ -219,10 +223,20 @@ func (s *Service) guard(step func() error) (err error) {
 // this gateway, but is not meant for it.
 func (s *Service) classify(r *request) (endpoint, error) {
 	asked, err := classify(r)
-	if snapshot := s.Snapshot(); err == nil && snapshot != nil && snapshot.directory.served[r.host] {
+	if err != nil {
+		return asked, err
+	}
+	switch asked {
+	case endpointForward, endpointConnect:
+		return asked, nil
+	case endpointInside:
+		r.within, err = s.watches.tunnel(r.outer)
+		return asked, err
+	}
+	if snapshot := s.Snapshot(); snapshot != nil && snapshot.directory.served[r.host] {
 		return endpointNone, deny(authority.ReasonUnknownEndpoint, "%s is a destination, not this gateway.", r.host)
 	}
-	return asked, err
+	return asked, nil
 }
 
 // Credential is what a caller of the gateway's own endpoints shows.
@@ -237,46 +251,56 @@ type Credential struct {
 	Holder authority.PrincipalID
 }
 
-// Identify finds the principal that shows a credential. The error is a *Denial.
-func (s *Service) Identify(c Credential) (authority.Principal, error) {
-	snapshot, now := s.Snapshot(), s.clock.Now()
-	if snapshot == nil {
-		return authority.Principal{}, errNoState()
-	}
-	if err := s.covered(); err != nil {
-		return authority.Principal{}, err
-	}
-	principal, err := snapshot.identify(c, now)
-	if err != nil {
-		return authority.Principal{}, err
-	}
-	if principal.Suspended {
-		return authority.Principal{}, deny(authority.ReasonSuspended, "The principal is suspended.")
-	}
-	return principal, nil
+// Caller is a principal that has shown a credential.
+type Caller struct {
+	authority.Principal
+	// Mandate is the only one that the credential is good for presenting; empty for one that is good for all that the
+	// principal may do.
+	Mandate authority.MandateID
 }
 
-func (s *Snapshot) identify(c Credential, now time.Time) (authority.Principal, error) {
+// Identify finds the principal that shows a credential. The error is a *Denial.
+func (s *Service) Identify(c Credential) (Caller, error) {
+	snapshot, now := s.Snapshot(), s.clock.Now()
+	if snapshot == nil {
+		return Caller{}, errNoState()
+	}
+	if err := s.covered(); err != nil {
+		return Caller{}, err
+	}
+	caller, err := snapshot.identify(c, now)
+	if err != nil {
+		return Caller{}, err
+	}
+	if caller.Suspended {
+		return Caller{}, deny(authority.ReasonSuspended, "The principal is suspended.")
+	}
+	return caller, nil
+}
+
+func (s *Snapshot) identify(c Credential, now time.Time) (Caller, error) {
 	if c.Bearer == "" && c.Holder != "" {
-		return s.known(c.Holder)
+		principal, err := s.known(c.Holder)
+		return Caller{Principal: principal}, err
 	}
 	if c.Bearer == "" {
-		return authority.Principal{}, deny(authority.ReasonAuthRequired, "The request needs an API key or an access token.")
+		return Caller{}, deny(authority.ReasonAuthRequired, "The request needs an API key or an access token.")
 	}
 	if key, err := token.ParseAPIKey(c.Bearer); err == nil {
 		principal, err := s.keyBearer(key, c.Address, now)
 		if err == nil && c.Holder != "" && c.Holder != principal.ID {
-			return authority.Principal{}, errNotIdentified()
+			return Caller{}, errNotIdentified()
 		}
-		return principal, err
+		return Caller{Principal: principal}, err
 	}
 	claimed, err := s.claimOf(c.Bearer, now)
 	if err != nil {
-		return authority.Principal{}, err
+		return Caller{}, err
 	}
 	another := claimed.confirmation == nil && c.Holder != "" && c.Holder != claimed.subject
 	if another || !claimed.confirmation.MetBy(c.Certificate) {
-		return authority.Principal{}, errNotIdentified()
+		return Caller{}, errNotIdentified()
 	}
-	return s.known(claimed.subject)
+	principal, err := s.known(claimed.subject)
+	return Caller{principal, claimed.mandate}, err
 }

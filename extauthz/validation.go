@@ -40,11 +40,14 @@ type Validation struct {
 // unknown or revoked mandate is an answer. An error is an *authority.Error for a question that cannot be answered: a
 // malformed one, or a service's that does not say who presented the mandate; or a *Denial when there is nothing to
 // answer from.
-func (s *Service) Validate(ctx context.Context, caller authority.Principal, q Question) (Validation, error) {
+func (s *Service) Validate(ctx context.Context, caller Caller, q Question) (Validation, error) {
 	ctx, cancel := context.WithTimeout(ctx, checkTime)
 	defer cancel()
 	if err := q.check(); err != nil {
 		return Validation{}, err
+	}
+	if caller.Mandate != "" && caller.Mandate != q.MandateID {
+		return Validation{}, because(authority.ReasonTokenBound)
 	}
 	j := &judgement{id: authority.NewID[authority.DecisionID](), at: s.clock.Now()}
 	var err error
@@ -54,8 +57,8 @@ func (s *Service) Validate(ctx context.Context, caller authority.Principal, q Qu
 			return Validation{}, errNoState()
 		}
 		j.findings = findings{mandate: q.MandateID, resource: q.Resource, action: q.Action}
-		j.certificate = q.shown(caller)
-		if j.caller, j.inquiry, err = j.presenter(caller, q); err != nil {
+		j.certificate = q.shown(caller.Principal)
+		if j.caller, j.inquiry, err = j.presenter(caller.Principal, q); err != nil {
 			return Validation{}, err
 		}
 		err = s.guard(func() error {
@@ -71,7 +74,7 @@ func (s *Service) Validate(ctx context.Context, caller authority.Principal, q Qu
 		})
 		switch verdict, _ := s.pass(state.number); verdict {
 		case lease.Passes:
-			return s.answerQuestion(j, caller, s.explain(j, err)), nil
+			return s.answerQuestion(j, caller.Principal, s.explain(j, err)), nil
 		case lease.Superseded:
 		default:
 			return Validation{}, because(authority.ReasonLeaseExpired)
@@ -110,7 +113,7 @@ func (j *judgement) presenter(caller authority.Principal, q Question) (presenter
 	m, known := j.snapshot.Mandate(q.MandateID)
 	switch {
 	case caller.Type == authority.Service && q.PresenterToken != "":
-		principal, err := j.snapshot.bearer(q.PresenterToken, j.certificate, j.at)
+		principal, err := j.snapshot.bearer(q.PresenterToken, j.certificate, q.MandateID, j.at)
 		if err != nil || q.PresenterID != "" && q.PresenterID != principal.ID {
 			return "", false, authority.Invalid("presenter_token", "is not an access token of this workspace that is valid now")
 		}

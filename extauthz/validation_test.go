@@ -77,7 +77,7 @@ func TestAQuestionGetsTheAnswerThatARequestWouldGet(t *testing.T) {
 			if c.question != nil {
 				c.question(b, &question)
 			}
-			got, err := b.service.Validate(context.Background(), caller, question)
+			got, err := b.service.Validate(context.Background(), extauthz.Caller{Principal: caller}, question)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -132,7 +132,7 @@ func TestAQuestionThatCannotBeAnsweredIsAnError(t *testing.T) {
 	}
 	for name, c := range cases {
 		t.Run(name, func(t *testing.T) {
-			answer, err := b.service.Validate(context.Background(), c.caller, c.question)
+			answer, err := b.service.Validate(context.Background(), extauthz.Caller{Principal: c.caller}, c.question)
 			var refused *authority.Error
 			if !errors.As(err, &refused) || refused.Code != authority.CodeInvalid || refused.Field != c.field || refused.Reason != c.reason {
 				t.Errorf("got %v, want an invalid_request about %s", err, c.field)
@@ -187,7 +187,7 @@ func TestWithoutASnapshotNobodyIsIdentifiedAndNothingValidated(t *testing.T) {
 		t.Errorf("Identify: %v", err)
 	}
 	question := extauthz.Question{MandateID: b.Mandate.ID, Action: authority.Read, Resource: "api:model"}
-	if answer, err := b.service.Validate(context.Background(), b.Agent, question); !errors.As(err, &denial) || denial.Reason != authority.ReasonNoDecision || answer.Allowed {
+	if answer, err := b.service.Validate(context.Background(), extauthz.Caller{Principal: b.Agent}, question); !errors.As(err, &denial) || denial.Reason != authority.ReasonNoDecision || answer.Allowed {
 		t.Errorf("Validate: %+v, %v", answer, err)
 	}
 }

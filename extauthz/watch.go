@@ -28,39 +28,57 @@ type permitted struct {
 	request  *request
 	at       time.Time // when it was permitted, and its caller identified
 	route    string    // the key of the route that it takes
-	number   uint64    // of the state that it was judged from last
-	ends     time.Time
+	mandate  authority.MandateID
+	tunnel   *tunnel // that it opened; nil for what is none, or is not looked into
+	number   uint64  // of the state that it was judged from last
 	size     int
+	basis
+}
 
-	// What its permission rests on: the mandates of its chain, their subjects and their issuers. A mandate does not change.
+// basis is what a permission rests on: the mandates of a chain, their subjects and their issuers. A mandate does not change.
+type basis struct {
 	mandates   []authority.MandateID
 	principals []authority.PrincipalID
+	ends       time.Time
 }
 
 // permitted is what is kept of a request that was judged to be this.
 func (j *judgement) permitted(r ruling, o obligations) *permitted {
-	p := &permitted{decision: j.id, request: j.request.kept(), at: j.at, route: o.route, ends: j.at.Add(maxExchange)}
-	for _, m := range r.chain {
-		p.mandates = append(p.mandates, m.ID)
-		for _, id := range []authority.PrincipalID{m.SubjectID, m.IssuerID} {
-			if !slices.Contains(p.principals, id) {
-				p.principals = append(p.principals, id)
-			}
-		}
-		if m.ValidUntil.Before(p.ends) {
-			p.ends = m.ValidUntil
-		}
+	p := &permitted{
+		decision: j.id, request: j.request.kept(), at: j.at, route: o.route, mandate: j.mandate, basis: r.basis(j.at.Add(maxExchange)),
+	}
+	if r.admits {
+		p.tunnel = &tunnel{decision: j.id, request: p.request, host: r.target.Host, port: r.target.Port}
 	}
 	p.size = p.request.size()
 	return p
 }
 
+// basis is what the ruling rests on, until an instant at the latest.
+func (r ruling) basis(ends time.Time) basis {
+	b := basis{ends: ends}
+	for _, m := range r.chain {
+		b.mandates = append(b.mandates, m.ID)
+		for _, id := range []authority.PrincipalID{m.SubjectID, m.IssuerID} {
+			if !slices.Contains(b.principals, id) {
+				b.principals = append(b.principals, id)
+			}
+		}
+		if m.ValidUntil.Before(b.ends) {
+			b.ends = m.ValidUntil
+		}
+	}
+	return b
+}
+
 // kept is what a request is judged by, without the rest of it.
 func (r *request) kept() *request {
-	k := &request{way: r.way, asked: r.asked, method: r.method, source: r.source, peer: r.peer}
+	k := new(request)
+	*k = *r
+	k.headers = nil
 	for _, h := range r.headers {
 		switch h.name {
-		case headerAuthorization, headerMandate, headerTarget, headerUpgrade:
+		case headerAuthorization, headerProxyAuth, headerMandate, headerTarget, headerUpstreamAuth, headerUpgrade, headerKey, headerGoogleKey:
 			k.headers = append(k.headers, h)
 		default:
 			if visible(h.name) {
@@ -74,7 +92,7 @@ func (r *request) kept() *request {
 // size is about how much memory a request takes, in bytes.
 func (r *request) size() int {
 	const each = 64 // a header's or a certificate's own, beside its text
-	n := len(r.way) + len(r.method) + len(r.source) + len(r.peer.leaf)
+	n := len(r.way) + len(r.method) + len(r.scheme) + len(r.host) + len(r.path) + len(r.sni) + len(r.source) + len(r.peer.leaf)
 	for _, der := range r.peer.sent {
 		n += each + len(der)
 	}
@@ -114,7 +132,9 @@ type watches struct {
 	mandate   index[authority.MandateID]
 	principal index[authority.PrincipalID]
 	ending    byEnd
-	stopped   *Denial // why none may begin; nil while they may
+	tunnels   map[authority.DecisionID]*watch // those whose payload is looked into
+	hosts     map[string]int                  // how many tunnels there are to each
+	stopped   *Denial                         // why none may begin; nil while they may
 }
 
 type awaiting struct {
@@ -126,6 +146,7 @@ func newWatches() *watches {
 	return &watches{
 		awaited: map[authority.DecisionID]*permitted{}, live: map[*watch]struct{}{},
 		mandate: index[authority.MandateID]{}, principal: index[authority.PrincipalID]{},
+		tunnels: map[authority.DecisionID]*watch{}, hosts: map[string]int{},
 	}
 }
 
@@ -180,6 +201,21 @@ func (ws *watches) add(w *watch) {
 	ws.mandate.add(w.mandates, w)
 	ws.principal.add(w.principals, w)
 	heap.Push(&ws.ending, w)
+	ws.open(w)
+}
+
+// rebase has a live watch rest on something else. The caller holds the lock.
+func (ws *watches) rebase(w *watch, b basis) {
+	if _, live := ws.live[w]; !live {
+		return
+	}
+	ws.mandate.remove(w.mandates, w)
+	ws.principal.remove(w.principals, w)
+	ws.ending.take(w)
+	w.basis = b
+	ws.mandate.add(w.mandates, w)
+	ws.principal.add(w.principals, w)
+	heap.Push(&ws.ending, w)
 }
 
 // remove forgets a watch that is over.
@@ -191,6 +227,7 @@ func (ws *watches) remove(w *watch) {
 	ws.mandate.remove(w.mandates, w)
 	ws.principal.remove(w.principals, w)
 	ws.ending.take(w)
+	ws.closed(w)
 }
 
 // touched are the watches that a change may end. The caller holds the lock.

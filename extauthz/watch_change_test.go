@@ -263,7 +263,7 @@ func TestWithoutALeaseEverythingIsDenied(t *testing.T) {
 	if e := w.events.last(t); e.Type != authority.EventDenied || e.Reason != authority.ReasonLeaseExpired {
 		t.Errorf("the record: %+v", e)
 	}
-	if _, err := w.service.Validate(t.Context(), w.Agent, question); !isDenial(err, authority.ReasonLeaseExpired) {
+	if _, err := w.service.Validate(t.Context(), extauthz.Caller{Principal: w.Agent}, question); !isDenial(err, authority.ReasonLeaseExpired) {
 		t.Errorf("a question: %v", err)
 	}
 	if _, err := w.service.Identify(extauthz.Credential{Bearer: key.Reveal()}); !isDenial(err, authority.ReasonLeaseExpired) {
@@ -274,7 +274,7 @@ func TestWithoutALeaseEverythingIsDenied(t *testing.T) {
 
 	w.service.Hold(lease.From(w.clocks(), 2, time.Minute))
 	w.permission(t, w.proxied())
-	if answer, err := w.service.Validate(t.Context(), w.Agent, question); err != nil || !answer.Allowed {
+	if answer, err := w.service.Validate(t.Context(), extauthz.Caller{Principal: w.Agent}, question); err != nil || !answer.Allowed {
 		t.Errorf("%+v, %v", answer, err)
 	}
 }

@@ -27,13 +27,16 @@ const (
 )
 
 // again judges a permitted request from a state, as it was made: by the credential that its caller showed, at the time
-// when that was shown, for the same target. The error is why it is permitted no more.
-func (s *Service) again(ctx context.Context, state *enforced, p *permitted) error {
-	j := &judgement{id: p.decision, at: s.clock.Now(), shown: p.at, snapshot: state.snapshot, request: p.request}
-	if !j.at.Before(p.ends) {
-		return because(authority.ReasonExpired)
+// when that was shown, for the same target, and by the same mandate unless it only admits to a tunnel. The basis is what it
+// rests on from now on; the error is why it is permitted no more.
+func (s *Service) again(ctx context.Context, state *enforced, p *permitted) (basis, error) {
+	j := &judgement{id: p.decision, at: s.clock.Now(), shown: p.at, snapshot: state.snapshot, request: p.request, pinned: p.mandate}
+	last := p.at.Add(maxExchange)
+	if !j.at.Before(last) {
+		return basis{}, because(authority.ReasonExpired)
 	}
-	return s.guard(func() error {
+	var found basis
+	err := s.guard(func() error {
 		r, err := s.judge(ctx, j)
 		if err != nil {
 			return err
@@ -41,25 +44,23 @@ func (s *Service) again(ctx context.Context, state *enforced, p *permitted) erro
 		if late := ctx.Err(); late != nil {
 			return fmt.Errorf("judge again: %w", late)
 		}
-		route, err := j.snapshot.route(r.match, r.target)
-		if err != nil {
-			return err
-		}
-		if route != p.route {
+		if r.route != p.route {
 			return deny(authority.ReasonTargetNotAllowed, "The way to the target is another since the request was permitted.")
 		}
+		found = r.basis(last)
 		return nil
 	})
+	return found, err
 }
 
 // insist judges a live stream again until its policy has had its time more than once: many are judged together, and a
 // stream that was permitted does not end because there was much to do.
-func (s *Service) insist(ctx context.Context, state *enforced, p *permitted) error {
+func (s *Service) insist(ctx context.Context, state *enforced, p *permitted) (basis, error) {
 	for tries := againTries; ; tries-- {
-		err := s.again(ctx, state, p)
+		rests, err := s.again(ctx, state, p)
 		var denial *Denial
 		if tries <= 1 || ctx.Err() != nil || !errors.As(err, &denial) || denial.Reason != authority.ReasonPolicyTimeout {
-			return err
+			return rests, err
 		}
 	}
 }
@@ -79,8 +80,9 @@ func (s *Service) judgeAgain(state *enforced, touched []*watch) (denied []*watch
 	group.SetLimit(runtime.GOMAXPROCS(0))
 	for _, w := range touched {
 		group.Go(func() error {
-			err := s.insist(ctx, state, &w.permitted)
+			rests, err := s.insist(ctx, state, &w.permitted)
 			if err == nil {
+				s.watches.settle(w, rests)
 				return nil
 			}
 			first := w.end(s.explain(&judgement{id: w.decision}, err))
@@ -125,7 +127,10 @@ func (s *Service) register(ctx context.Context, id authority.DecisionID) (*watch
 		state := s.current.Load()
 		var denied error
 		if w.number != state.number {
-			denied = s.again(ctx, state, &w.permitted)
+			var rests basis
+			if rests, denied = s.again(ctx, state, &w.permitted); denied == nil {
+				w.basis = rests
+			}
 			w.number = state.number
 		}
 		switch verdict, err := s.admit(w, denied); verdict {
@@ -192,17 +197,27 @@ func (s *Service) wakeTender() {
 // sees a wall clock that is set.
 func (s *Service) look() time.Duration {
 	now, reading := s.clock.Now(), s.read()
+	next, over := s.sweep(now, reading)
+	for _, w := range over {
+		s.renew(w)
+	}
+	return next
+}
+
+// sweep ends what is over. What only admits to a tunnel may rest on something else, and is returned.
+func (s *Service) sweep(now time.Time, reading lease.Reading) (time.Duration, []*watch) {
 	s.watches.mu.Lock()
 	defer s.watches.mu.Unlock()
 	s.watches.forget(reading.Boot)
 	if len(s.watches.live) == 0 {
-		return lookTime
+		return lookTime, nil
 	}
 	held := s.current.Load().lease
 	if !held.Holds(reading) {
 		s.watches.endAll(because(authority.ReasonLeaseExpired))
-		return lookTime
+		return lookTime, nil
 	}
+	var over []*watch
 	next := min(lookTime, held.End.Boot-reading.Boot, held.End.Wall.Sub(reading.Wall))
 	for w := s.watches.ending.first(); w != nil; w = s.watches.ending.first() {
 		if now.Before(w.ends) {
@@ -210,7 +225,44 @@ func (s *Service) look() time.Duration {
 			break
 		}
 		s.watches.ending.take(w)
+		if w.tunnel != nil && w.why.Load() == nil {
+			over = append(over, w)
+			continue
+		}
 		w.end(because(authority.ReasonExpired))
 	}
-	return max(next, time.Millisecond)
+	return max(next, time.Millisecond), over
+}
+
+// renew has a tunnel rest on another mandate than the one that has come to its end, or ends it.
+func (s *Service) renew(w *watch) {
+	ctx, cancel := context.WithTimeout(context.Background(), checkTime)
+	defer cancel()
+	for {
+		state := s.current.Load()
+		rests, err := s.again(ctx, state, &w.permitted)
+		s.watches.mu.Lock()
+		present := s.current.Load().number == state.number
+		switch {
+		case err != nil && (present || ctx.Err() != nil):
+			w.end(s.explain(&judgement{id: w.decision}, err))
+			present = true
+		case err == nil && present:
+			s.watches.rebase(w, rests)
+		}
+		s.watches.mu.Unlock()
+		if present {
+			return
+		}
+	}
+}
+
+// settle has a tunnel that was judged again rest on what it was found to. Whatever else was judged again rests on what it did.
+func (ws *watches) settle(w *watch, rests basis) {
+	if w.tunnel == nil {
+		return
+	}
+	ws.mu.Lock()
+	defer ws.mu.Unlock()
+	ws.rebase(w, rests)
 }

@@ -152,7 +152,7 @@ func trailersGoOn() *procv3.ProcessingResponse {
 
 // refusal is a denial in the form in which it answers a watch.
 func refusal(id authority.DecisionID, why *Denial) *procv3.ProcessingResponse {
-	denied := refuse(why, id).GetDeniedResponse()
+	denied := refuse(why, id, nil).GetDeniedResponse()
 	headers := make([]*corev3.HeaderValueOption, len(denied.GetHeaders()))
 	for i, h := range denied.GetHeaders() {
 		headers[i] = &corev3.HeaderValueOption{

@@ -25,11 +25,16 @@ type Mode string
 
 // The modes of a request.
 const (
-	ModeGateway  Mode = "gateway"  // by the gateway port
+	ModeGateway  Mode = "gateway"  // by the gateway port, to /api/proxy
+	ModeReverse  Mode = "reverse"  // by the gateway port, below the base path of a destination
+	ModeForward  Mode = "forward"  // by the proxy port, in absolute form
+	ModeConnect  Mode = "connect"  // by the proxy port, for an opaque tunnel
+	ModeInside   Mode = "inside"   // through a tunnel that is looked into
 	ModeValidate Mode = "validate" // not at all: a call asks about a resource and an action
 )
 
-// Request is the request in canonical form. With ModeValidate only the mode is set.
+// Request is the request in canonical form. With ModeValidate only the mode is set; with ModeConnect
+// there is no path.
 type Request struct {
 	Mode   Mode
 	Method string            // upper case

@@ -1,0 +1,72 @@
+package extauthz
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/caracal-gateway/caracal/authority"
+)
+
+// choose finds the mandate that a request is judged by: the one that is named, or where the mode selects, the one that says
+// most closely what is asked. A request that is judged again stays with the mandate that it was permitted by.
+func (j *judgement) choose(m mode, actions []authority.Action) error {
+	named, err := j.named(m)
+	if err != nil || named {
+		return err
+	}
+	j.selected = true
+	if j.pinned != "" {
+		j.mandate = j.pinned
+		return nil
+	}
+	id, ok := authority.Select(j.snapshot, j.snapshot.mandates.of(j.caller), authority.Inquiry{
+		Presenter: j.caller, Certificate: j.certificate, Resource: j.resource, At: j.at,
+	}, actions...)
+	if !ok {
+		j.selected = false
+		return j.noneApplies(actions)
+	}
+	j.mandate = id
+	return nil
+}
+
+// named reads the mandate that a request names: in its own header, beside its credential, by the tunnel that it came
+// through, or by a token that is good for one only. It is false where there is none and one is to be selected.
+func (j *judgement) named(m mode) (bool, error) {
+	asked := ""
+	for _, id := range []string{j.request.value(headerMandate), j.request.asker().value(headerMandate), j.credential.mandate} {
+		if id != "" && asked != "" && id != asked {
+			return false, deny(authority.ReasonAmbiguousMandate, "The request names more than one mandate.")
+		}
+		if id != "" {
+			asked = id
+		}
+	}
+	if asked == "" && m.selects {
+		asked = string(j.bound)
+	}
+	if asked == "" {
+		if m.selects {
+			return false, nil
+		}
+		return false, deny(authority.ReasonMissingMandate, "The request needs the header X-Caracal-Mandate.")
+	}
+	mandate, err := authority.ParseID[authority.MandateID](asked)
+	if err != nil {
+		return false, because(authority.ReasonMandateNotFound)
+	}
+	if j.bound != "" && mandate != j.bound {
+		return false, because(authority.ReasonTokenBound)
+	}
+	j.mandate = mandate
+	return true, nil
+}
+
+// noneApplies says what would have been needed.
+func (j *judgement) noneApplies(actions []authority.Action) error {
+	needed, err := authority.ParseActions(actions)
+	if err != nil {
+		return fmt.Errorf("select a mandate: %w", err)
+	}
+	return deny(authority.ReasonNoMandateApplies, "No live mandate of %s covers %s on %s: request one.", clip(j.name, maxRecordedName), strings.Join(plain(needed), ", "), j.resource)
+}
