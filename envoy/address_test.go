@@ -1,6 +1,7 @@
 package envoy_test
 
 import (
+	"fmt"
 	"net"
 	"net/http"
 	"net/netip"
@@ -35,6 +36,13 @@ func withoutAddressRules(r envoy.Resources) envoy.Resources {
 	return r
 }
 
+// permitTo permits every request on a route, to a host and port.
+func (r *rig) permitTo(route, authority string) {
+	r.authz.answer(func(*authv3.CheckRequest) *authv3.CheckResponse {
+		return permit(route, map[string]string{":authority": authority, ":path": "/"})
+	})
+}
+
 func unchanged(r envoy.Resources) envoy.Resources { return r }
 
 // TestNoAddressOfThisMachineOrItsNetworkIsReached has no name grammar before it: the decision permits everything. Each of
@@ -57,6 +65,33 @@ func TestNoAddressOfThisMachineOrItsNetworkIsReached(t *testing.T) {
 		"localhost", "LOCALHOST", "127.0.0.1", "127.1.2.3", "10.0.0.1", "169.254.169.254", "0.0.0.0",
 		"[::1]", "[::]", "[::ffff:127.0.0.1]", "[::ffff:7f00:1]", "[fd00:ec2::254]", "[64:ff9b::7f00:1]",
 	}
+	ways := map[string]func(r *rig, host string) answer{
+		"the gateway port, plain": func(r *rig, host string) answer {
+			r.permitTo(envoy.RoutePublicPlain, host)
+			return r.get("/api/proxy")
+		},
+		"the gateway port, TLS": func(r *rig, host string) answer {
+			r.permitTo(envoy.RoutePublicTLS, host)
+			return r.get("/api/proxy")
+		},
+		"the proxy port": func(r *rig, host string) answer {
+			r.permitTo(envoy.RoutePublicPlain, host)
+			got, _ := r.ask("GET http://" + host + "/ HTTP/1.1\r\nHost: " + host + "\r\n\r\n")
+			return got
+		},
+		"an opaque tunnel": func(r *rig, host string) answer {
+			r.permitTunnel(envoy.RoutePublicTunnel)
+			got, _ := r.ask(connectTo(host))
+			return got
+		},
+		"inside a tunnel": func(r *rig, host string) answer {
+			r.permitTunnel(envoy.RouteInside)
+			_, connection := r.ask(connectTo("inspected.test:80"))
+			r.permitTo(envoy.RoutePublicTLS, host)
+			fmt.Fprint(connection, "GET / HTTP/1.1\r\nHost: "+host+"\r\n\r\n")
+			return r.read(connection)
+		},
+	}
 	spellings := []string{"2130706433", "0x7f.1", "127.1", "017700000001", "0", "127.0.0.1."} // resolvers that parse numbers take these for 127.0.0.1
 	for name, remove := range map[string]func(envoy.Resources) envoy.Resources{
 		"with everything":           unchanged,
@@ -65,24 +100,21 @@ func TestNoAddressOfThisMachineOrItsNetworkIsReached(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			r := startRig(t, setup{
-				local:     func(l *envoy.Local) { l.Resolvers = []netip.AddrPort{dns} },
+				local: func(l *envoy.Local) {
+					proxying(l)
+					l.Resolvers = []netip.AddrPort{dns}
+				},
 				resources: func(l envoy.Local) envoy.Resources { return remove(withUpstreams(t)(l)) },
 			})
-			try := func(route, host string) refusal {
-				r.authz.answer(func(*authv3.CheckRequest) *authv3.CheckResponse {
-					return permit(route, map[string]string{":authority": host + ":" + portText(four.port), ":path": "/"})
-				})
-				return r.get("/api/proxy").refusal(t)
-			}
-			for _, route := range []string{envoy.RoutePublicPlain, envoy.RoutePublicTLS} {
+			for way, try := range ways {
 				for _, host := range targets {
-					if got := try(route, host); got != (refusal{403, "target_not_allowed", decisionID}) {
-						t.Errorf("%s by %s: %+v", host, route, got)
+					if got := try(r, host+":"+portText(four.port)).refusal(t); got != (refusal{403, "target_not_allowed", decisionID}) {
+						t.Errorf("%s by %s: %+v", host, way, got)
 					}
 				}
 				for _, host := range spellings {
-					if got := try(route, host); got.Error != "target_not_allowed" && got.Error != "upstream_unreachable" {
-						t.Errorf("%s by %s: %+v", host, route, got)
+					if got := try(r, host+":"+portText(four.port)).refusal(t); got.Error != "target_not_allowed" && got.Error != "upstream_unreachable" {
+						t.Errorf("%s by %s: %+v", host, way, got)
 					}
 				}
 			}
@@ -93,17 +125,19 @@ func TestNoAddressOfThisMachineOrItsNetworkIsReached(t *testing.T) {
 	}
 	t.Run("the targets are reached when nothing refuses them", func(t *testing.T) {
 		r := startRig(t, setup{
-			local: func(l *envoy.Local) { l.Resolvers = []netip.AddrPort{dns} },
+			local: func(l *envoy.Local) {
+				proxying(l)
+				l.Resolvers = []netip.AddrPort{dns}
+			},
 			resources: func(l envoy.Local) envoy.Resources {
 				return withoutAddressRules(withoutAddressFilter(withUpstreams(t)(l)))
 			},
 		})
-		for _, host := range []string{"loopback.test", "loopback6.test", "localhost", "127.0.0.1", "[::1]"} {
-			r.authz.answer(func(*authv3.CheckRequest) *authv3.CheckResponse {
-				return permit(envoy.RoutePublicPlain, map[string]string{":authority": host + ":" + portText(four.port), ":path": "/"})
-			})
-			if got := r.get("/api/proxy"); got.Status != http.StatusOK {
-				t.Errorf("%s: %+v", host, got)
+		for _, way := range []string{"the gateway port, plain", "the proxy port", "an opaque tunnel"} {
+			for _, host := range []string{"loopback.test", "loopback6.test", "localhost", "127.0.0.1", "[::1]"} {
+				if got := ways[way](r, host+":"+portText(four.port)); got.Status != http.StatusOK {
+					t.Errorf("%s by %s: %+v", host, way, got)
+				}
 			}
 		}
 	})

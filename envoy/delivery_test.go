@@ -37,6 +37,9 @@ func TestTheRealBinaryAcceptsEveryConfiguration(t *testing.T) {
 	secure := plain
 	secure.Certificate, secure.PrivateKey = authority(t).issue(t, "gateway.test")
 	full := catalog(t, exampleUpstreams(string(authority(t).pem))...)
+	for _, name := range envoy.ClientCertificates(full) {
+		full.Secrets = append(full.Secrets, envoy.ClientCertificate(name, secure.Certificate, secure.PrivateKey))
+	}
 	for name, c := range map[string]struct {
 		local   envoy.Local
 		catalog envoy.Resources

@@ -50,6 +50,11 @@ func exampleUpstreams(ca string) []envoy.Upstream {
 		{Host: "intranet.example.com", Port: 80, Addresses: private},
 		{Host: "wiki.example.com", Port: 443, TLS: true, CA: ca, Addresses: private},
 		{Host: "10.1.2.3", Port: 443, TLS: true, CA: ca, Addresses: private},
+		{Host: "bank.example.com", Port: 443, TLS: true, ClientCertificate: "bank"},
+		{Host: "ledger.example.com", Port: 443, TLS: true, CA: ca, Addresses: private, ClientCertificate: "bank"},
+		{Host: "git.example.com", Port: 22, Tunnel: true},
+		{Host: "pinned.example.com", Port: 443, Tunnel: true, Addresses: private},
+		{Host: "*.pinned.example.com", Port: 443, Tunnel: true, ConnectTo: "front.example.net:443"},
 		{Host: "echo.caracal.test", Port: 9443, TLS: true, CA: ca, ConnectTo: "127.0.0.1:19443", Addresses: []netip.Prefix{netip.MustParsePrefix("127.0.0.1/32")}},
 	}
 }

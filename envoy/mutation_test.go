@@ -33,6 +33,7 @@ func TestNoOtherFieldCanBeChanged(t *testing.T) {
 	some := slices.DeleteFunc(exampleUpstreams(string(authority(t).pem)), func(u envoy.Upstream) bool {
 		return u.Host != "own-ca.example.com" && u.Host != "moved.example.com" && u.Host != "10.1.2.3"
 	})
+	some[0].ClientCertificate = "bank"
 	b, r := envoy.Bootstrap(l), envoy.Merge(envoy.Fixed(l), catalog(t, some...))
 	done, changes := map[string]bool{}, 0
 	for i, original := range append(all(r), b) {

@@ -51,6 +51,8 @@ func (u Upstream) Route() string {
 	switch {
 	case u.hasSettings():
 		return u.Key()
+	case u.Tunnel:
+		return RoutePublicTunnel
 	case u.TLS:
 		return RoutePublicTLS
 	default:
@@ -59,7 +61,7 @@ func (u Upstream) Route() string {
 }
 
 func (u Upstream) hasSettings() bool {
-	return u.CA != "" || u.ConnectTo != "" || len(u.Addresses) > 0
+	return u.CA != "" || u.ConnectTo != "" || len(u.Addresses) > 0 || u.ClientCertificate != ""
 }
 
 // Key names the route and the cluster of this upstream: a readable part and a digest of every setting. A change of any
@@ -67,7 +69,10 @@ func (u Upstream) hasSettings() bool {
 // of Addresses does not matter.
 func (u Upstream) Key() string {
 	scheme := "plain"
-	if u.TLS {
+	switch {
+	case u.Tunnel:
+		scheme = "tunnel"
+	case u.TLS:
 		scheme = "tls"
 	}
 	addresses := make([]string, len(u.Addresses))
@@ -75,8 +80,12 @@ func (u Upstream) Key() string {
 		addresses[i] = prefix.Masked().String()
 	}
 	slices.Sort(addresses)
+	fields := append([]string{u.Host, strconv.Itoa(int(u.Port)), scheme, u.CA, u.ConnectTo}, addresses...)
+	if u.ClientCertificate != "" {
+		fields = append(fields, "client-certificate", u.ClientCertificate) // no address is spelled like that
+	}
 	digest := sha256.New()
-	for _, field := range append([]string{u.Host, strconv.Itoa(int(u.Port)), scheme, u.CA, u.ConnectTo}, addresses...) {
+	for _, field := range fields {
 		fmt.Fprintf(digest, "%d:%s,", len(field), field)
 	}
 	sum := digest.Sum(nil)[:16]
@@ -120,8 +129,11 @@ func (u Upstream) Check() error {
 }
 
 func (u Upstream) checkTrust() error {
-	if u.CA == "" {
-		return nil
+	if u.Tunnel && u.TLS {
+		return errors.New("tunnel: TLS in it is between the client and the upstream")
+	}
+	if err := u.checkClientCertificate(); err != nil || u.CA == "" {
+		return err
 	}
 	if !u.TLS {
 		return errors.New("ca: plain text has no certificate to check")
@@ -130,6 +142,18 @@ func (u Upstream) checkTrust() error {
 		return errors.New("ca: not text")
 	}
 	return checkCertificates(u.CA)
+}
+
+func (u Upstream) checkClientCertificate() error {
+	switch {
+	case u.ClientCertificate == "":
+		return nil
+	case !u.TLS:
+		return errors.New("client certificate: plain text has no use for one")
+	case !clientCertificateName.MatchString(u.ClientCertificate):
+		return errors.New("client certificate: want a name of letters, digits and -_. that begins with a letter or digit")
+	}
+	return nil
 }
 
 // checkCertificates wants one or more certificates and nothing else.
@@ -298,7 +322,7 @@ func built(keyed map[string]Upstream, short shorts) Resources {
 	var r Resources
 	for key, u := range keyed {
 		r.Clusters = append(r.Clusters, u.clusters(key)...)
-		own = append(own, forward{key: key, twin: u.TLS, authority: u.authority(), short: short[key]})
+		own = append(own, forward{key: key, tunnel: u.Tunnel, twin: u.TLS, authority: u.authority(), short: short[key]})
 	}
 	slices.SortFunc(own, func(a, b forward) int { return cmp.Compare(a.key, b.key) })
 	r.Routes = append(r.Routes, gatewayRoutes(append(publicForwards(short), own...)))
@@ -309,7 +333,7 @@ func built(keyed map[string]Upstream, short shorts) Resources {
 // clusters builds the cluster of an upstream and, for TLS, its HTTP/1.1 twin.
 func (u Upstream) clusters(key string) []*clusterv3.Cluster {
 	if u.isDynamic() {
-		return dynamic(key, u.trust())
+		return dynamic(key, u.credentials())
 	}
 	rule := publicOnly()
 	host, port := u.endpoint()
@@ -341,7 +365,7 @@ func (u Upstream) fixedEndpoint(name, host string, port uint16, options *anypb.A
 		c.WaitForWarmOnInit = wrapperspb.Bool(false)
 	}
 	if u.TLS {
-		tls := &tlsv3.UpstreamTlsContext{CommonTlsContext: u.trust()}
+		tls := &tlsv3.UpstreamTlsContext{CommonTlsContext: u.credentials()}
 		if _, err := netip.ParseAddr(u.Host); err != nil && !u.isWildcard() {
 			tls.Sni = u.Host
 		}
@@ -350,12 +374,21 @@ func (u Upstream) fixedEndpoint(name, host string, port uint16, options *anypb.A
 	return c
 }
 
-// trust says which certificates are accepted: those of the CA or of the public roots and, for an exact host, only with
-// its name. For any other host the name comes from the request.
-func (u Upstream) trust() *tlsv3.CommonTlsContext {
+// credentials say which certificates are accepted and which one is shown; nil for plain text.
+func (u Upstream) credentials() *tlsv3.CommonTlsContext {
 	if !u.TLS {
 		return nil
 	}
+	both := u.trust()
+	if u.ClientCertificate != "" {
+		both.TlsCertificateSdsSecretConfigs = []*tlsv3.SdsSecretConfig{awaited(clientCertificatePrefix + u.ClientCertificate)}
+	}
+	return both
+}
+
+// trust says which certificates are accepted: those of the CA or of the public roots and, for an exact host, only with
+// its name. For any other host the name comes from the request.
+func (u Upstream) trust() *tlsv3.CommonTlsContext {
 	pinned := &tlsv3.CertificateValidationContext{}
 	if !u.isWildcard() {
 		kind := tlsv3.SubjectAltNameMatcher_DNS
@@ -380,7 +413,7 @@ func (u Upstream) trust() *tlsv3.CommonTlsContext {
 }
 
 // keyForm is the form of what Key returns.
-var keyForm = regexp.MustCompile(`^(.+)-(\d+)-(tls|plain)-[0-9a-f]{32}$`)
+var keyForm = regexp.MustCompile(`^(.+)-(\d+)-(tls|plain|tunnel)-[0-9a-f]{32}$`)
 
 // upstreamOf reads from a cluster the upstream that it was built for. Its key is the cluster's name, or the name is not
 // the one that the settings give.
@@ -394,13 +427,16 @@ func upstreamOf(c *clusterv3.Cluster) (Upstream, error) {
 	if err != nil {
 		return Upstream{}, fmt.Errorf("port: %w", err)
 	}
-	u := Upstream{Host: hostOfKey(parts[1]), Port: uint16(port), TLS: parts[3] == "tls"}
+	u := Upstream{Host: hostOfKey(parts[1]), Port: uint16(port), TLS: parts[3] == "tls", Tunnel: parts[3] == "tunnel"}
 	if socket := c.GetTransportSocket().GetTypedConfig(); socket != nil {
 		var tls tlsv3.UpstreamTlsContext
 		if err := socket.UnmarshalTo(&tls); err != nil {
 			return Upstream{}, fmt.Errorf("transport socket: %w", err)
 		}
 		u.CA = tls.GetCommonTlsContext().GetValidationContext().GetTrustedCa().GetInlineString()
+		for _, shown := range tls.GetCommonTlsContext().GetTlsCertificateSdsSecretConfigs() {
+			u.ClientCertificate = strings.TrimPrefix(shown.GetName(), clientCertificatePrefix)
+		}
 	}
 	if u.Addresses, err = listedAddresses(c); err != nil {
 		return Upstream{}, err

@@ -72,7 +72,20 @@ func TestAnUpstreamIsCheckedBeforeItIsBuilt(t *testing.T) {
 		"everything":                 {envoy.Upstream{Host: "a.test", Port: 443, Addresses: ranges("0.0.0.0/0")}, "which no destination may reach"},
 		"everything, in IPv6":        {envoy.Upstream{Host: "a.test", Port: 443, Addresses: ranges("::/0")}, "which no destination may reach"},
 		"metadata in IPv6":           {envoy.Upstream{Host: "a.test", Port: 443, Addresses: ranges("fd00::/8")}, "which no destination may reach"},
-		"mapped addresses":           {envoy.Upstream{Host: "a.test", Port: 443, Addresses: ranges("::ffff:0:0/96")}, "which no destination may reach"},
+		"a tunnel":                   {envoy.Upstream{Host: "a.test", Port: 22, Tunnel: true, Addresses: ranges("10.0.0.0/8")}, ""},
+		"a tunnel to a wildcard":     {envoy.Upstream{Host: "*.a.test", Port: 22, Tunnel: true, ConnectTo: "b.test:22"}, ""},
+		"a tunnel with TLS":          {envoy.Upstream{Host: "a.test", Port: 443, Tunnel: true, TLS: true}, "between the client and the upstream"},
+		"a tunnel with a CA":         {envoy.Upstream{Host: "a.test", Port: 443, Tunnel: true, CA: ca}, "plain text has no certificate"},
+		"a tunnel with a certificate": {
+			envoy.Upstream{Host: "a.test", Port: 443, Tunnel: true, ClientCertificate: "a"}, "plain text has no use for one",
+		},
+		"a client certificate":     {envoy.Upstream{Host: "a.test", Port: 443, TLS: true, ClientCertificate: "Bank-1_a.b"}, ""},
+		"one without TLS":          {envoy.Upstream{Host: "a.test", Port: 80, ClientCertificate: "a"}, "plain text has no use for one"},
+		"one of another directory": {envoy.Upstream{Host: "a.test", Port: 443, TLS: true, ClientCertificate: "../a"}, "client certificate: want a name"},
+		"one with an empty name's dot": {
+			envoy.Upstream{Host: "a.test", Port: 443, TLS: true, ClientCertificate: "."}, "client certificate: want a name",
+		},
+		"mapped addresses": {envoy.Upstream{Host: "a.test", Port: 443, Addresses: ranges("::ffff:0:0/96")}, "which no destination may reach"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			err := c.upstream.Check()
@@ -96,13 +109,15 @@ func TestAnUpstreamTakesThePublicRouteUnlessItHasSettings(t *testing.T) {
 	for want, u := range map[string]envoy.Upstream{
 		envoy.RoutePublicTLS:   {Host: "api.example.com", Port: 8443, TLS: true},
 		envoy.RoutePublicPlain: {Host: "api.example.com", Port: 80},
+
+		envoy.RoutePublicTunnel: {Host: "api.example.com", Port: 22, Tunnel: true},
 	} {
 		if got := u.Route(); got != want {
 			t.Errorf("%+v takes %q, want %q", u, got, want)
 		}
 	}
-	for _, u := range exampleUpstreams(string(authority(t).pem))[1:] {
-		if u.Route() != u.Key() {
+	for _, u := range exampleUpstreams(string(authority(t).pem)) {
+		if isPublic := u.Host == "api.example.com" || u.Host == "git.example.com"; (u.Route() == u.Key()) == isPublic {
 			t.Errorf("%s takes %q", u.Host, u.Route())
 		}
 	}
@@ -122,6 +137,9 @@ func TestEverySettingChangesTheKey(t *testing.T) {
 		"range":          func(u *envoy.Upstream) { u.Addresses = ranges("10.0.0.0/9") },
 		"another range":  func(u *envoy.Upstream) { u.Addresses = ranges("10.0.0.0/8", "fd00::/64") },
 		"no range":       func(u *envoy.Upstream) { u.Addresses = nil },
+		"tunnel":         func(u *envoy.Upstream) { u.TLS, u.Tunnel = false, true },
+		"certificate":    func(u *envoy.Upstream) { u.ClientCertificate = "a" },
+		"another one":    func(u *envoy.Upstream) { u.ClientCertificate = "b" },
 		"fields shifted": func(u *envoy.Upstream) { u.CA, u.ConnectTo = "ab:1", "" },
 	} {
 		u := base
@@ -138,6 +156,14 @@ func TestEverySettingChangesTheKey(t *testing.T) {
 	}
 }
 
+// A gateway and a control plane of two versions mean the same upstream by a key.
+func TestTheKeysOfUpstreamsStayWhatTheyAre(t *testing.T) {
+	moved := envoy.Upstream{Host: "moved.example.com", Port: 443, TLS: true, ConnectTo: "front.example.net:443"}
+	if got := moved.Key(); got != "moved.example.com-443-tls-8656e7913772c710a502d44dc6bde655" {
+		t.Errorf("got %s", got)
+	}
+}
+
 // TestWhatCanBeBuiltIsValid builds the catalog of any upstreams that Check accepts.
 func TestWhatCanBeBuiltIsValid(t *testing.T) {
 	pem, err := os.ReadFile("testdata/ca.pem")
@@ -151,8 +177,11 @@ func TestWhatCanBeBuiltIsValid(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		upstreams := rapid.SliceOfN(rapid.Custom(func(t *rapid.T) envoy.Upstream {
 			u := envoy.Upstream{Host: hosts.Draw(t, "host"), Port: rapid.Uint16().Draw(t, "port"), TLS: rapid.Bool().Draw(t, "tls")}
-			if rapid.Bool().Draw(t, "has ca") {
+			if u.Tunnel = !u.TLS && rapid.Bool().Draw(t, "is a tunnel"); !u.Tunnel && rapid.Bool().Draw(t, "has ca") {
 				u.CA = string(pem)
+			}
+			if u.TLS && rapid.Bool().Draw(t, "has a client certificate") {
+				u.ClientCertificate = rapid.SampledFrom([]string{"a", "b.c"}).Draw(t, "client certificate")
 			}
 			if rapid.Bool().Draw(t, "has connect_to") {
 				host := strings.TrimPrefix(hosts.Draw(t, "other host"), "*.")
