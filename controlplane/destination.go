@@ -2,9 +2,11 @@ package controlplane
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/netip"
 	"slices"
+	"strings"
 
 	"github.com/caracal-gateway/caracal/authority"
 	"github.com/caracal-gateway/caracal/bundle"
@@ -61,7 +63,7 @@ func checkCatalog(others []authority.Destination, d authority.Destination) error
 	if err := d.Validate(); err != nil {
 		return err
 	}
-	if _, err := authority.NewCatalog(append(slices.Clone(others), d)); err != nil {
+	if _, err := catalogWith(others, d); err != nil {
 		return err
 	}
 	for _, port := range d.Ports {
@@ -70,6 +72,18 @@ func checkCatalog(others []authority.Destination, d authority.Destination) error
 		}
 	}
 	return nil
+}
+
+// catalogWith is the catalog of destinations that are good already and one that may not be, whose field an error names.
+func catalogWith(others []authority.Destination, d authority.Destination) (*authority.Catalog, error) {
+	catalog, err := authority.NewCatalog(append(slices.Clone(others), d))
+	var told *authority.Error
+	if errors.As(err, &told) {
+		about := *told
+		about.Field = strings.TrimPrefix(about.Field, fmt.Sprintf("[%d].", len(others)))
+		return nil, &about
+	}
+	return catalog, err
 }
 
 func destinationEvent(t authority.EventType, d authority.Destination) authority.Event {

@@ -268,6 +268,16 @@ func TestTheCatalogIsJudgedAsAWhole(t *testing.T) {
 	metadata := authority.Destination{Name: "metadata", Host: "metadata.example.com"}
 	metadata.ConnectTo = "169.254.169.254:80"
 	wantError(t, drop(w.CreateDestination(ctx, w.owner, metadata)), authority.CodeInvalid, "")
+	if made.Tunnel != authority.TunnelInspect || made.BasePath != "" || made.ClientCertificate != "" {
+		t.Errorf("what was left out is %+v", made)
+	}
+	made.BasePath, made.Tunnel, made.ClientCertificate = "one", authority.TunnelRefuse, "ours"
+	must(w.UpdateDestination(ctx, w.owner, made.ID, made))(t)
+	var taken *authority.Error
+	if err := drop(w.CreateDestination(ctx, w.owner, authority.Destination{Name: "two", Host: "two.example.com", BasePath: "one"})); !errors.As(err, &taken) ||
+		taken.Code != authority.CodeInvalid || taken.Field != "base_path" || !strings.Contains(taken.Message, `"one"`) {
+		t.Errorf("a second destination of a base path is answered %v", err)
+	}
 	made.Rules = append(made.Rules, authority.Rule{Path: "/c", Methods: map[string]authority.Action{"GET": authority.Read}, Resource: "api:one"})
 	changed := must(w.UpdateDestination(ctx, w.owner, made.ID, made))(t)
 	if changed.Value.Rules[0].ID != made.Rules[0].ID || changed.Value.Rules[1].ID == "" {

@@ -87,19 +87,31 @@ func shown(stdout, name string) string {
 
 func TestDestinationsFromFlagsAndFiles(t *testing.T) {
 	owner := member(t, "http://"+serverEnvironment(t).serve(t))
-	made := owner.must(t, "destination", "add", "shop", "--host", "shop.example.com", "--rule", "/admin/** GET=read api:shop/admin", "--rule", "/** GET=read,*=write api:shop")
+	made := owner.must(t, "destination", "create", "shop", "--host", "shop.example.com", "--rule", "/admin/** GET=read api:shop/admin", "--rule", "/** GET=read,*=write api:shop")
 	if made["tls"] != "tls" || len(made["rules"].([]any)) != 2 || len(made["ports"].([]any)) != 1 {
 		t.Errorf("the destination is %v", made)
 	}
-	private := owner.must(t, "destination", "add", "wiki", "--host", "wiki.internal", "--port", "8443", "--address", "10.1.2.0/24", "--connect-to", "10.1.2.3:8443")
+	private := owner.must(t, "destination", "create", "wiki", "--host", "wiki.internal", "--port", "8443", "--address", "10.1.2.0/24", "--connect-to", "10.1.2.3:8443")
 	if private["connect_to"] != "10.1.2.3:8443" || private["addresses"].([]any)[0] != "10.1.2.0/24" {
 		t.Errorf("the private destination is %v", private)
+	}
+	models := owner.must(t, "destination", "create", "models", "--host", "models.example.com", "--base-path", "models", "--tunnel", "refuse", "--client-certificate", "ours")
+	if models["base_path"] != "models" || models["tunnel"] != "refuse" || models["client_certificate"] != "ours" {
+		t.Errorf("the destination with a base path is %v", models)
+	}
+	models = owner.must(t, "destination", "update", "models", "--base-path", "", "--client-certificate", "", "--tunnel", "passthrough")
+	if models["base_path"] != nil || models["client_certificate"] != nil || models["tunnel"] != "passthrough" {
+		t.Errorf("without them the destination is %v", models)
+	}
+	listed, _, err := owner.caracal(t, "", "destination", "list", "--sort", "name", "--name", "shop")
+	if err != nil || !strings.Contains(listed, "shop.example.com  443    api:shop/admin, api:shop  inspect  -") {
+		t.Errorf("the list is\n%s (%v)", listed, err)
 	}
 	text, err := json.Marshal(map[string]any{"name": "docs", "host": "docs.example.com", "ports": []int{443}})
 	if err != nil {
 		t.Fatal(err)
 	}
-	stdout, stderr, err := owner.caracal(t, string(text), "destination", "add", "--file", "-", "-o", "json")
+	stdout, stderr, err := owner.caracal(t, string(text), "destination", "create", "--file", "-", "-o", "json")
 	if err != nil || !strings.Contains(stdout, "docs.example.com") {
 		t.Errorf("adding from standard input ended with %v: %s%s", err, stdout, stderr)
 	}
@@ -110,9 +122,10 @@ func TestDestinationsFromFlagsAndFiles(t *testing.T) {
 		"a port that is none":      {"--host", "a.example.com", "--port", "70000"},
 		"an address, no range":     {"--host", "a.example.com", "--address", "10.1.2.3"},
 		"no host":                  {},
+		"a tunnel of another kind": {"--host", "a.example.com", "--tunnel", "open"},
 		"a file that is not there": {"--file", "/nowhere"},
 	} {
-		if _, stderr, err := owner.caracal(t, "", append([]string{"destination", "add", "x"}, args...)...); err == nil {
+		if _, stderr, err := owner.caracal(t, "", append([]string{"destination", "create", "x"}, args...)...); err == nil {
 			t.Errorf("%s was accepted: %s", sentence, stderr)
 		}
 	}

@@ -14,9 +14,7 @@ import (
 )
 
 func (p *program) destination() *cobra.Command {
-	list := listing(p, "List destinations", []filter{{flag: "host", parameter: "host", meaning: "of this host only"}, named(), sorted("created_at", "name")}, (*client.Client).Destinations,
-		"destination_id", "name", "host", "ports", "tls", "addresses", "connect_to", "CREDENTIAL=credential.name")
-	return noun("destination", "Destinations: how traffic reaches what, and as which resource", list,
+	return noun("destination", "Destinations: how traffic reaches what, and as which resource", p.destinationList(),
 		showing(p, "get DESTINATION", "Show one destination with its rules", destinationKind(), (*client.Client).Destination),
 		p.destinationCreate(), p.destinationUpdate(),
 		removing(p, "delete DESTINATION", "Delete a destination", destinationKind(), (*client.Client).DeleteDestination))
@@ -28,6 +26,9 @@ const destinationExample = `  A host of your own, every path of it one resource:
   A private one, dialled at an address that it may resolve to:
     caracal destination create wiki --host wiki.internal --port 8443 --address 10.1.2.0/24 --ca-pem wiki-ca.pem
 
+  One for clients that let only their base URL be changed, as https://GATEWAY/r/models/v1/…:
+    caracal destination create models --host models.example.com --base-path models --rule '/v1/** POST=execute api:models'
+
   Everything that the API knows, from a file ("-" for standard input):
     caracal destination create --file shop.json`
 
@@ -37,9 +38,14 @@ type destinationFlags struct {
 	ports                     []uint
 	addresses, rules          []string
 	plain                     bool
+	tunnel                    string
+	// Empty texts that were given take away what the destination has.
+	basePath, clientCertificate string
+	changed                     func(flag string) bool
 }
 
 func (f *destinationFlags) define(c *cobra.Command) {
+	f.changed = c.Flags().Changed
 	c.Flags().StringVarP(&f.file, "file", "f", "", "YAML or JSON as the API takes it; \"-\" for standard input")
 	c.Flags().StringVar(&f.host, "host", "", "one exact name, or *.suffix")
 	c.Flags().UintSliceVar(&f.ports, "port", nil, "may be repeated; the scheme's own unless told")
@@ -47,6 +53,11 @@ func (f *destinationFlags) define(c *cobra.Command) {
 	c.Flags().StringVar(&f.ca, "ca-pem", "", "file of the certificates that the upstream must chain to")
 	c.Flags().StringVar(&f.connectTo, "connect-to", "", "host:port to dial instead")
 	c.Flags().StringSliceVar(&f.addresses, "address", nil, "range that a private destination may resolve to; may be repeated")
+	c.Flags().StringVar(&f.tunnel, "tunnel", "", "what becomes of a CONNECT: inspect, passthrough or refuse; inspect unless told")
+	_ = c.RegisterFlagCompletionFunc("tunnel", cobra.FixedCompletions(
+		[]string{string(authority.TunnelInspect), string(authority.TunnelPassthrough), string(authority.TunnelRefuse)}, cobra.ShellCompDirectiveNoFileComp))
+	c.Flags().StringVar(&f.basePath, "base-path", "", "label of the path /r/LABEL/… of the gateway that means this destination; \"\" for none")
+	c.Flags().StringVar(&f.clientCertificate, "client-certificate", "", "name of a certificate at the gateway that the upstream is shown; \"\" for none")
 	c.Flags().StringArrayVar(&f.rules, "rule", nil, "'PATH METHOD=ACTION[,METHOD=ACTION…] RESOURCE'; may be repeated")
 }
 
@@ -67,7 +78,6 @@ func (p *program) destinationCreate() *cobra.Command {
 		}
 		return c.enforced(ctx, created)
 	})
-	c.Aliases = []string{"add"}
 	c.Example = destinationExample
 	f.define(c)
 	return c
@@ -140,6 +150,13 @@ func (p *program) describe(d *authority.Destination, f destinationFlags) error {
 	}
 	if f.plain {
 		d.TLS = authority.TLSNone
+	}
+	d.Tunnel = cmp.Or(authority.Tunnel(f.tunnel), d.Tunnel)
+	if f.changed("base-path") {
+		d.BasePath = f.basePath
+	}
+	if f.changed("client-certificate") {
+		d.ClientCertificate = f.clientCertificate
 	}
 	return p.readText(f.ca, &d.CA)
 }

@@ -187,6 +187,19 @@ func TestDestinations(t *testing.T) {
 		}
 		// What the API answers, it takes back.
 		m.own("PUT", path, replaced).ok(200)
+		private["tunnel"], private["base_path"], private["client_certificate"] = "refuse", "shop", "shop-client"
+		replaced = into[authority.Destination](m.own("PUT", path, private).ok(200))
+		if replaced.Tunnel != authority.TunnelRefuse || replaced.BasePath != "shop" || replaced.ClientCertificate != "shop-client" {
+			t.Errorf("the destination with a base path is %+v", replaced)
+		}
+		second := destinationOf("second")
+		second["base_path"] = "shop"
+		m.own("POST", at, second).refused(400, "invalid_request", "base_path", "")
+		for field, value := range map[string]string{"tunnel": "open", "base_path": "a/b", "client_certificate": "../ours"} {
+			bad := destinationOf(name)
+			bad[field] = value
+			m.own("PUT", path, bad).refused(400, "invalid_request", field, "")
+		}
 		m.own("DELETE", path, nil).ok(200)
 		m.own("GET", path, nil).refused(404, "not_found", "", "")
 		bad := destinationOf(name)
