@@ -75,6 +75,7 @@ func TestACallSaysWhoAsksForWhat(t *testing.T) {
 		second(c.DeleteDestination(t.Context(), "dst_x")),
 		second(c.RegisterPrincipal(t.Context(), client.NewPrincipal{Name: "a", Type: authority.Agent})),
 		second(c.Token(t.Context())),
+		second(c.BoundToken(t.Context(), "mdt_x", time.Hour)),
 	} {
 		if err != nil {
 			t.Error(err)
@@ -86,6 +87,7 @@ func TestACallSaysWhoAsksForWhat(t *testing.T) {
 		"DELETE /api/v1/destinations/dst_x Bearer the-key ",
 		`POST /api/v1/workspaces/my-team/principals Bearer the-key {"name":"a","principal_type":"agent"}`,
 		"POST /api/v1/token Bearer the-key ",
+		`POST /api/v1/token Bearer the-key {"lifetime_seconds":3600,"mandate_id":"mdt_x"}`,
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("requests (-want +got):\n%s", diff)

@@ -57,6 +57,14 @@ func (c *Client) Token(ctx context.Context) (AccessToken, error) {
 	return call[AccessToken](ctx, c, http.MethodPost, "/api/v1/token", nil)
 }
 
+// BoundToken exchanges the client's key for an access token that is bound to a mandate of its holder's: the bearer may present
+// that one and do nothing else. It lasts for as long as it is asked, at most a day, unless the mandate or the key ends before.
+func (c *Client) BoundToken(ctx context.Context, id authority.MandateID, lifetime time.Duration) (AccessToken, error) {
+	return call[AccessToken](ctx, c, http.MethodPost, "/api/v1/token", map[string]any{
+		"mandate_id": id, "lifetime_seconds": int64(lifetime / time.Second),
+	})
+}
+
 // Key finds an API key, without its secret.
 func (c *Client) Key(ctx context.Context, id authority.KeyID) (authority.Key, error) {
 	return get[authority.Key](ctx, c, single("keys", id, ""))

@@ -21,7 +21,7 @@ func TestABoundMandateHoldsForItsCertificateOnly(t *testing.T) {
 	asked := request(w.owner.Principal().ID, agent.ID)
 	asked.Confirmation = boundTo("mine")
 	mandate := must(w.RequestMandate(t.Context(), w.owner, asked))(t).Value
-	bound := must(w.IssueBoundToken(t.Context(), asAgent, boundTo("mine")))(t).AccessToken
+	bound := must(w.IssueBoundToken(t.Context(), asAgent, controlplane.TokenTerms{Confirmation: boundTo("mine")}))(t).AccessToken
 	plain := must(w.IssueToken(t.Context(), asAgent))(t).AccessToken
 	for sentence, c := range map[string]struct {
 		caller controlplane.Caller
@@ -64,7 +64,7 @@ func TestABoundMandateHoldsForItsCertificateOnly(t *testing.T) {
 	}
 	_, err := w.Authenticate(t.Context(), controlplane.Credential{Bearer: bound})
 	wantError(t, err, authority.CodeUnauthenticated, "")
-	_, err = w.IssueBoundToken(t.Context(), asAgent, &authority.Confirmation{Certificate: "x"})
+	_, err = w.IssueBoundToken(t.Context(), asAgent, controlplane.TokenTerms{Confirmation: &authority.Confirmation{Certificate: "x"}})
 	wantError(t, err, authority.CodeInvalid, "")
 	_, err = w.ValidateMandate(t.Context(), asService, controlplane.Validation{
 		MandateID: mandate.ID, RequestedAction: "read", RequestedResource: "api:external/x", PresenterID: agent.ID, PresenterConfirmation: &authority.Confirmation{},

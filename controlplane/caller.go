@@ -38,6 +38,7 @@ type Caller struct {
 	address   netip.Addr
 	person    authority.PersonID
 	session   authority.SessionID // empty for what comes with a key or a token
+	mandate   authority.MandateID // the only one that the bearer of a token may use; empty for every other caller
 	limit     authority.Role      // of the key
 	home      authority.WorkspaceID
 	elsewhere []authority.WorkspaceID // beyond home, where the key is good if the person is a member there
@@ -174,7 +175,7 @@ func (s *Service) bearerOfToken(ctx context.Context, workspace authority.Workspa
 	if err != nil {
 		return Caller{}, errUnauthenticated
 	}
-	c, err := s.withPrincipal(ctx, Caller{workspace: workspace, home: workspace, address: credential.Address}, access.Subject)
+	c, err := s.withPrincipal(ctx, Caller{workspace: workspace, home: workspace, address: credential.Address, mandate: access.Mandate}, access.Subject)
 	if err != nil {
 		return c, err
 	}

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"net/netip"
-	"time"
 
 	"github.com/caracal-gateway/caracal/authority"
 	"github.com/caracal-gateway/caracal/controlplane/postgres"
@@ -16,8 +15,8 @@ type Exchange struct {
 	WorkspaceSlug string
 	Token         string
 	Address       netip.Addr // where the request comes from
-	// Confirmation binds the access token to a client certificate; nil leaves it as bound as the JWT is.
-	Confirmation *authority.Confirmation
+	// TokenTerms narrow the access token. Without a Confirmation it is as bound as the JWT is.
+	TokenTerms
 }
 
 // ExchangeToken answers an access token for the principal that a trusted issuer's JWT stands for. It ends with the JWT
@@ -38,12 +37,12 @@ func (s *Service) ExchangeToken(ctx context.Context, e Exchange) (AccessToken, e
 	if err != nil {
 		return AccessToken{}, s.tell(ctx, err)
 	}
-	bound, err := keptConfirmation(identity.Confirmation, e.Confirmation)
-	if err != nil {
+	terms := e.TokenTerms
+	if terms.Confirmation, err = keptConfirmation(identity.Confirmation, e.Confirmation); err != nil {
 		return AccessToken{}, err
 	}
 	return read(ctx, s, c, allowed("exchange_token"), func(ctx context.Context, tx *postgres.Tx) (AccessToken, error) {
-		return s.mint(ctx, tx, c, identity.ExpiresAt, bound)
+		return s.mint(ctx, tx, c, terms, identity.ExpiresAt)
 	})
 }
 
@@ -94,38 +93,4 @@ func issuersOf(ctx context.Context, tx *postgres.Tx) (token.Issuers, error) {
 		return token.Issuers{}, err
 	}
 	return token.NewIssuers(all)
-}
-
-// mint makes an access token of the caller that ends after accessLifetime, or at an instant before.
-func (s *Service) mint(ctx context.Context, tx *postgres.Tx, c Caller, latest time.Time, confirmation *authority.Confirmation) (AccessToken, error) {
-	keys, err := s.openKeys(ctx, tx, c.workspace)
-	if err != nil {
-		return AccessToken{}, err
-	}
-	now := s.now()
-	signer, err := keys.signer(token.PurposeToken, now)
-	if err != nil {
-		return AccessToken{}, err
-	}
-	issued := now.Truncate(time.Second)
-	expires := issued.Add(accessLifetime)
-	if latest.Before(expires) {
-		expires = latest.Truncate(time.Second)
-	}
-	if !issued.Before(expires) {
-		return AccessToken{}, errUnauthenticated
-	}
-	text, err := token.SignAccess(signer, token.Access{
-		Deployment: keys.set.Deployment, Workspace: c.workspace, Subject: c.principal.ID,
-		ID: string(authority.NewID[authority.EventID]()), IssuedAt: issued, ExpiresAt: expires, Confirmation: confirmation,
-	})
-	if err != nil {
-		return AccessToken{}, err
-	}
-	return AccessToken{
-		AccessToken:     text,
-		IssuedTokenType: "urn:ietf:params:oauth:token-type:access_token",
-		TokenType:       "Bearer",
-		ExpiresIn:       int64(expires.Sub(issued) / time.Second),
-	}, nil
 }

@@ -126,7 +126,7 @@ func TestAnExchangedTokenStaysBound(t *testing.T) {
 		if cnf != nil {
 			claims["cnf"] = cnf
 		}
-		return w.ExchangeToken(t.Context(), controlplane.Exchange{WorkspaceSlug: "first", Token: signer.Sign(claims), Confirmation: asked})
+		return w.ExchangeToken(t.Context(), controlplane.Exchange{WorkspaceSlug: "first", Token: signer.Sign(claims), TokenTerms: controlplane.TokenTerms{Confirmation: asked}})
 	}
 	for name, c := range map[string]struct {
 		had  any

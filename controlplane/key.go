@@ -14,8 +14,7 @@ import (
 )
 
 const (
-	accessLifetime = 15 * time.Minute
-	maxKeyName     = 200 // bytes
+	maxKeyName = 200 // bytes
 	// maxKeyWorkspaces is how many workspaces beyond its own a key opens.
 	maxKeyWorkspaces = 100
 )
@@ -352,38 +351,4 @@ func (ch *change) mayEnd(ctx context.Context, tx *postgres.Tx, k authority.Key) 
 		return err
 	}
 	return ch.caller.principal.Role.MayChange(holder.Role)
-}
-
-// AccessToken is the answer of RFC 8693 to a token exchange.
-type AccessToken struct {
-	AccessToken     string `json:"access_token"`
-	IssuedTokenType string `json:"issued_token_type"`
-	TokenType       string `json:"token_type"`
-	ExpiresIn       int64  `json:"expires_in"` // seconds
-}
-
-// IssueToken exchanges the API key of an agent or a service for an access token of 15 minutes, or of less where the key
-// ends before.
-func (s *Service) IssueToken(ctx context.Context, c Caller) (AccessToken, error) {
-	return s.IssueBoundToken(ctx, c, nil)
-}
-
-// IssueBoundToken is IssueToken for a token that only who shows a client certificate may use; nil binds it to none.
-func (s *Service) IssueBoundToken(ctx context.Context, c Caller, confirmation *authority.Confirmation) (AccessToken, error) {
-	op := allowed("exchange_token")
-	return read(ctx, s, c, op, func(ctx context.Context, tx *postgres.Tx) (AccessToken, error) {
-		if c.key == "" {
-			return AccessToken{}, authority.Forbidden("an access token is exchanged for an API key")
-		}
-		if err := confirmation.Validate(); err != nil {
-			return AccessToken{}, authority.Within("cnf", err)
-		}
-		latest := endOfTime()
-		if key, err := tx.Key(ctx, c.key); err != nil {
-			return AccessToken{}, err
-		} else if key.ExpiresAt != nil {
-			latest = *key.ExpiresAt
-		}
-		return s.mint(ctx, tx, c, latest, confirmation)
-	})
 }

@@ -176,9 +176,10 @@ func parties(chain []authority.Mandate) []authority.PrincipalID {
 	return ids
 }
 
-// knows reports whether a mandate, with its chain, exists for the caller: for an agent its own and those below them.
+// knows reports whether a mandate, with its chain, exists for the caller: for an agent its own and those below them, for the
+// bearer of a token that is bound to one, that one.
 func (c Caller) knows(chain []authority.Mandate) bool {
-	if len(chain) == 0 {
+	if len(chain) == 0 || c.mandate != "" && c.mandate != chain[0].ID {
 		return false
 	}
 	if !c.isAgent() || chain[0].IssuerID == c.principal.ID {

@@ -43,6 +43,8 @@ type operation struct {
 	quiet bool
 	// fences says that the operation can take authority away: a gateway has to enforce it before its lease is renewed.
 	fences bool
+	// bound operations are for the bearer of a token that is bound to a mandate, too.
+	bound bool
 	// many operations may end very many mandates, and take the time for it.
 	many bool
 }
@@ -80,16 +82,16 @@ func table() []operation {
 
 		{name: "list_mandates", may: everyMember | ownAffairs | gateway},
 		{name: "issue_mandate", may: administrators | ownAffairs},
-		{name: "get_mandate", may: everyMember | ownAffairs | gateway},
+		{name: "get_mandate", may: everyMember | ownAffairs | gateway, bound: true},
 		{name: "delegate_mandate", may: administrators | ownAffairs},
 		{name: "revoke_mandate", may: operators | ownAffairs, fences: true, many: true},
 		{name: "revoke_mandates", may: operators | ownAffairs, fences: true, many: true},
-		{name: "validate_mandate", may: operators | ownAffairs},
+		{name: "validate_mandate", may: operators | ownAffairs, bound: true},
 
 		{name: "list_receipts", may: everyMember | ownAffairs | gateway},
 		{name: "get_receipt", may: everyMember | ownAffairs | gateway},
 		{name: "list_receipt_mandates", may: everyMember | ownAffairs | gateway},
-		{name: "get_key_set", may: everyMember | ownAffairs | gateway},
+		{name: "get_key_set", may: everyMember | ownAffairs | gateway, bound: true},
 
 		{name: "list_destinations", may: everyMember | gateway},
 		{name: "create_destination", may: authors},
@@ -157,7 +159,7 @@ func access() []operation {
 		{name: "get_group_roles", may: inspectors},
 		{name: "set_group_roles", may: administrators, fences: true},
 		{name: "create_sign_in_link", may: everyMember},
-		{name: "get_session", may: identified},
+		{name: "get_session", may: identified, bound: true},
 		{name: "end_session", may: people},
 		{name: "list_sessions", may: people},
 		{name: "end_sessions", may: people},
@@ -266,6 +268,9 @@ func (c Caller) right() rights {
 func (c Caller) may(op operation) error {
 	if c.kind == "" {
 		return errUnauthenticated
+	}
+	if c.mandate != "" && !op.bound {
+		return authority.Forbidden("a token that is bound to a mandate may not do this (%s)", op.name)
 	}
 	if op.may&identified != 0 || op.may&people != 0 && c.kind == authority.KeyMember && c.person != "" {
 		return nil

@@ -167,7 +167,7 @@ func (s *Service) replaceKeys(ctx context.Context, tx *postgres.Tx, ch *change, 
 // behind, signs with it a little longer, and a token holds only while its key is in its period.
 func outlasts(purpose token.Purpose) time.Duration {
 	if purpose == token.PurposeToken {
-		return signingMargin + accessLifetime
+		return signingMargin + maxBoundLifetime
 	}
 	return signingMargin
 }

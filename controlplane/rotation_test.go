@@ -283,7 +283,7 @@ func TestAKeyStaysWhileSomethingThatItSignedIsInForce(t *testing.T) {
 		want  map[string]int
 	}{
 		{12 * time.Hour, map[string]int{"token signing": 1, "mandate signing": 1, "bundle signing": 1, "receipt signing": 1, "token retired": 1, "mandate retired": 1, "bundle retired": 1, "receipt retired": 1}},
-		{30 * time.Hour, map[string]int{"token signing": 1, "mandate signing": 1, "bundle signing": 1, "receipt signing": 1, "token withdrawn": 1, "mandate retired": 1, "bundle withdrawn": 1, "receipt withdrawn": 1}},
+		{30 * time.Hour, map[string]int{"token signing": 1, "mandate signing": 1, "bundle signing": 1, "receipt signing": 1, "token retired": 1, "mandate retired": 1, "bundle withdrawn": 1, "receipt withdrawn": 1}},
 		{50 * time.Hour, map[string]int{"token signing": 1, "mandate signing": 1, "bundle signing": 1, "receipt signing": 1, "token withdrawn": 1, "mandate withdrawn": 1, "bundle withdrawn": 1, "receipt withdrawn": 1}},
 	} {
 		then := w.later(c.after)

@@ -146,6 +146,8 @@ func (s *Service) present(ctx context.Context, tx *postgres.Tx, c Caller, v Vali
 		j.inquiry.Certificate = v.PresenterConfirmation.Certificate
 	}
 	switch {
+	case c.mandate != "" && c.mandate != v.MandateID:
+		return authority.ReasonMandateNotFound, nil
 	case c.principal.Type == authority.Agent && named:
 		return "", authority.Forbidden("an agent presents its own mandates; presenter_token and presenter_id are for services")
 	case c.principal.Type == authority.Agent && m.IssuerID == c.principal.ID:
@@ -174,7 +176,8 @@ func (s *Service) present(ctx context.Context, tx *postgres.Tx, c Caller, v Vali
 }
 
 // bearer is whom the presenter's token speaks for, one of ours or of a trusted issuer, if it is good, agrees with the
-// presenter's id where both are given, and is not bound to another certificate than the one that the presenter showed.
+// presenter's id where both are given, and is not bound to another mandate, or to another certificate than the one that the
+// presenter showed.
 func (s *Service) bearer(ctx context.Context, tx *postgres.Tx, c Caller, v Validation, at time.Time) (authority.PrincipalID, bool, error) {
 	keys, err := s.openKeys(ctx, tx, c.workspace)
 	if err != nil {
@@ -195,7 +198,7 @@ func (s *Service) bearer(ctx context.Context, tx *postgres.Tx, c Caller, v Valid
 	if v.PresenterConfirmation != nil {
 		shown = v.PresenterConfirmation.Certificate
 	}
-	if refused != nil || !confirmation.MetBy(shown) || v.PresenterID != "" && v.PresenterID != subject {
+	if refused != nil || !confirmation.MetBy(shown) || access.Mandate != "" && access.Mandate != v.MandateID || v.PresenterID != "" && v.PresenterID != subject {
 		return "", false, nil //nolint:nilerr // a token that does not hold is an answer and not an error
 	}
 	return subject, true, nil

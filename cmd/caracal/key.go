@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"time"
 
@@ -72,8 +73,17 @@ func (p *program) keyRotate() *cobra.Command {
 
 // token is what an agent sends along at a gateway.
 func (p *program) token() *cobra.Command {
-	return connected(p.calling("token", "Exchange the key of an agent or a service for a short-lived access token", cobra.NoArgs, func(ctx context.Context, c *call) error {
-		t, err := c.Token(ctx)
+	var mandate string
+	var lifetime time.Duration
+	command := p.calling("token", "Exchange the key of an agent or a service for a short-lived access token", cobra.NoArgs, func(ctx context.Context, c *call) error {
+		id, err := referred[authority.MandateID](ctx, c, mandate, mandateKind())
+		if err != nil {
+			return err
+		}
+		if id == "" && lifetime != 0 {
+			return &usageError{"--lifetime is for a token that is bound to a mandate: say which by --mandate"}
+		}
+		t, err := exchanged(ctx, c, id, lifetime)
 		if err != nil {
 			return err
 		}
@@ -82,5 +92,16 @@ func (p *program) token() *cobra.Command {
 		}
 		_, err = c.w.Write([]byte(printable(t.AccessToken) + "\n")) // alone, for a shell to put into a variable
 		return err
-	}))
+	})
+	command.Flags().StringVar(&mandate, "mandate", "", "bind the token to this mandate: it opens nothing else, and ends with it")
+	spanFlag(command, &lifetime, "lifetime", 0, seconds+"; 15m unless told, at most 24h")
+	p.completedFlag(command, "mandate", mandateKind())
+	return connected(command)
+}
+
+func exchanged(ctx context.Context, c *call, id authority.MandateID, lifetime time.Duration) (client.AccessToken, error) {
+	if id == "" {
+		return c.Token(ctx)
+	}
+	return c.BoundToken(ctx, id, cmp.Or(lifetime, 15*time.Minute))
 }

@@ -4,6 +4,7 @@ import (
 	"mime"
 	"net/http"
 	"net/url"
+	"strconv"
 
 	"github.com/caracal-gateway/caracal/authority"
 	"github.com/caracal-gateway/caracal/controlplane"
@@ -29,6 +30,25 @@ type tokenExchange struct {
 	WorkspaceSlug string `json:"workspace_slug"`
 	// Confirmation binds the token to a client certificate; nil binds it to none.
 	Confirmation *authority.Confirmation `json:"cnf"`
+	// MandateID binds the token to one mandate, and LifetimeSeconds says for how long it is asked.
+	MandateID       *authority.MandateID `json:"mandate_id"`
+	LifetimeSeconds *int64               `json:"lifetime_seconds"`
+}
+
+// terms are what the token is narrowed by.
+func (t tokenExchange) terms() (controlplane.TokenTerms, error) {
+	terms := controlplane.TokenTerms{Confirmation: t.Confirmation}
+	if t.MandateID != nil {
+		if terms.MandateID = *t.MandateID; terms.MandateID == "" {
+			return terms, authority.Invalid("mandate_id", "is empty; leave it out for a token that is bound to none")
+		}
+	}
+	if t.LifetimeSeconds != nil {
+		if terms.LifetimeSeconds = *t.LifetimeSeconds; terms.LifetimeSeconds < 1 {
+			return terms, authority.Invalid("lifetime_seconds", "is at least 1")
+		}
+	}
+	return terms, nil
 }
 
 // token exchanges an API key, or the JWT of a trusted issuer, for a short-lived access token. The key comes as the subject
@@ -57,7 +77,11 @@ func (h *Handler) token(x *exchange) (*reply, error) {
 	if err := h.identify(x, credential); err != nil {
 		return nil, err
 	}
-	token, err := h.service.IssueBoundToken(x.ctx(), x.caller, in.Confirmation)
+	terms, err := in.terms()
+	if err != nil {
+		return nil, err
+	}
+	token, err := h.service.IssueBoundToken(x.ctx(), x.caller, terms)
 	if err != nil {
 		return nil, err
 	}
@@ -75,8 +99,12 @@ func (h *Handler) foreignToken(x *exchange, in tokenExchange) (*reply, error) {
 	if len(x.r.Header.Values("Authorization")) > 0 {
 		return nil, authority.Invalid("subject_token", "give one credential: here or in the Authorization header")
 	}
+	terms, err := in.terms()
+	if err != nil {
+		return nil, err
+	}
 	token, err := h.service.ExchangeToken(x.ctx(), controlplane.Exchange{
-		WorkspaceSlug: in.WorkspaceSlug, Token: in.SubjectToken, Address: client(x.r, h.trusted), Confirmation: in.Confirmation,
+		WorkspaceSlug: in.WorkspaceSlug, Token: in.SubjectToken, Address: client(x.r, h.trusted), TokenTerms: terms,
 	})
 	if err != nil {
 		return nil, h.counted(x, err, in.SubjectToken)
@@ -98,6 +126,16 @@ func readExchange(x *exchange) (in tokenExchange, err error) {
 	in = tokenExchange{
 		GrantType: form.text("grant_type"), SubjectToken: form.line("subject_token", maxSubjectToken),
 		SubjectTokenType: form.text("subject_token_type"), WorkspaceSlug: form.text("workspace_slug"),
+	}
+	if text := form.text("mandate_id"); text != "" {
+		in.MandateID = new(authority.MandateID(text))
+	}
+	if text := form.text("lifetime_seconds"); text != "" {
+		seconds, err := strconv.ParseInt(text, 10, 64)
+		if err != nil {
+			return in, authority.Invalid("lifetime_seconds", "is not a whole number of seconds")
+		}
+		in.LifetimeSeconds = &seconds
 	}
 	if text := form.text("cnf"); text != "" {
 		in.Confirmation = new(authority.Confirmation)

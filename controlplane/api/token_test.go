@@ -4,6 +4,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/caracal-gateway/caracal/authority"
 	"github.com/caracal-gateway/caracal/controlplane"
 )
 
@@ -57,6 +58,52 @@ func TestAKeyIsExchangedForAToken(t *testing.T) {
 	}
 	if a := m.call(t, "", "POST", "/api/v1/token", grant+"&subject_token=wrong", form); a.status != 429 && a.status != 401 {
 		t.Errorf("a bad key in a form answered %d %s", a.status, a.body)
+	}
+}
+
+func TestATokenIsBoundToAMandate(t *testing.T) {
+	m := newWorld(t).newTeam(t, "my-team")
+	const form = "Content-Type: application/x-www-form-urlencoded"
+	mandate := m.issue().ID
+	for sentence, a := range map[string]*answer{
+		"in an object": m.call(t, m.agentKey, "POST", "/api/v1/token", map[string]any{"mandate_id": mandate, "lifetime_seconds": 1800}),
+		"in a form":    m.call(t, m.agentKey, "POST", "/api/v1/token", grant+"&mandate_id="+string(mandate)+"&lifetime_seconds=1800", form),
+	} {
+		t.Run(sentence, func(t *testing.T) {
+			a.t = t
+			token := into[controlplane.AccessToken](a.ok(200))
+			if token.ExpiresIn != 1800 {
+				t.Errorf("it lasts %d seconds", token.ExpiresIn)
+			}
+			m.call(t, token.AccessToken, "GET", "/api/v1/mandates/"+string(mandate), nil).ok(200)
+			m.call(t, token.AccessToken, "GET", "/api/v1/session", nil).ok(200)
+			m.call(t, token.AccessToken, "GET", "/api/v1/mandates", nil).refused(403, "forbidden", "", "")
+			m.call(t, token.AccessToken, "POST", "/api/v1/mandates/"+string(mandate)+"/revoke", nil).refused(403, "forbidden", "", "")
+			m.call(t, token.AccessToken, "POST", "/api/v1/token", nil).refused(403, "forbidden", "", "")
+		})
+	}
+	for sentence, c := range map[string]struct {
+		body   any
+		status int
+		code   string
+		field  string
+	}{
+		"an empty mandate":                  {map[string]any{"mandate_id": ""}, 400, "invalid_request", "mandate_id"},
+		"an empty mandate in a form":        {grant + "&mandate_id=", 400, "invalid_request", "mandate_id"},
+		"no time":                           {map[string]any{"mandate_id": mandate, "lifetime_seconds": 0}, 400, "invalid_request", "lifetime_seconds"},
+		"a day and a second":                {map[string]any{"mandate_id": mandate, "lifetime_seconds": 86401}, 400, "invalid_request", "lifetime_seconds"},
+		"more than 15 minutes for any use":  {map[string]any{"lifetime_seconds": 901}, 400, "invalid_request", "lifetime_seconds"},
+		"a time that is no number":          {grant + "&lifetime_seconds=soon", 400, "invalid_request", "lifetime_seconds"},
+		"a mandate that nobody has":         {map[string]any{"mandate_id": authority.NewID[authority.MandateID]()}, 404, "not_found", ""},
+		"a mandate of another's, in a form": {grant + "&mandate_id=" + string(authority.NewID[authority.MandateID]()), 404, "not_found", ""},
+	} {
+		t.Run(sentence, func(t *testing.T) {
+			headers := []string{}
+			if _, ok := c.body.(string); ok {
+				headers = append(headers, form)
+			}
+			m.call(t, m.agentKey, "POST", "/api/v1/token", c.body, headers...).refused(c.status, c.code, c.field, "")
+		})
 	}
 }
 

@@ -28,7 +28,7 @@ ELSEWHERE = {
     "replaceDestination": {"workspace_slug"},
     "replaceIssuer": {"workspace_slug"},
     "replaceClientAuthority": {"workspace_slug"},
-    "exchangeToken": {"grant_type", "subject_token", "subject_token_type"},  # the bearer is what is exchanged
+    "exchangeToken": {"grant_type", "subject_token", "subject_token_type", "workspace_slug"},  # the bearer is exchanged
 }
 
 OLDER_NAMES = {"allowed_resource_patterns", "max_delegation_depth"}
@@ -150,6 +150,7 @@ def methods(kind: type[object]) -> Iterator[tuple[str, Callable[..., Any]]]:
 
 OTHERWISE_NAMED = {
     "request_mandate": "issueMandate",
+    "request_token": "exchangeToken",
     "delegate_authority": "delegateMandate",
     "query_events": "listEvents",
     "export_events": "listEvents",
@@ -212,7 +213,7 @@ def test_a_method_sends_what_the_document_describes(recorded: dict[str, list[See
 
 def test_every_operation_has_a_method(recorded: dict[str, list[Seen]]) -> None:
     reached = {matching(seen).id for requests in recorded.values() for seen in requests}
-    assert {o.id for o in OPERATIONS} - NOT_FOR_PROGRAMS - reached - {"exchangeToken", "streamEvents"} == set()
+    assert {o.id for o in OPERATIONS} - NOT_FOR_PROGRAMS - reached - {"streamEvents"} == set()
     assert {o.id for o in OPERATIONS} >= NOT_FOR_PROGRAMS
 
 
@@ -221,7 +222,7 @@ def test_every_parameter_of_an_operation_can_be_given(
     recorded: dict[str, list[Seen]], operation: openapi.Operation
 ) -> None:
     requests = [s for seen in recorded.values() for s in seen if matching(s).id == operation.id]
-    if operation.id in NOT_FOR_PROGRAMS or operation.id in ("exchangeToken", "streamEvents"):
+    if operation.id in NOT_FOR_PROGRAMS or operation.id == "streamEvents":
         return
     described = operation.named("query") | {n.lower() for n in operation.named("header") - {"If-None-Match"}}
     if operation.body:
