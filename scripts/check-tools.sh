@@ -38,6 +38,9 @@ if [ "${1:-}" = test ]; then
   if [ -z "$version" ]; then say "Node.js is missing, which the tests need: install Node.js 20 or newer (https://nodejs.org)"
   elif older "$version" 20; then say "the tests need Node.js 20 or newer; $(command -v node) is $version"
   elif ! npm --version >/dev/null 2>&1; then say "npm is missing, which the tests need: install it beside Node.js"; fi
+  for tool in bash curl git jq; do
+    command -v "$tool" >/dev/null 2>&1 || say "$tool is missing, which the tests need: install it"
+  done
 fi
 
 exit $missing

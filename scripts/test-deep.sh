@@ -5,6 +5,7 @@
 #   simulation  gateways and control planes under faults from 100,000 seeds, or as many as CARACAL_SEED_MINUTES allow (60);
 #               CARACAL_SEEDS is another number; and the deep model of the rules
 #   faults      real processes under faults from a seed, for three minutes
+#   clients     all clients through the proxy port, those of public registries too; wants wget, java, cargo and mvn
 #   fuzz        each fuzz target for FUZZ_SECONDS (20)
 set -eu
 
@@ -31,6 +32,10 @@ faults() {
   CARACAL_DEEP=1 go test -timeout 30m -run '^(TestRandomFaults|TestABuild)' -v ./e2e/revocation
 }
 
+clients() {
+  CARACAL_DEEP=1 go test -timeout 30m -count=1 -v ./e2e/clients
+}
+
 fuzz() {
   seconds=${FUZZ_SECONDS:-20}
   # A target is "package function"; the list is what is in the tree.
@@ -44,10 +49,10 @@ fuzz() {
   done
 }
 
-[ $# -gt 0 ] || set -- race long simulation faults fuzz
+[ $# -gt 0 ] || set -- race long simulation faults clients fuzz
 for stage in "$@"; do
   case $stage in
-    race | long | simulation | faults | fuzz) "$stage" ;;
+    race | long | simulation | faults | clients | fuzz) "$stage" ;;
     *) echo "there is no stage $stage" >&2; exit 2 ;;
   esac
 done

@@ -58,7 +58,7 @@ var layers = map[string][]string{
 }
 
 // everyone may import anything of ours: the program that wires it together, and its tests.
-var everyone = []string{"cmd/caracal", "e2e", "e2e/revocation", "bench"}
+var everyone = []string{"cmd/caracal", "e2e", "e2e/clients", "e2e/revocation", "bench"}
 
 // owners says which packages may import a library directly. Whoever else needs it asks its owner.
 var owners = map[string][]string{

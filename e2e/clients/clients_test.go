@@ -1,0 +1,136 @@
+package clients_test
+
+import (
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/caracal-gateway/caracal/authority"
+	"github.com/caracal-gateway/caracal/client"
+)
+
+// unmodified is a client as its users start it.
+type unmodified struct {
+	// script is a shell command, with REALM for the realm that it calls.
+	script string
+	// prints is what shows that it worked.
+	prints string
+	// shows is what a person sees of a denial, "" for a client that shows nothing of it but that it failed.
+	shows string
+}
+
+// denied is the message of a denial, which names what would have been needed.
+const denied = `dec_[a-z2-7]{26}`
+
+var here = map[string]unmodified{
+	"curl over HTTP/1.1": {
+		script: `curl -sS --fail-with-body --http1.1 https://web.REALM.test/hello`, prints: `hello of the web, by HTTP/`, shows: denied,
+	},
+	"curl over HTTP/2": {
+		script: `curl -sS --fail-with-body --http2 -w '%{http_version}' https://web.REALM.test/hello`, prints: `hello of the web, by HTTP/2.0\n2`, shows: denied,
+	},
+	"git clone": {
+		script: `git clone https://web.REALM.test/git/project.git && git -C project log --oneline`, prints: `first`, shows: denied,
+	},
+	"git push": {
+		script: `git init -q -b main p && cd p && git -c user.name=A -c user.email=a@b.test commit -q --allow-empty -m more &&
+			git push https://web.REALM.test/git/project.git HEAD:refs/heads/$RANDOM-$$`, prints: `new branch`, shows: denied,
+	},
+	"pip": {
+		script: `python -m pip install --no-cache-dir --retries 0 --target lib --index-url https://pypi.REALM.test/simple/ caracal-greeting && PYTHONPATH=lib python -c 'import caracal_greeting; print(caracal_greeting.greet())'`,
+		prints: `hello of the wheel`, shows: denied,
+	},
+	"uv": {
+		script: `python -m uv pip install --no-cache --python python --target lib --index-url https://pypi.REALM.test/simple/ caracal-greeting && PYTHONPATH=lib python -c 'import caracal_greeting; print(caracal_greeting.greet())'`,
+		prints: `hello of the wheel`, shows: denied,
+	},
+	"npm": {
+		script: `npm install --no-audit --no-fund --fetch-retries=0 --registry https://web.REALM.test/npm/ caracal-greeting && node -p "require('caracal-greeting')"`,
+		prints: `hello of the package`, shows: denied,
+	},
+	"Node.js fetch with undici": {
+		script: `node "$MODULES/fetch.mjs" REALM undici`, prints: `200 hello of the web`, shows: denied,
+	},
+	"Go net/http":            {script: `gofetch REALM`, prints: `hello of the web, by HTTP/2.0`, shows: denied},
+	"Python urllib":          {script: `python "$CLIENTS/python/with_urllib.py" REALM`, prints: `hello of the web`, shows: denied},
+	"requests":               {script: `python "$CLIENTS/python/with_requests.py" REALM`, prints: `hello of the web`, shows: denied},
+	"httpx":                  {script: `python "$CLIENTS/python/with_httpx.py" REALM`, prints: `HTTP/1.1 hello of the web`, shows: denied},
+	"httpx over HTTP/2":      {script: `python "$CLIENTS/python/with_httpx.py" REALM 2`, prints: `HTTP/2 hello of the web`, shows: denied},
+	"aiohttp with trust_env": {script: `python "$CLIENTS/python/with_aiohttp.py" REALM`, prints: `hello of the web`, shows: denied},
+	"openai":                 {script: `python "$CLIENTS/python/with_openai.py" REALM`, prints: "hello of the model\nstreamed\nhello", shows: denied},
+	"anthropic":              {script: `python "$CLIENTS/python/with_anthropic.py" REALM`, prints: "hello of the model\nstreamed hello", shows: denied},
+	"mcp":                    {script: `python "$CLIENTS/python/with_mcp.py" REALM`, prints: `\['add'\]\n42`, shows: denied},
+	"grpcio":                 {script: `python "$CLIENTS/python/with_grpc.py" REALM 3`, prints: "hello Ada greeted Ada\n1\n2\n3\ncounted 3", shows: denied},
+	"websockets":             {script: `python "$CLIENTS/python/with_websockets.py" REALM once`, prints: `you said hello`, shows: denied},
+}
+
+func TestUnmodifiedClientsAreGovernedThroughTheProxy(t *testing.T) {
+	s := newSite(t)
+	for _, table := range []map[string]unmodified{here, large} {
+		for name, c := range table {
+			t.Run(name, func(t *testing.T) { s.try(t, name, c) })
+		}
+	}
+	s.nothingOfOursArrived(t)
+}
+
+// try runs a client where it may and where it may not, and looks at what the ledger says of both.
+func (s *site) try(t *testing.T, name string, c unmodified) {
+	t.Helper()
+	a := s.newAgent(t, name)
+	a.works(t, c)
+	a.recorded(t, "allowed", authority.EventAllowed, "api:open/")
+	b := s.newAgent(t, name+", denied")
+	refused := b.run(t, in("closed", c.script))
+	t.Logf("denied, it ends with %d and prints\n%s", refused.status, refused.output)
+	if refused.status == 0 || !regexp.MustCompile(c.shows).MatchString(refused.output) {
+		t.Errorf("denied, it ends with %d and prints\n%s", refused.status, refused.output)
+	}
+	b.recorded(t, "denied", authority.EventDenied, "api:closed/")
+}
+
+func (a agent) works(t *testing.T, c unmodified) {
+	t.Helper()
+	if allowed := a.run(t, in("open", c.script)); allowed.status != 0 || !regexp.MustCompile(c.prints).MatchString(allowed.output) {
+		t.Fatalf("allowed, it ends with %d and prints\n%s", allowed.status, allowed.output)
+	}
+}
+
+// recorded waits until the ledger has a decision of the agent on what it asked for inside of a tunnel, and checks that no
+// decision of the agent says something else.
+func (a agent) recorded(t *testing.T, what string, kind authority.EventType, resource string) {
+	t.Helper()
+	var seen []authority.Event
+	err := until(t.Context(), "the decision is in the ledger", func() bool {
+		var err error
+		if seen, err = a.owner.Events(t.Context(), client.Filter{"principal_id": string(a.id), "event_type": string(kind)}, 50); err != nil {
+			t.Fatal(err)
+		}
+		for _, e := range seen {
+			if e.Request != nil && e.Request.Mode == "inside" && strings.HasPrefix(string(e.Resource), resource) {
+				return true
+			}
+		}
+		return false
+	})
+	if err != nil {
+		t.Fatalf("%s: %v; it has %+v", what, err, seen)
+	}
+}
+
+// ours is what no upstream may ever see: credentials of principals, mandates, and headers that are between a client and its
+// gateway.
+var ours = regexp.MustCompile(`(?i)ck_(agent|user|service|gateway)_|eyJ[a-z0-9_-]{8,}\.|mdt_[a-z2-7]{20}|proxy-(authorization|connection|authenticate)|x-caracal-`)
+
+func (s *site) nothingOfOursArrived(t *testing.T) {
+	t.Helper()
+	all := s.all(t)
+	if len(all) < len(here) {
+		t.Errorf("the upstreams saw %d requests of %d clients", len(all), len(here))
+	}
+	for _, line := range all {
+		if ours.MatchString(line) {
+			t.Errorf("an upstream saw %s", line)
+		}
+	}
+}
