@@ -123,6 +123,14 @@ class Destination(Record):
     """A named secret that lives at the gateway."""
     max_duration_seconds: int | None
     encoded_slash: str
+    client_certificate: str | None
+    """Names a certificate and its key that live at the gateway, by which it identifies itself to the upstream."""
+    tunnel: str | None
+    """What becomes of a CONNECT: the gateway looks inside, carries the bytes unseen, or has no tunnel; inspect
+    unless told.
+    """
+    base_path: str | None
+    """The label under which the first port is a path of the gateway itself: `/r/<base_path>/…`."""
     rules: list[Rule]
     created_at: str
 

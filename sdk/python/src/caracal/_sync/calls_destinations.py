@@ -92,8 +92,8 @@ class DestinationsCalls(Connection):
 
         Args:
             destination: its `name` and `host`, and as needed `ports`, `tls`, `ca`, `connect_to`, `addresses`,
-                `credential`, `max_duration_seconds`, `encoded_slash`, `rules`; one that was read may be changed and
-                given back.
+                `credential`, `max_duration_seconds`, `encoded_slash`, `client_certificate`, `tunnel`, `base_path`,
+                `rules`; one that was read may be changed and given back.
             workspace_slug: the workspace; that of the key unless told.
             idempotency_key: makes it happen once, however often it is called with the same key and arguments.
         """
@@ -123,8 +123,8 @@ class DestinationsCalls(Connection):
         Args:
             destination_id: which destination.
             destination: its `name` and `host`, and as needed `ports`, `tls`, `ca`, `connect_to`, `addresses`,
-                `credential`, `max_duration_seconds`, `encoded_slash`, `rules`; one that was read may be changed and
-                given back.
+                `credential`, `max_duration_seconds`, `encoded_slash`, `client_certificate`, `tunnel`, `base_path`,
+                `rules`; one that was read may be changed and given back.
             if_match: the `etag` of the thing as it was read; one that has changed since is left alone.
             idempotency_key: makes it happen once, however often it is called with the same key and arguments.
         """

@@ -14,7 +14,7 @@ from caracal._sync.calls_mandates import MandatesCalls
 from caracal._sync.connection import log
 from caracal._sync.runtime import shielded
 from caracal._wire import Call, patience, writing
-from caracal.models import Mandate, Receipt, ValidationAnswer
+from caracal.models import AccessToken, Mandate, Receipt, ValidationAnswer
 
 # How long one request waits for a receipt, in seconds; there may be several.
 RECEIPT_WAIT = 30.0
@@ -66,6 +66,37 @@ class Mandates(MandatesCalls):
             "workspace_slug": workspace_slug,
         }
         return self._record(Mandate, Call(op.ISSUE_MANDATE, body=body, headers=writing(idempotency_key)))
+
+    def request_token(
+        self,
+        *,
+        mandate_id: str | None = None,
+        lifetime_seconds: int | None = None,
+        cnf: Mapping[str, str] | None = None,
+    ) -> AccessToken:
+        """Exchange the API key for an access token, to hand on; `token()` keeps one for this client's own use.
+
+        A token that is bound to a mandate may present that mandate and no other, and may not issue, delegate or revoke
+        anything or get another token. It ends with its mandate.
+
+        Args:
+            mandate_id: a mandate of the caller's own that holds now; the token is bound to none unless told.
+            lifetime_seconds: for how long it is asked; 900 unless told, and at most that, or 86400 with a mandate.
+            cnf: binds it to a client certificate, as `confirmation_of` tells it; to none unless told.
+
+        Returns:
+            The token. It is a credential: do not print or keep it.
+
+        Raises:
+            AuthorityRefused: the mandate does not hold, or was issued to somebody else; `reason` says which.
+            NotFound: the caller has no such mandate.
+        """
+        body = {
+            "mandate_id": mandate_id,
+            "lifetime_seconds": lifetime_seconds,
+            "cnf": None if cnf is None else dict(cnf),
+        }
+        return self._record(AccessToken, Call(op.EXCHANGE_TOKEN, body=body))
 
     def validate_mandate(
         self,
