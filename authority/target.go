@@ -160,6 +160,9 @@ func parsePort(s string) (uint16, bool) {
 	return uint16(n), err == nil
 }
 
+// IsHost reports whether a name is the DNS name of a host in lower case, without a dot at its end.
+func IsHost(name string) bool { return hostProblem(name) == "" }
+
 // hostProblem says why a lower-case host is not a DNS name; empty when it is. A last label that a resolver could read
 // as a number makes it an address in disguise.
 func hostProblem(host string) string {
