@@ -65,6 +65,8 @@ const (
 	EventSigningKeyRevoked      EventType = "signing_key_revoked"
 	EventSigningKeysRetired     EventType = "signing_keys_retired"
 	EventRestoreAccepted        EventType = "restore_accepted"
+
+	EventInspectionCertificateIssued EventType = "inspection_certificate_issued"
 )
 
 // EventTypes lists every type.
@@ -83,6 +85,7 @@ func EventTypes() []EventType {
 		EventClientAuthorityCreated, EventClientAuthorityUpdated, EventClientAuthorityDeleted,
 		EventRevocationEnforced,
 		EventSigningKeysRotated, EventSigningKeyRevoked, EventSigningKeysRetired, EventRestoreAccepted,
+		EventInspectionCertificateIssued,
 	}
 }
 

@@ -18,6 +18,8 @@ const (
 	enrolContext  = "caracal-enrol\x00"
 	streamContext = "caracal-stream\x00"
 	recordContext = "caracal-record\x00"
+
+	certifyContext = "caracal-certify\x00"
 )
 
 func enrolInput(gatewayKey token.APIKey) []byte {
@@ -79,6 +81,24 @@ func RecordProof(process ed25519.PrivateKey, batch Batch) []byte {
 // VerifyRecordProof is ErrProof unless RecordProof made the proof for this batch.
 func VerifyRecordProof(process ed25519.PublicKey, batch Batch, proof []byte) error {
 	return verifyProof(process, batch.input(), proof)
+}
+
+func certifyInput(gateway authority.GatewayID, request []byte) []byte {
+	hash := sha256.New()
+	hash.Write(binary.BigEndian.AppendUint64(nil, uint64(len(gateway))))
+	hash.Write([]byte(gateway))
+	hash.Write(request)
+	return hash.Sum([]byte(certifyContext))
+}
+
+// CertifyProof vouches for a gateway process's request for an inspection certificate.
+func CertifyProof(process ed25519.PrivateKey, gateway authority.GatewayID, request []byte) []byte {
+	return ed25519.Sign(process, certifyInput(gateway, request))
+}
+
+// VerifyCertifyProof is ErrProof unless CertifyProof made the proof for this request.
+func VerifyCertifyProof(process ed25519.PublicKey, gateway authority.GatewayID, request, proof []byte) error {
+	return verifyProof(process, certifyInput(gateway, request), proof)
 }
 
 func verifyProof(process ed25519.PublicKey, input, proof []byte) error {

@@ -235,7 +235,8 @@ func (op operation) afterDeletion() bool {
 func (op operation) takesAway() bool {
 	switch op.name {
 	case "archive_workspace", "unarchive_workspace", "revoke_mandate", "suspend_principal", "deactivate_policy",
-		"revoke_mandates", "revoke_key", "revoke_signing_key", "remove_member", "delete_issuer", "delete_client_authority":
+		"revoke_mandates", "revoke_key", "revoke_signing_key", "remove_member", "delete_issuer", "delete_client_authority",
+		"certify_gateway":
 		return true
 	}
 	return false

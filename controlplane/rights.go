@@ -92,6 +92,7 @@ func table() []operation {
 		{name: "get_receipt", may: everyMember | ownAffairs | gateway},
 		{name: "list_receipt_mandates", may: everyMember | ownAffairs | gateway},
 		{name: "get_key_set", may: everyMember | ownAffairs | gateway, bound: true},
+		{name: "get_inspection_ca", may: everyMember | ownAffairs | gateway, bound: true},
 
 		{name: "list_destinations", may: everyMember | gateway},
 		{name: "create_destination", may: authors},
@@ -141,6 +142,7 @@ func table() []operation {
 		{name: "surrender_lease", may: gateway},
 		{name: "report_envoy", may: gateway},
 		{name: "record_events", may: gateway},
+		{name: "certify_gateway", may: gateway},
 		{name: "snapshot", may: gateway},
 	}...)
 }

@@ -173,6 +173,9 @@ func (s *Service) found(ctx context.Context, tx *postgres.Tx, ch *change, w auth
 			return err
 		}
 	}
+	if err := s.addInspectionAuthority(ctx, tx, w); err != nil {
+		return err
+	}
 	if err := tx.InsertPrincipal(ctx, f.owner); err != nil {
 		return err
 	}

@@ -82,7 +82,8 @@ func isProbe(r *request) bool {
 	return false
 }
 
-// isAgentAPI recognises the endpoints by which agents ask for, look at, validate, delegate and revoke mandates.
+// isAgentAPI recognises the endpoints by which agents ask for, look at, validate, delegate and revoke mandates, and learn
+// which CA to trust.
 func isAgentAPI(r *request) bool {
 	path, query, _ := strings.Cut(r.path, "?")
 	rest, ok := strings.CutPrefix(path, "/api/v1/")
@@ -98,6 +99,9 @@ func isAgentAPI(r *request) bool {
 			return false
 		}
 		rest = collection
+	}
+	if rest == "inspection-ca" {
+		return r.method == "GET"
 	}
 	return isMandates(r.method, rest)
 }

@@ -62,7 +62,7 @@ func (p *program) root() *cobra.Command {
 		&cobra.Group{ID: you, Title: "You and this machine:"})
 	grouped(root, servers, p.dev(), p.controlPlane(), p.gateway(), p.migrate())
 	grouped(root, nouns, p.workspace(), p.principal(), p.policy(), p.mandate(), p.receipt(), p.destination(), p.rego(), p.key(), p.token(),
-		p.member(), p.issuer(), p.clientAuthority(), p.signingKey(), p.event())
+		p.member(), p.issuer(), p.clientAuthority(), p.signingKey(), p.inspectionCA(), p.event())
 	grouped(root, you, p.login(), p.logout(), p.session(), p.status(), p.doctor(), p.context())
 	return root
 }

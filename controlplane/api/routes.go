@@ -121,6 +121,10 @@ func (h *Handler) identityRoutes() []route {
 			{method: http.MethodGet, path: root + "signing-keys/{id}", do: find(s.SigningKey)},
 			{method: http.MethodPost, path: root + "signing-keys/{id}/revoke", do: change(s.RevokeSigningKey)},
 		},
+		[]route{
+			{method: http.MethodGet, path: root + "workspaces/{workspace}/inspection-ca", do: single(s.InspectionCA)},
+			{method: http.MethodGet, path: root + "inspection-ca", do: single(s.InspectionCA)},
+		},
 		collection("issuers", listAll(s.Issuers), create(s.CreateIssuer)),
 		[]route{
 			{method: http.MethodGet, path: root + "issuers/{id}", do: find(s.Issuer)},

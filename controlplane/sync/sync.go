@@ -132,6 +132,32 @@ func (s *server) Record(ctx context.Context, r *syncpb.RecordRequest) (*syncpb.R
 	return &syncpb.RecordResponse{Last: last}, nil
 }
 
+// Certify makes the inspection certificate of a gateway process.
+func (s *server) Certify(ctx context.Context, r *syncpb.CertifyRequest) (*syncpb.CertifyResponse, error) {
+	caller, _, err := s.authenticate(ctx, s.opening)
+	if err != nil {
+		return nil, err
+	}
+	gateway, err := s.find(ctx, s.opening, caller, r.GetGatewayId())
+	if err != nil {
+		return nil, err
+	}
+	if bundle.VerifyCertifyProof(gateway.PublicKey, gateway.ID, r.GetRequest(), r.GetProof()) != nil {
+		return nil, status.Error(codes.Unauthenticated, "the proof is not by the gateway's enrolled key")
+	}
+	if err := s.allow(gateway.ID, costOfStream); err != nil {
+		return nil, err
+	}
+	made, err := inTurn(ctx, s.opening, func() (controlplane.Certified, error) {
+		return s.service.CertifyGateway(ctx, caller, gateway.ID, r.GetRequest())
+	})
+	if err != nil {
+		return nil, s.answer("certify gateway", err)
+	}
+	s.log.Info("gateway certified for inspection", "gateway", gateway.ID, "workspace", caller.Slug())
+	return &syncpb.CertifyResponse{Certificate: made.Certificate, Root: made.Root, Time: timestamppb.New(s.now())}, nil
+}
+
 // authenticate finds the gateway key in the call's metadata.
 func (s *server) authenticate(ctx context.Context, places places) (controlplane.Caller, token.APIKey, error) {
 	var (
