@@ -70,6 +70,8 @@ type gateway struct {
 	link      *link
 	applier   *applier
 	tenure    *tenure
+	inspector *inspector
+	mint      *mint
 	reporter  *reporter
 }
 
@@ -109,6 +111,7 @@ func Run(ctx context.Context, c Config) error {
 	if err := g.tenure.resume(timeline, revision); err != nil {
 		c.Log.Warn("the kept lease is not used", "cause", err)
 	}
+	g.inspector.load()
 	g.state.look()
 	return g.run(ctx, sockets)
 }
@@ -157,6 +160,11 @@ func assemble(ctx context.Context, c Config, at sockets, private ed25519.Private
 		hold: g.service.Hold, file: leaseFile{filepath.Join(c.StateDir, "lease"), private}, boot: boot, read: read, log: c.Log,
 	}
 	g.applier.bar = g.tenure.bar
+	g.inspector = newInspector(c.StateDir, g.clock.Now, func(ctx context.Context, request []byte) (*syncpb.CertifyResponse, error) {
+		return g.link.Certify(ctx, request)
+	}, c.Log)
+	g.mint = newMint(g.inspector.Issue, g.tunnelled, g.clock.Now, extauthz.BootTime, c.Log)
+	g.xds.mint = g.mint
 	g.reporter = &reporter{address: c.Listen.String(), service: g.service, xds: g.xds, shipper: g.shipper, elapsed: extauthz.BootTime}
 	connect, err := dial(c.Control, c.ControlCA, c.AllowPlain)
 	if err != nil {
@@ -165,13 +173,28 @@ func assemble(ctx context.Context, c Config, at sockets, private ed25519.Private
 	g.link = &link{
 		url: c.Control, workspace: c.Workspace, key: c.Key, private: private, instance: c.Instance, version: c.Version,
 		epoch: epoch, interval: c.Interval, connect: connect, client: syncpb.NewSyncClient(connect), state: g.state, log: c.Log,
-		enrolled: g.applier.enrolled, begin: g.applier.begin, apply: g.applier.take, overdue: g.applier.overdue,
+		enrolled: g.enrolled, begin: g.begin, apply: g.applier.take, overdue: g.applier.overdue,
 		unsaid: g.applier.unsaid.Load, position: g.applier.position,
 		issued: g.applier.issued, beyond: g.applier.beyond,
 		anchor: g.clock.Anchor, report: g.reporter.report,
 		outbox: newOutbox(), questions: newQuestions(extauthz.BootTime), renewals: newRenewals(c.Interval, read), tenure: g.tenure,
 	}
 	return g, nil
+}
+
+// enrolled takes over what enrolment brought.
+func (g *gateway) enrolled(answer *syncpb.EnrolResponse) error {
+	if err := g.applier.enrolled(answer); err != nil {
+		return err
+	}
+	g.inspector.belongs(answer.GetWorkspaceId())
+	return nil
+}
+
+// begin is for each stream to the control plane, which may be another than the last.
+func (g *gateway) begin() {
+	g.applier.begin()
+	g.inspector.wake()
 }
 
 // run runs all parts until ctx ends or one of them fails. They end in this order: Envoy finishes and takes requests no
@@ -188,12 +211,13 @@ func (g *gateway) run(ctx context.Context, at sockets) error {
 		[]part{func(ctx context.Context) error { return g.service.Serve(ctx, at.authz.listener) }},
 		[]part{func(ctx context.Context) error { return g.shipper.Run(ctx, g.link.Record) }},
 		[]part{
-			g.tell, g.watchLease,
+			g.tell, g.watchLease, g.inspect,
 			func(ctx context.Context) error {
 				return g.link.Run(ctx, func() bool { _, revision := g.state.enforced(); return revision == 0 })
 			},
 		},
 		[]part{
+			g.mint.Run,
 			func(ctx context.Context) error { return g.xds.Run(ctx, at.xds.listener) },
 			func(ctx context.Context) error { return endpoints.Run(ctx, at.self.listener) },
 		},
@@ -258,6 +282,21 @@ func inOrder(ctx context.Context, stages ...[]part) error {
 		failed = errors.Join(failed, end())
 	}
 	return failed
+}
+
+// tunnelled reports whether a tunnel to a host is open that TLS is to be seen inside of.
+func (g *gateway) tunnelled(host string) bool {
+	service, ok := any(g.service).(interface{ Tunnelled(host string) bool })
+	return ok && service.Tunnelled(host)
+}
+
+// inspect keeps the certificate good that TLS is seen inside by, if there is a port where that happens.
+func (g *gateway) inspect(ctx context.Context) error {
+	if !g.ProxyListen.IsValid() {
+		<-ctx.Done()
+		return nil
+	}
+	return g.inspector.Run(ctx)
 }
 
 // tell logs the state each interval.

@@ -6,11 +6,9 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"path/filepath"
 	"strings"
-	"syscall"
 	"time"
 
 	"github.com/caracal-gateway/caracal/lease"
@@ -75,19 +73,7 @@ func (f leaseFile) write(k keptLease) error {
 
 // read gives what write kept. It is fs.ErrNotExist when there is none.
 func (f leaseFile) read() (keptLease, error) {
-	file, err := os.OpenFile(f.path, os.O_RDONLY|syscall.O_NOFOLLOW|syscall.O_NONBLOCK, 0)
-	if err != nil {
-		return keptLease{}, fmt.Errorf("read kept lease: %w", err)
-	}
-	defer file.Close()
-	stat, err := file.Stat()
-	if err != nil {
-		return keptLease{}, fmt.Errorf("read kept lease: %w", err)
-	}
-	if !stat.Mode().IsRegular() || stat.Size() > maxLeaseFile {
-		return keptLease{}, fmt.Errorf("read kept lease: %s is not a plain file of at most %d bytes", f.path, maxLeaseFile)
-	}
-	text, err := io.ReadAll(io.LimitReader(file, maxLeaseFile))
+	text, err := readSmall(f.path, maxLeaseFile)
 	if err != nil {
 		return keptLease{}, fmt.Errorf("read kept lease: %w", err)
 	}
@@ -129,11 +115,7 @@ func removeForGood(path string) error {
 		}
 		return err
 	}
-	directory, err := os.Open(filepath.Dir(path))
-	if err != nil {
-		return err
-	}
-	return errors.Join(directory.Sync(), directory.Close())
+	return syncDirectory(filepath.Dir(path))
 }
 
 // present is what a process that resumes holds a kept lease against.

@@ -6,6 +6,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"os"
 	"path/filepath"
@@ -152,4 +153,46 @@ func writeBootstrap(dir string, message *bootstrapv3.Bootstrap) (bootstrap, erro
 // would fight for, and the gateway never uses it.
 func (b bootstrap) arguments() []string {
 	return []string{"--config-path", b.path, "--disable-hot-restart", "--log-level", "warning", "--component-log-level", "misc:error", "--drain-time-s", "600"}
+}
+
+// readSmall reads a plain file of at most so many bytes. It is fs.ErrNotExist when there is none.
+func readSmall(path string, most int64) ([]byte, error) {
+	file, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NOFOLLOW|syscall.O_NONBLOCK, 0)
+	if err != nil {
+		return nil, err
+	}
+	defer file.Close()
+	stat, err := file.Stat()
+	if err != nil {
+		return nil, err
+	}
+	if !stat.Mode().IsRegular() || stat.Size() > most {
+		return nil, fmt.Errorf("%s is not a plain file of at most %d bytes", path, most)
+	}
+	return io.ReadAll(io.LimitReader(file, most))
+}
+
+// writeForGood makes a file that only the gateway's user reads: after a crash it holds what it held before, or this.
+func writeForGood(path string, text []byte) error {
+	next := path + ".next"
+	file, err := os.OpenFile(next, os.O_WRONLY|os.O_CREATE|os.O_TRUNC|syscall.O_NOFOLLOW, 0o600)
+	if err != nil {
+		return err
+	}
+	_, err = file.Write(text)
+	if err = errors.Join(err, file.Chmod(0o600), file.Sync(), file.Close()); err == nil {
+		err = os.Rename(next, path)
+	}
+	if err != nil {
+		return err
+	}
+	return syncDirectory(filepath.Dir(path))
+}
+
+func syncDirectory(path string) error {
+	directory, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	return errors.Join(directory.Sync(), directory.Close())
 }

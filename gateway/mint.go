@@ -1,0 +1,298 @@
+package gateway
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"log/slog"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/caracal-gateway/caracal/authority"
+	"github.com/caracal-gateway/caracal/envoy"
+	"github.com/caracal-gateway/caracal/inspection"
+)
+
+const (
+	// maxNames bounds how many names have a certificate: Envoy keeps some 40 KB for each.
+	maxNames = 4096
+	// evictedAtOnce is how many names that no tunnel is open to make room when there are too many.
+	evictedAtOnce = maxNames / 8
+	// idleAfter is how long after the last tunnel to a name its certificate is taken back.
+	idleAfter = 10 * time.Minute
+	// sweepEvery is how often certificates are looked through.
+	sweepEvery = 30 * time.Second
+	// Certificates that are made at once, and each second over time: a mint takes little, and Envoy ten times that.
+	mintsAtOnce = 500
+	mintsEach   = 200.0
+)
+
+// Causes for which no certificate is made.
+var (
+	errNoTunnel     = errors.New("no tunnel to the name is open")
+	errTooManyNames = errors.New("too many names have certificates")
+	errTooFast      = errors.New("certificates are asked for too fast")
+)
+
+// mint makes the certificates that Envoy asks for and remembers who has them: a name's is made while a tunnel to the name is
+// open which a decision has admitted, replaced before it ends, and taken back once no tunnel to the name has been open for
+// a while.
+type mint struct {
+	issue     func(name string) (inspection.Leaf, error)
+	tunnelled func(host string) bool
+	now       func() time.Time     // that certificates are dated by
+	elapsed   func() time.Duration // goes on while the host is suspended
+	log       *slog.Logger
+
+	mu      sync.Mutex
+	names   map[string]*minted
+	left    float64 // of what may be minted, as of at
+	at      time.Duration
+	refused map[string]int // how often, by cause, since it was told last
+}
+
+// minted is a name that has a certificate.
+type minted struct {
+	leaf    inspection.Leaf
+	holders []holder
+	used    time.Duration // when a tunnel to the name was seen last
+}
+
+// holder is who is told of a name's next certificate, or that there is none any more. It does not wait for the mint.
+type holder interface {
+	replace(name string, leaf inspection.Leaf)
+	remove(names ...string)
+}
+
+func newMint(issue func(string) (inspection.Leaf, error), tunnelled func(string) bool, now func() time.Time, elapsed func() time.Duration, log *slog.Logger) *mint {
+	return &mint{
+		issue: issue, tunnelled: tunnelled, now: now, elapsed: elapsed, log: log,
+		names: map[string]*minted{}, left: mintsAtOnce, at: elapsed(), refused: map[string]int{},
+	}
+}
+
+// Ask gives the certificate of a name to a holder, who is told what becomes of it until it leaves. The error says why there
+// is none.
+func (m *mint) Ask(name string, who holder) (inspection.Leaf, error) {
+	leaf, err := m.ask(name, who)
+	if err != nil {
+		m.mu.Lock()
+		m.refused[err.Error()]++
+		m.mu.Unlock()
+		m.log.Debug("no certificate", "name", name, "cause", err)
+	}
+	return leaf, err
+}
+
+func (m *mint) ask(name string, who holder) (inspection.Leaf, error) {
+	host := strings.ToLower(name)
+	// Envoy asks for envoy.NoName in the place of no name at all.
+	if name == envoy.NoName || !authority.IsHost(host) {
+		return inspection.Leaf{}, inspection.ErrName
+	}
+	if !m.tunnelled(host) {
+		return inspection.Leaf{}, errNoTunnel
+	}
+	if leaf, known := m.join(name, who); known {
+		return leaf, nil
+	}
+	if err := m.admit(); err != nil {
+		return inspection.Leaf{}, err
+	}
+	leaf, err := m.issue(host)
+	if err != nil {
+		return inspection.Leaf{}, err
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	own := m.names[name]
+	if own == nil {
+		own = &minted{}
+		m.names[name] = own
+	}
+	own.leaf, own.used = leaf, m.elapsed()
+	own.hold(who)
+	return leaf, nil
+}
+
+// join makes the holder one of a name that has a certificate which is not due to be replaced.
+func (m *mint) join(name string, who holder) (inspection.Leaf, bool) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	own := m.names[name]
+	if own == nil || !m.now().Before(own.leaf.RenewAt) {
+		return inspection.Leaf{}, false
+	}
+	own.used = m.elapsed()
+	own.hold(who)
+	return own.leaf, true
+}
+
+func (n *minted) hold(who holder) {
+	if !slices.Contains(n.holders, who) {
+		n.holders = append(n.holders, who)
+	}
+}
+
+// admit takes one of what may be minted, and makes room for it.
+func (m *mint) admit() error {
+	m.mu.Lock()
+	m.refill()
+	if m.left < 1 {
+		m.mu.Unlock()
+		return errTooFast
+	}
+	m.left--
+	full := len(m.names) >= maxNames
+	m.mu.Unlock()
+	if full && !m.evict() {
+		return errTooManyNames
+	}
+	return nil
+}
+
+// refill adds what time has brought. The caller holds the lock.
+func (m *mint) refill() {
+	now := m.elapsed()
+	m.left = min(mintsAtOnce, m.left+(now-m.at).Seconds()*mintsEach)
+	m.at = now
+}
+
+// evict takes back the certificates of names that no tunnel is open to, those unused for longest first. It reports false
+// where there is none.
+func (m *mint) evict() bool {
+	m.mu.Lock()
+	var idle []string
+	for name := range m.names {
+		if !m.pinned(name) {
+			idle = append(idle, name)
+		}
+	}
+	slices.SortFunc(idle, func(a, b string) int { return cmp.Compare(m.names[a].used, m.names[b].used) })
+	gone := m.drop(idle[:min(len(idle), evictedAtOnce)])
+	m.mu.Unlock()
+	gone.tell()
+	return len(gone) > 0
+}
+
+// pinned reports whether a name keeps its certificate for a tunnel that is open. A host has very many spellings, to Envoy
+// a name each; only the one in lower case is kept for it.
+func (m *mint) pinned(name string) bool { return m.tunnelled(name) }
+
+// dropped are names that have no certificate any more, by who held it.
+type dropped map[holder][]string
+
+func (d dropped) tell() {
+	for who, names := range d {
+		who.remove(names...)
+	}
+}
+
+// drop forgets names. The caller holds the lock, and tells the holders once it does not.
+func (m *mint) drop(names []string) dropped {
+	gone := dropped{}
+	for _, name := range names {
+		for _, who := range m.names[name].holders {
+			gone[who] = append(gone[who], name)
+		}
+		delete(m.names, name)
+	}
+	return gone
+}
+
+// Run looks through the certificates until ctx ends.
+func (m *mint) Run(ctx context.Context) error {
+	tick := time.NewTicker(sweepEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-tick.C:
+			m.sweep()
+		}
+	}
+}
+
+// sweep takes back what is idle, replaces what is due, and says what was refused.
+func (m *mint) sweep() {
+	idle, due := m.look()
+	m.mu.Lock()
+	gone, refused := m.drop(idle), m.refused
+	m.refused = map[string]int{}
+	m.mu.Unlock()
+	gone.tell()
+	for _, name := range due {
+		m.renew(name)
+	}
+	for cause, times := range refused {
+		m.log.Warn("certificates were refused", "cause", cause, "times", times)
+	}
+}
+
+// look finds the names whose certificates are to be taken back or replaced. One that is due is replaced only while a tunnel
+// needs it: the next asks again.
+func (m *mint) look() (idle, due []string) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	now, at := m.now(), m.elapsed()
+	for name, own := range m.names {
+		live := m.pinned(name)
+		if live {
+			own.used = at
+		}
+		renew := !now.Before(own.leaf.RenewAt)
+		switch {
+		case live && renew:
+			due = append(due, name)
+		case renew, at-own.used >= idleAfter:
+			idle = append(idle, name)
+		}
+	}
+	return idle, due
+}
+
+// renew replaces the certificate of a name. One that cannot be replaced is taken back when it ends.
+func (m *mint) renew(name string) {
+	leaf, err := m.issue(name)
+	m.mu.Lock()
+	own := m.names[name]
+	if own == nil {
+		m.mu.Unlock()
+		return
+	}
+	if err != nil {
+		m.refused[err.Error()]++
+		var gone dropped
+		if !m.now().Before(own.leaf.NotAfter) {
+			gone = m.drop([]string{name})
+		}
+		m.mu.Unlock()
+		gone.tell()
+		return
+	}
+	own.leaf = leaf
+	holders := slices.Clone(own.holders)
+	m.mu.Unlock()
+	for _, who := range holders {
+		who.replace(name, leaf)
+	}
+}
+
+// Leave takes a holder from all names that it has. A name without holders is forgotten.
+func (m *mint) Leave(who holder, names ...string) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for _, name := range names {
+		own := m.names[name]
+		if own == nil {
+			continue
+		}
+		own.holders = slices.DeleteFunc(own.holders, func(h holder) bool { return h == who })
+		if len(own.holders) == 0 {
+			delete(m.names, name)
+		}
+	}
+}
