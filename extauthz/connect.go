@@ -117,7 +117,7 @@ func (j *judgement) admitTunnel(ctx context.Context, m mode, d *authority.Destin
 			return r, nil
 		}
 	}
-	return ruling{}, deny(authority.ReasonNoMandateApplies, "No live mandate of %s covers anything at %s port %d: request one.", clip(j.name, maxRecordedName), j.target.Host, j.target.Port)
+	return ruling{}, j.without("covers anything at %s port %d", j.target.Host, j.target.Port)
 }
 
 // admittedBy gives the chain of a mandate of the caller that is live and could cover a request to what is reachable.

@@ -64,11 +64,7 @@ func permitTarget(j *judgement, target authority.Target, o obligations) Permit {
 	if o.credential.name != "" {
 		p.put(o.credential.name, o.credential.value)
 	}
-	for _, h := range r.headers {
-		if !j.mayReachUpstream(h) || j.tells(h.value) {
-			p.takeAway(h.name)
-		}
-	}
+	p.strip(j)
 	return p
 }
 
@@ -81,12 +77,17 @@ func permitTunnel(j *judgement, target authority.Target, o obligations) Permit {
 	if o.bound > 0 {
 		p.put(headerDuration, strconv.FormatInt(o.bound.Milliseconds(), 10))
 	}
+	p.strip(j)
+	return p
+}
+
+// strip takes away whatever of a request's headers no upstream may see.
+func (p *Permit) strip(j *judgement) {
 	for _, h := range j.request.headers {
 		if !j.mayReachUpstream(h) || j.tells(h.value) {
 			p.takeAway(h.name)
 		}
 	}
-	return p
 }
 
 // chosen is the mandate that was selected for a caller that named none; empty for one that did.

@@ -68,5 +68,13 @@ func (j *judgement) noneApplies(actions []authority.Action) error {
 	if err != nil {
 		return fmt.Errorf("select a mandate: %w", err)
 	}
-	return deny(authority.ReasonNoMandateApplies, "No live mandate of %s covers %s on %s: request one.", clip(j.name, maxRecordedName), strings.Join(plain(needed), ", "), j.resource)
+	return j.without("covers %s on %s", strings.Join(plain(needed), ", "), j.resource)
+}
+
+// without denies what no mandate of the caller does, unless none of them could do anything.
+func (j *judgement) without(does string, what ...any) error {
+	if caller, _ := j.snapshot.Principal(j.caller); caller.Suspended {
+		return deny(authority.ReasonSuspended, "The principal is suspended.")
+	}
+	return deny(authority.ReasonNoMandateApplies, "No live mandate of %s %s: request one.", clip(j.name, maxRecordedName), fmt.Sprintf(does, what...))
 }

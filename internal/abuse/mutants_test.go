@@ -43,15 +43,15 @@ var mutants = map[string]mutant{
 		in: "./extauthz", test: "TestHeadersThatMatterHaveOneReading",
 	},
 	"the workspace's policy is not asked": {
-		file: "extauthz/judge.go", old: `verdict, err := s.consult(ctx, j, finding, requestInput(j.request, target))`, new: `verdict, err := rego.Verdict{Allow: true}, error(nil)`,
+		file: "extauthz/judge.go", old: `verdict, err := s.consult(ctx, j, finding, requestInput(m, j.request, target))`, new: `verdict, err := rego.Verdict{Allow: true}, error(nil)`,
 		in: "./extauthz", test: "TestTheWorkspacesPolicyCanOnlyNarrow",
 	},
 	"the signatures of mandates are not checked": {
-		file: "extauthz/judge.go", old: `if err := j.snapshot.verify(first.Chain); err != nil {`, new: `if err := j.snapshot.verify(nil); err != nil {`,
+		file: "extauthz/judge.go", old: `if err := j.snapshot.verify(chain); err != nil {`, new: `if err := j.snapshot.verify(nil); err != nil {`,
 		in: "./extauthz", test: "TestTheMandateIsJudgedByTheRulesOfAuthority",
 	},
 	"every header of the caller's goes on": {
-		file: "extauthz/permit.go", old: `if !mayReachUpstream(h) || r.tells(h.value) {`, new: `if h.name == "" {`,
+		file: "extauthz/permit.go", old: `if !j.mayReachUpstream(h) || j.tells(h.value) {`, new: `if h.name == "" {`,
 		in: "./internal/abuse", test: "TestTheDecisionServiceStandsEveryCase",
 	},
 	"a transaction leaves its workspace on the connection": {
@@ -118,7 +118,7 @@ var mutants = map[string]mutant{
 		in: "./extauthz", test: "TestATokenThatIdentifiedSomebodyEndsWithItsKeyAndItsTime", deep: true,
 	},
 	"what identified its bearer reaches the upstream": {
-		file: "extauthz/request.go", old: `ok && strings.Contains(value, bearer)`, new: `ok && value == bearer+"?"`,
+		file: "extauthz/shown.go", old: `return strings.Contains(text, written)`, new: `return text == written+"?"`,
 		in: "./extauthz", test: "TestATokenThatIdentifiesReachesNoUpstreamInAnyPlace", deep: true,
 	},
 
