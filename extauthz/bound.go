@@ -15,15 +15,15 @@ func (s *Service) guardAgentAPI(r *request, now time.Time) error {
 	if snapshot == nil || !ok {
 		return nil
 	}
-	claimed, err := snapshot.claimOf(bearer, now)
-	if err != nil || claimed.mandate == "" || isProbe(r) {
-		return nil
-	}
 	path, _, _ := strings.Cut(r.path, "?")
-	if strings.HasSuffix(path, "/mandates/validate") || r.method == "GET" && asksAbout(path, claimed.mandate) {
+	if isProbe(r) || strings.HasSuffix(path, "/mandates/validate") {
 		return nil
 	}
-	return because(authority.ReasonTokenBound)
+	claimed, err := snapshot.claimOf(bearer, now)
+	if err == nil && claimed.mandate != "" && (r.method != "GET" || !asksAbout(path, claimed.mandate)) {
+		return because(authority.ReasonTokenBound)
+	}
+	return nil
 }
 
 // asksAbout reports whether a path that is read says nothing but what one mandate is, or what gateways' certificates chain to.

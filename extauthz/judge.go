@@ -107,7 +107,7 @@ func (j *judgement) carriable(m mode) error {
 		return deny(authority.ReasonMalformedHeader, "X-Caracal-Upstream-Authorization holds a credential of Caracal, which no upstream may see.")
 	}
 	own := slices.Contains(j.credential.headers, headerAuthorization)
-	if m.authorizes && !own && j.tells(j.request.value(headerAuthorization)) {
+	if m.keepsAuthorization && !own && j.tells(j.request.value(headerAuthorization)) {
 		return deny(authority.ReasonMalformedHeader, "Authorization holds a credential of Caracal, which no upstream may see.")
 	}
 	if upgrade := j.request.value(headerUpgrade); upgrade != "" && !strings.EqualFold(upgrade, "websocket") {

@@ -22,8 +22,8 @@ type mode struct {
 	target func(*Service, *judgement) (authority.Target, error)
 	// selects says that a mandate is chosen where the caller names none: unmodified clients know of no mandates.
 	selects bool
-	// authorizes says that the caller's Authorization is for the upstream, unless it is what identifies the caller here.
-	authorizes bool
+	// keepsAuthorization says that the caller's Authorization is for the upstream, unless it is what identifies the caller here.
+	keepsAuthorization bool
 }
 
 // modeOf is how requests to an endpoint are judged. What is no endpoint has no way of being identified.
@@ -34,19 +34,19 @@ func modeOf(asked endpoint) mode {
 	case endpointReverse:
 		return mode{
 			policy: rego.ModeReverse, credential: reverseCredential, needed: neededReverse, keys: true,
-			target: (*Service).reverseTarget, selects: true, authorizes: true,
+			target: (*Service).reverseTarget, selects: true, keepsAuthorization: true,
 		}
 	case endpointForward:
 		return mode{
 			policy: rego.ModeForward, credential: proxyCredential, needed: neededProxy, keys: true,
-			target: (*Service).forwardTarget, selects: true, authorizes: true,
+			target: (*Service).forwardTarget, selects: true, keepsAuthorization: true,
 		}
 	case endpointConnect:
 		return mode{policy: rego.ModeConnect, credential: proxyCredential, needed: neededProxy, keys: true, selects: true}
 	case endpointInside:
 		return mode{
 			policy: rego.ModeInside, credential: proxyCredential, needed: neededProxy, keys: true,
-			target: (*Service).insideTarget, selects: true, authorizes: true,
+			target: (*Service).insideTarget, selects: true, keepsAuthorization: true,
 		}
 	default:
 		return mode{credential: func(*Snapshot, *request, time.Time) (credential, error) { return credential{}, errNotIdentified() }}

@@ -128,7 +128,7 @@ func (p Permit) whole() bool {
 
 // mayReachUpstream reports whether a caller's header goes on unchanged. What identified the caller does not.
 func (j *judgement) mayReachUpstream(h header) bool {
-	if slices.Contains(j.credential.headers, h.name) || h.name == headerAuthorization && !modeOf(j.request.asked).authorizes {
+	if slices.Contains(j.credential.headers, h.name) || h.name == headerAuthorization && !modeOf(j.request.asked).keepsAuthorization {
 		return false
 	}
 	return mayReachUpstream(h)

@@ -226,14 +226,12 @@ func (s *Service) classify(r *request) (endpoint, error) {
 	if err != nil {
 		return asked, err
 	}
-	switch asked {
-	case endpointForward, endpointConnect:
-		return asked, nil
-	case endpointInside:
+	if asked == endpointInside {
 		r.within, err = s.watches.tunnel(r.outer)
 		return asked, err
 	}
-	if snapshot := s.Snapshot(); snapshot != nil && snapshot.directory.served[r.host] {
+	proxied := asked == endpointForward || asked == endpointConnect
+	if snapshot := s.Snapshot(); !proxied && snapshot != nil && snapshot.directory.served[r.host] {
 		return endpointNone, deny(authority.ReasonUnknownEndpoint, "%s is a destination, not this gateway.", r.host)
 	}
 	return asked, nil
