@@ -243,9 +243,16 @@ func isShort(settings authority.Settings, d *authority.Destination, r *request) 
 
 func seconds(n int64) time.Duration { return time.Duration(n) * time.Second }
 
-// credentialOf is the header that carries a destination's secret. A tunnel carries none.
+// credentialOf is the header that carries a destination's secret. Where the destination names a client certificate too, it
+// is one that Envoy has. A tunnel carries neither.
 func (s *Service) credentialOf(d *authority.Destination, r *request) (header, error) {
-	if d.Credential == nil || r.method == methodConnect {
+	if r.method == methodConnect {
+		return header{}, nil
+	}
+	if d.ClientCertificate != "" && !s.shows(d.ClientCertificate) {
+		return header{}, fmt.Errorf("destination %s: client certificate %q: Envoy has none", d.ID, d.ClientCertificate)
+	}
+	if d.Credential == nil {
 		return header{}, nil
 	}
 	secret, err := s.credentials.secret(d.Credential.Name)

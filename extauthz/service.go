@@ -19,13 +19,15 @@ import (
 	"github.com/caracal-gateway/caracal/token"
 )
 
-// Config is what a Service needs. Every field but Listeners and Alarm must be set.
+// Config is what a Service needs. Every field but Certificates, Listeners and Alarm must be set.
 type Config struct {
 	Clock       *Clock
 	Recorder    Recorder
 	Credentials *Credentials
 	// Routes reports whether Envoy has accepted a way, which is named by [envoy.Way]. A decision chooses no other.
 	Routes func(way string) bool
+	// Certificates reports whether Envoy has the client certificate with a name, to show to upstreams; nil is for none.
+	Certificates func(name string) bool
 	// Read reads the host's clocks, which the lease is held against: [ReadClocks].
 	Read func() lease.Reading
 	// Alarm makes a timer on the clock that Read reads; nil is for [NewAlarm], which goes with [ReadClocks].
@@ -43,6 +45,7 @@ type Service struct {
 	recorder    Recorder
 	credentials *Credentials
 	routes      func(way string) bool
+	shows       func(certificate string) bool
 	listeners   []netip.AddrPort
 	read        func() lease.Reading
 	alarm       func() (Alarm, error)
@@ -58,8 +61,11 @@ type Service struct {
 // New makes a Service without a snapshot.
 func New(c Config) *Service {
 	s := &Service{
-		clock: c.Clock, recorder: c.Recorder, credentials: c.Credentials, routes: c.Routes, listeners: c.Listeners,
+		clock: c.Clock, recorder: c.Recorder, credentials: c.Credentials, routes: c.Routes, shows: c.Certificates, listeners: c.Listeners,
 		read: c.Read, alarm: c.Alarm, log: c.Log, watches: newWatches(), tender: make(chan struct{}, 1),
+	}
+	if s.shows == nil {
+		s.shows = func(string) bool { return false }
 	}
 	if s.alarm == nil {
 		s.alarm = NewAlarm

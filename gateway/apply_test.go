@@ -69,7 +69,7 @@ func (r *receiver) restart() {
 	if err != nil {
 		r.t.Fatal(err)
 	}
-	served, err := newXDS(context.Background(), "test", envoy.Merge(fixed, envoy.BuiltIn()), func(string) {}, log)
+	served, err := newXDS(context.Background(), "test", envoy.Merge(fixed, envoy.BuiltIn()), &clientCertificates{log: log}, func(string) {}, log)
 	if err != nil {
 		r.t.Fatal(err)
 	}

@@ -137,14 +137,15 @@ func assemble(ctx context.Context, c Config, at sockets, private ed25519.Private
 	if g.bootstrap, err = writeBootstrap(c.StateDir, envoy.Bootstrap(host)); err != nil {
 		return nil, err
 	}
-	if g.xds, err = newXDS(context.WithoutCancel(ctx), host.NodeID, envoy.Merge(g.fixed, envoy.BuiltIn()), g.reportEnvoy, c.Log); err != nil {
+	certificates := &clientCertificates{read: c.Credentials.ClientCertificate, now: time.Now, log: c.Log}
+	if g.xds, err = newXDS(context.WithoutCancel(ctx), host.NodeID, envoy.Merge(g.fixed, envoy.BuiltIn()), certificates, g.reportEnvoy, c.Log); err != nil {
 		return nil, err
 	}
 	read := extauthz.ReadClocks
 	g.state = newState(c.Interval, g.clock.Now, g.xds.Verdict, func() bool { return g.service.Lease().Holds(read()) }, c.Log)
 	g.state.skew = g.clock.Skew
 	g.service = extauthz.New(extauthz.Config{
-		Clock: g.clock, Recorder: g.shipper, Credentials: c.Credentials, Routes: g.xds.Accepted,
+		Clock: g.clock, Recorder: g.shipper, Credentials: c.Credentials, Routes: g.xds.Accepted, Certificates: g.xds.Shows,
 		Read: read, Listeners: c.ports(), Log: c.Log,
 	})
 	g.applier = &applier{
@@ -211,7 +212,7 @@ func (g *gateway) run(ctx context.Context, at sockets) error {
 		[]part{func(ctx context.Context) error { return g.service.Serve(ctx, at.authz.listener) }},
 		[]part{func(ctx context.Context) error { return g.shipper.Run(ctx, g.link.Record) }},
 		[]part{
-			g.tell, g.watchLease, g.inspect,
+			g.tell, g.watchLease, g.inspect, g.rereadCertificates,
 			func(ctx context.Context) error {
 				return g.link.Run(ctx, func() bool { _, revision := g.state.enforced(); return revision == 0 })
 			},
@@ -309,6 +310,22 @@ func (g *gateway) tell(ctx context.Context) error {
 			return nil
 		case <-tick.C:
 			g.state.Log()
+		}
+	}
+}
+
+// rereadCertificates has Envoy show the client certificates that are on disk.
+func (g *gateway) rereadCertificates(ctx context.Context) error {
+	tick := time.NewTicker(rereadEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-tick.C:
+			if err := g.xds.Reread(context.WithoutCancel(ctx)); err != nil {
+				g.Log.Error("changed client certificates are not served", "cause", err)
+			}
 		}
 	}
 }

@@ -13,6 +13,7 @@ import (
 	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
+	tlsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/transport_sockets/tls/v3"
 	discoveryv3 "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
 	secretv3 "github.com/envoyproxy/go-control-plane/envoy/service/secret/v3"
 	"github.com/envoyproxy/go-control-plane/pkg/cache/types"
@@ -34,14 +35,21 @@ type xds struct {
 	server xdsserver.Server
 	mint   *mint // of the certificates that Envoy asks for by the way
 	log    *slog.Logger
+	// certificates are served beside every configuration that names them.
+	certificates *clientCertificates
 	// report is told each verdict of Envoy's: an empty message means accepted.
 	report func(message string)
+
+	serving sync.Mutex      // one change of what is served at a time
+	served  envoy.Resources // without the certificates
+	named   []string        // the certificates that it names
 
 	mu       sync.Mutex
 	sent     map[sentKey]*discoveryv3.DeltaDiscoveryResponse // awaiting Envoy's verdict
 	begun    map[streamType]bool                             // what Envoy asks for on its live streams
 	routes   map[string]way                                  // ways through the accepted route table, by their names
 	clusters map[string]bool                                 // names of the accepted clusters
+	shown    map[string]bool                                 // names of the client certificates that Envoy has
 	table    string                                          // version of the accepted route table, empty without one
 	refusal  string                                          // Envoy's last refusal, empty since the last acceptance of that type
 	refused  string                                          // the type that the refusal is about
@@ -68,13 +76,14 @@ type streamType struct {
 	typeURL string
 }
 
-func newXDS(ctx context.Context, node string, first envoy.Resources, report func(string), log *slog.Logger) (*xds, error) {
+func newXDS(ctx context.Context, node string, first envoy.Resources, certificates *clientCertificates, report func(string), log *slog.Logger) (*xds, error) {
 	x := &xds{
-		node: node, log: log, report: report,
+		node: node, log: log, report: report, certificates: certificates,
 		cache:    cache.NewSnapshotCache(true, cache.IDHash{}, nil),
 		sent:     map[sentKey]*discoveryv3.DeltaDiscoveryResponse{},
 		begun:    map[streamType]bool{},
 		clusters: map[string]bool{},
+		shown:    map[string]bool{},
 	}
 	if err := x.Serve(ctx, first); err != nil {
 		return nil, err
@@ -90,6 +99,26 @@ func newXDS(ctx context.Context, node string, first envoy.Resources, report func
 // Serve makes the resources the configuration of this gateway's Envoy. Versions are digests of the content, so that
 // what did not change is not sent again.
 func (x *xds) Serve(ctx context.Context, r envoy.Resources) error {
+	x.serving.Lock()
+	defer x.serving.Unlock()
+	x.served, x.named = r, envoy.ClientCertificates(r)
+	x.certificates.take(x.named)
+	return x.serve(ctx)
+}
+
+// Reread reads the client certificates again, and serves them if they have changed.
+func (x *xds) Reread(ctx context.Context) error {
+	x.serving.Lock()
+	defer x.serving.Unlock()
+	if !x.certificates.take(x.named) {
+		return nil
+	}
+	return x.serve(ctx)
+}
+
+// serve makes what is served Envoy's configuration. The caller holds the lock of that.
+func (x *xds) serve(ctx context.Context) error {
+	r := envoy.Merge(x.served, envoy.Resources{Secrets: x.certificates.secrets()})
 	byType := map[resource.Type][]types.Resource{
 		resource.ListenerType: pack(r.Listeners),
 		resource.ClusterType:  pack(r.Clusters),
@@ -128,6 +157,14 @@ func (x *xds) Accepted(name string) bool {
 	}
 	absent := func(name string) bool { return !x.clusters[name] && name != envoy.ClusterSelf }
 	return len(w.clusters) > 0 && !slices.ContainsFunc(w.clusters, absent)
+}
+
+// Shows reports whether Envoy has the client certificate with a name, which is still good.
+func (x *xds) Shows(name string) bool {
+	x.mu.Lock()
+	has := x.shown[name]
+	x.mu.Unlock()
+	return has && x.certificates.holds(name)
 }
 
 // verdict is what Envoy makes of the configuration that it is served.
@@ -215,6 +252,8 @@ func (x *xds) begin(stream int64, req *discoveryv3.DeltaDiscoveryRequest) error 
 		x.clusters = map[string]bool{}
 	case resource.RouteType:
 		x.routes, x.table = nil, ""
+	case resource.SecretType:
+		x.shown = map[string]bool{}
 	}
 	present, served := snapshot.GetVersionMap(req.GetTypeUrl()), snapshot.GetResources(req.GetTypeUrl())
 	for name, version := range req.GetInitialResourceVersions() {
@@ -248,6 +287,10 @@ func (x *xds) accept(resp *discoveryv3.DeltaDiscoveryResponse) error {
 			delete(x.clusters, name)
 		case resp.GetTypeUrl() == resource.RouteType && name == envoy.GatewayRoutes:
 			x.routes, x.table = nil, ""
+		case resp.GetTypeUrl() == resource.SecretType:
+			if name, is := envoy.ClientCertificateOf(name); is {
+				delete(x.shown, name)
+			}
 		}
 	}
 	for _, res := range resp.GetResources() {
@@ -265,6 +308,10 @@ func (x *xds) hold(m proto.Message, version string) {
 	switch m := m.(type) {
 	case *clusterv3.Cluster:
 		x.clusters[m.GetName()] = true
+	case *tlsv3.Secret:
+		if name, is := envoy.ClientCertificateOf(m.GetName()); is {
+			x.shown[name] = true
+		}
 	case *routev3.RouteConfiguration:
 		if m.GetName() == envoy.GatewayRoutes {
 			x.routes, x.table = x.ways(m), version

@@ -94,7 +94,7 @@ func gatewaySettings() []setting {
 		{"allow-plain", "CARACAL_ALLOW_PLAIN", "false", "carry keys and tokens without TLS beyond loopback, in a closed network"},
 		{"instance", "CARACAL_INSTANCE", "", "name under which people see this gateway, as of its last start; the host's name without it"},
 		{"state-dir", "CARACAL_STATE_DIR", "", "directory of the kept bundle; /var/lib/caracal/gateway, or for a plain user below XDG_STATE_HOME"},
-		{"credentials-dir", "CARACAL_CREDENTIALS_DIR", "", "directory of the secrets that destinations name, a file each"},
+		{"credentials-dir", "CARACAL_CREDENTIALS_DIR", "", "directory of the secrets that destinations name, a file each; of client certificates two, NAME.crt and NAME.key"},
 		{"roots-file", "CARACAL_ROOTS_FILE", "", "PEM certificates that public upstreams must chain to; the host's without it"},
 		{"dns-resolvers", "CARACAL_DNS_RESOLVERS", "", "DNS servers for upstream names, as address[:port], separated by commas; the host's without it"},
 		{"envoy", "CARACAL_ENVOY", "", "Envoy binary to run; the pinned one, fetched when needed, without it"},
