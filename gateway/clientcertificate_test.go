@@ -80,6 +80,7 @@ func TestAClientCertificateOfTheGatewaysHostIsShownUpstream(t *testing.T) {
 		t.Helper()
 		eventually(t, "it is shown", func() bool { got := try(); return got.status == http.StatusOK && got.body == "shown "+shown })
 	}
+	eventually(t, "Envoy has the route", func() bool { return try().member("error") != string(authority.ReasonRouteNotReady) })
 	wantDenied(t, try(), http.StatusServiceUnavailable, authority.ReasonMissingCredential)
 	first, firstKey := s.clientCertificate(secrets, "bank")
 	shows(first)
