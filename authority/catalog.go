@@ -190,8 +190,8 @@ func (c *Catalog) lookup(t Target) (*catalogEntry, error) {
 	return entry, nil
 }
 
-// serving finds the entry that serves a port of a host; nil when the host has no destination and the port needs none.
-func (c *Catalog) serving(host string, port uint16) (*catalogEntry, error) {
+// entries are those of a host; none when it has no destination.
+func (c *Catalog) entries(host string) []*catalogEntry {
 	entries := c.exact[host]
 	for rest := host; entries == nil; {
 		_, parent, more := strings.Cut(rest, ".")
@@ -200,6 +200,12 @@ func (c *Catalog) serving(host string, port uint16) (*catalogEntry, error) {
 		}
 		entries, rest = c.suffix[parent], parent
 	}
+	return entries
+}
+
+// serving finds the entry that serves a port of a host; nil when the host has no destination and the port needs none.
+func (c *Catalog) serving(host string, port uint16) (*catalogEntry, error) {
+	entries := c.entries(host)
 	if entries == nil {
 		if port != portTLS && port != portPlain {
 			return nil, Refused(ReasonTargetNotAllowed, "port %d is not reached without a destination that says so", port)

@@ -11,16 +11,18 @@ type Code string
 
 // The codes, and the HTTP status that each becomes at the REST API.
 const (
-	CodeInvalid         Code = "invalid_request"     // 400: malformed, out of bounds or unknown; Field names it
-	CodeUnauthenticated Code = "unauthenticated"     // 401
-	CodeForbidden       Code = "forbidden"           // 403: known caller, no right
-	CodeNotFound        Code = "not_found"           // 404: absent, or not the caller's to see: the same answer
-	CodeConflict        Code = "conflict"            // 409
-	CodeQuota           Code = "quota_exceeded"      // 409: the workspace has as many of something as it may have
-	CodePrecondition    Code = "precondition_failed" // 412: the thing is not as If-Match says
-	CodeRefused         Code = "refused"             // 422: well-formed, but the rules of authority refuse it
-	CodeLimited         Code = "rate_limited"        // 429
-	CodeUnavailable     Code = "unavailable"         // 503: try again
+	CodeInvalid         Code = "invalid_request" // 400: malformed, out of bounds or unknown; Field names it
+	CodeUnauthenticated Code = "unauthenticated" // 401
+	CodeForbidden       Code = "forbidden"       // 403: known caller, no right
+	CodeNotFound        Code = "not_found"       // 404: absent, or not the caller's to see: the same answer
+	CodeConflict        Code = "conflict"        // 409
+	CodeQuota           Code = "quota_exceeded"  // 409: the workspace has as many of something as it may have
+	// 409: live mandates count on what the change would make mean something else; it has to say that it accepts that.
+	CodeChangesAuthority Code = "changes_authority"
+	CodePrecondition     Code = "precondition_failed" // 412: the thing is not as If-Match says
+	CodeRefused          Code = "refused"             // 422: well-formed, but the rules of authority refuse it
+	CodeLimited          Code = "rate_limited"        // 429
+	CodeUnavailable      Code = "unavailable"         // 503: try again
 	// 503: what the caller has seen, as X-Caracal-State says, is not known here yet: try again.
 	CodeStateBehind Code = "state_behind"
 	// 503: what X-Caracal-State names is of before a restore from a backup, and may be lost.
@@ -40,7 +42,7 @@ func (c Code) Status() int {
 		return 403
 	case CodeNotFound:
 		return 404
-	case CodeConflict, CodeQuota:
+	case CodeConflict, CodeQuota, CodeChangesAuthority:
 		return 409
 	case CodePrecondition:
 		return 412

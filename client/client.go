@@ -19,6 +19,8 @@ import (
 	"sync/atomic"
 	"syscall"
 	"time"
+
+	"github.com/caracal-gateway/caracal/authority"
 )
 
 const (
@@ -48,8 +50,9 @@ type Client struct {
 	key       string
 	workspace string
 	http      *http.Client
-	streams   *http.Client  // for answers that may take as long as they like
-	written   atomic.Uint64 // the highest revision that holds a change of this client's
+	streams   *http.Client   // for answers that may take as long as they like
+	written   *atomic.Uint64 // the highest revision that holds a change of this client's
+	accepts   string         // digest of the report that its changes of the catalog accept
 }
 
 // New makes a client. It does not call the control plane yet.
@@ -75,7 +78,7 @@ func New(cfg Config) (*Client, error) {
 	// A redirect would carry the key to wherever it points.
 	stay := func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
 	return &Client{
-		base: base, key: cfg.Key, workspace: cfg.Workspace,
+		base: base, key: cfg.Key, workspace: cfg.Workspace, written: new(atomic.Uint64),
 		http:    &http.Client{Transport: transport, Timeout: timeout, CheckRedirect: stay},
 		streams: &http.Client{Transport: transport, CheckRedirect: stay},
 	}, nil
@@ -105,14 +108,16 @@ func loopback(host string) bool {
 
 // Error is a refusal by the control plane.
 type Error struct {
-	Status    int       `json:"status"`
-	Code      string    `json:"code"`
-	Title     string    `json:"title"`
-	Detail    string    `json:"detail"`
-	Field     string    `json:"field"`
-	Reason    string    `json:"reason"`
-	Problems  []Problem `json:"problems"`
-	RequestID string    `json:"request_id"`
+	Status   int       `json:"status"`
+	Code     string    `json:"code"`
+	Title    string    `json:"title"`
+	Detail   string    `json:"detail"`
+	Field    string    `json:"field"`
+	Reason   string    `json:"reason"`
+	Problems []Problem `json:"problems"`
+	// Changes is what a change of the catalog would touch, where the code is changes_authority.
+	Changes   *authority.TouchReport `json:"changes"`
+	RequestID string                 `json:"request_id"`
 }
 
 // Problem is one thing that is wrong in a pushed Rego policy.
@@ -260,7 +265,11 @@ func (c *Client) request(ctx context.Context, r Request) (*http.Request, error) 
 		}
 		body = bytes.NewReader(text)
 	}
-	request, err := http.NewRequestWithContext(ctx, r.Method, strings.TrimSuffix(c.base.String(), "/")+r.Path, body)
+	path := r.Path
+	if c.accepts != "" && r.Method != http.MethodGet {
+		path += "?" + url.Values{"accept_changes": {c.accepts}}.Encode()
+	}
+	request, err := http.NewRequestWithContext(ctx, r.Method, strings.TrimSuffix(c.base.String(), "/")+path, body)
 	if err != nil {
 		return nil, fmt.Errorf("making the request of %s: %w", r.Path, err)
 	}

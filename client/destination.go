@@ -36,3 +36,10 @@ func (c *Client) Destination(ctx context.Context, id authority.DestinationID) (a
 func (c *Client) EditDestination(ctx context.Context, id authority.DestinationID, change func(authority.Destination) (authority.Destination, error)) (authority.Destination, error) {
 	return edit(ctx, c, http.MethodPut, single("destinations", id, ""), change)
 }
+
+// Accepting is a client for changes of the catalog that accept what the report of a digest tells.
+func (c *Client) Accepting(digest string) *Client {
+	accepting := *c
+	accepting.accepts = digest
+	return &accepting
+}

@@ -44,6 +44,7 @@ type Caller struct {
 	elsewhere []authority.WorkspaceID // beyond home, where the key is good if the person is a member there
 	once      once
 	match     []string          // of If-Match
+	accepts   string            // digest of the report that the caller accepts
 	seen      []authority.State // that every answer has to know
 	trail     *Trail            // nil: nobody asks where the caller was
 }

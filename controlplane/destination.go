@@ -27,10 +27,15 @@ func (s *Service) CreateDestination(ctx context.Context, c Caller, d authority.D
 		if err := s.within(QuotaDestinations, int64(len(all))); err != nil {
 			return d, err
 		}
-		if err := checkCatalog(all, d); err != nil {
+		after, err := checkCatalog(all, d)
+		if err != nil {
 			return d, err
 		}
-		ch.tell(destinationEvent(authority.EventDestinationCreated, d))
+		created := destinationEvent(authority.EventDestinationCreated, d)
+		if err := ch.replaceCatalog(ctx, tx, all, after, &created); err != nil {
+			return d, err
+		}
+		ch.tell(created)
 		return d, tx.InsertDestination(ctx, d)
 	})
 }
@@ -54,24 +59,34 @@ func storable(d authority.Destination, before []authority.Rule) authority.Destin
 
 // checkCatalog judges the whole catalog with a destination in it: what each is alone, that no two serve the same, and
 // that Envoy can be configured for it.
-func checkCatalog(others []authority.Destination, d authority.Destination) error {
+func checkCatalog(others []authority.Destination, d authority.Destination) (*authority.Catalog, error) {
 	for _, other := range others {
 		if other.Name == d.Name {
-			return &authority.Error{Code: authority.CodeConflict, Field: "name", Message: fmt.Sprintf("a destination is named %q already", d.Name)}
+			return nil, &authority.Error{Code: authority.CodeConflict, Field: "name", Message: fmt.Sprintf("a destination is named %q already", d.Name)}
 		}
 	}
 	if err := d.Validate(); err != nil {
-		return err
+		return nil, err
 	}
-	if _, err := catalogWith(others, d); err != nil {
-		return err
+	catalog, err := catalogWith(others, d)
+	if err != nil {
+		return nil, err
 	}
 	for _, port := range d.Ports {
 		if err := bundle.Upstream(d, port).Check(); err != nil {
-			return authority.Invalid("", "%s", err)
+			return nil, authority.Invalid("", "%s", err)
 		}
 	}
-	return nil
+	return catalog, nil
+}
+
+// replaceCatalog asks for the consent that the difference to the catalog of the destinations before needs.
+func (ch *change) replaceCatalog(ctx context.Context, tx *postgres.Tx, before []authority.Destination, after *authority.Catalog, event *authority.Event) error {
+	catalog, err := authority.NewCatalog(before)
+	if err != nil {
+		return fmt.Errorf("catalog before the change: %w", err)
+	}
+	return ch.touch(ctx, tx, catalog, after, event)
 }
 
 // catalogWith is the catalog of destinations that are good already and one that may not be, whose field an error names.
@@ -134,16 +149,19 @@ func (s *Service) UpdateDestination(ctx context.Context, c Caller, id authority.
 			return d, err
 		}
 		others := slices.DeleteFunc(all, func(o authority.Destination) bool { return o.ID == id })
-		if err := checkCatalog(others, d); err != nil {
+		after, err := checkCatalog(others, d)
+		if err != nil {
 			return d, err
 		}
 		if equalJSON(before, d) {
 			ch.unchanged = true
 			return before, nil
 		}
-		ch.tell(authority.Event{
-			Type: authority.EventDestinationUpdated, Detail: map[string]any{"before": before, "after": d},
-		})
+		updated := changed(authority.EventDestinationUpdated, before, d)
+		if err := ch.replaceCatalog(ctx, tx, append(others, before), after, &updated); err != nil {
+			return d, err
+		}
+		ch.tell(updated)
 		return d, tx.UpdateDestination(ctx, d)
 	})
 }
@@ -159,7 +177,20 @@ func (s *Service) DeleteDestination(ctx context.Context, c Caller, id authority.
 		if err := ch.expect(d); err != nil {
 			return d, err
 		}
-		ch.tell(destinationEvent(authority.EventDestinationDeleted, d))
+		all, err := tx.AllDestinations(ctx)
+		if err != nil {
+			return d, err
+		}
+		others := slices.DeleteFunc(slices.Clone(all), func(o authority.Destination) bool { return o.ID == id })
+		after, err := authority.NewCatalog(others)
+		if err != nil {
+			return d, fmt.Errorf("catalog without %s: %w", id, err)
+		}
+		deleted := destinationEvent(authority.EventDestinationDeleted, d)
+		if err := ch.replaceCatalog(ctx, tx, all, after, &deleted); err != nil {
+			return d, err
+		}
+		ch.tell(deleted)
 		return d, tx.DeleteDestination(ctx, id)
 	})
 }

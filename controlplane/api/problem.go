@@ -14,15 +14,17 @@ import (
 
 // problem is the answer to a request that was not carried out, as RFC 9457 describes it.
 type problem struct {
-	Type      string           `json:"type"`
-	Title     string           `json:"title"`
-	Status    int              `json:"status"`
-	Code      authority.Code   `json:"code"`
-	Detail    string           `json:"detail,omitempty"`
-	Field     string           `json:"field,omitempty"`
-	Reason    authority.Reason `json:"reason,omitempty"`
-	Problems  any              `json:"problems,omitempty"` // of a Rego policy, each with its place
-	RequestID string           `json:"request_id"`
+	Type     string           `json:"type"`
+	Title    string           `json:"title"`
+	Status   int              `json:"status"`
+	Code     authority.Code   `json:"code"`
+	Detail   string           `json:"detail,omitempty"`
+	Field    string           `json:"field,omitempty"`
+	Reason   authority.Reason `json:"reason,omitempty"`
+	Problems any              `json:"problems,omitempty"` // of a Rego policy, each with its place
+	// Changes is what a change of the catalog would touch.
+	Changes   *authority.TouchReport `json:"changes,omitempty"`
+	RequestID string                 `json:"request_id"`
 }
 
 // protocolError is a refusal by HTTP's own rules, before the service is asked.
@@ -58,6 +60,8 @@ func title(code authority.Code) string {
 		return "There is no such thing for this caller"
 	case authority.CodeConflict:
 		return "The request conflicts with the present state"
+	case authority.CodeChangesAuthority:
+		return "The change gives traffic another meaning that live mandates count on"
 	case authority.CodeQuota:
 		return "The workspace has as many as it may have"
 	case authority.CodePrecondition:
@@ -104,6 +108,10 @@ func describe(err error) problem {
 	var rego *controlplane.InvalidRego
 	if errors.As(err, &rego) {
 		p.Problems = rego.Problems
+	}
+	var changes *controlplane.ChangesAuthority
+	if errors.As(err, &changes) {
+		p.Changes = &changes.Report
 	}
 	p.Type, p.Title = "urn:caracal:problem:"+string(p.Code), title(p.Code)
 	return p

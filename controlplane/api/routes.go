@@ -77,11 +77,11 @@ func (h *Handler) authorityRoutes() []route {
 			{method: http.MethodPost, path: root + "mandates/{id}/revoke", do: h.revoke, wait: controlplane.MaxRevocationWait},
 		},
 		h.receiptRoutes(),
-		collection("destinations", list(destinationFilter, s.Destinations), create(s.CreateDestination)),
+		collection("destinations", list(destinationFilter, s.Destinations), accepting(create(s.CreateDestination))),
 		[]route{
 			{method: http.MethodGet, path: root + "destinations/{id}", do: find(s.Destination)},
-			{method: http.MethodPut, path: root + "destinations/{id}", do: edit(s.UpdateDestination)},
-			{method: http.MethodDelete, path: root + "destinations/{id}", do: change(s.DeleteDestination)},
+			{method: http.MethodPut, path: root + "destinations/{id}", do: accepting(edit(s.UpdateDestination))},
+			{method: http.MethodDelete, path: root + "destinations/{id}", do: accepting(change(s.DeleteDestination))},
 		},
 		collection("rego-versions", list(regoFilter, s.RegoVersions), create(s.PushRego)),
 		[]route{
