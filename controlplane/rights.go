@@ -99,6 +99,7 @@ func table() []operation {
 		{name: "get_destination", may: everyMember | gateway},
 		{name: "replace_destination", may: authors},
 		{name: "delete_destination", may: authors},
+		{name: "test_destination", may: everyMember | gateway},
 
 		{name: "list_client_authorities", may: everyMember | gateway},
 		{name: "create_client_authority", may: administrators},

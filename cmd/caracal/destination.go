@@ -16,8 +16,7 @@ import (
 func (p *program) destination() *cobra.Command {
 	return noun("destination", "Destinations: how traffic reaches what, and as which resource", p.destinationList(),
 		showing(p, "get DESTINATION", "Show one destination with its rules", destinationKind(), (*client.Client).Destination),
-		p.destinationCreate(), p.destinationUpdate(),
-		removing(p, "delete DESTINATION", "Delete a destination", destinationKind(), (*client.Client).DeleteDestination))
+		p.destinationCreate(), p.destinationAdd(), p.destinationUpdate(), p.destinationDelete(), p.destinationTest())
 }
 
 const destinationExample = `  A host of your own, every path of it one resource:
@@ -42,6 +41,9 @@ type destinationFlags struct {
 	// Empty texts that were given take away what the destination has.
 	basePath, clientCertificate string
 	changed                     func(flag string) bool
+	// What the files say, each read once: standard input can be read no second time.
+	told   authority.Destination
+	caText string
 }
 
 func (f *destinationFlags) define(c *cobra.Command) {
@@ -64,15 +66,18 @@ func (f *destinationFlags) define(c *cobra.Command) {
 func (p *program) destinationCreate() *cobra.Command {
 	var f destinationFlags
 	c := p.changing("create [NAME]", "Create a destination with its rules", cobra.MaximumNArgs(1), func(ctx context.Context, c *call) error {
-		var d authority.Destination
-		if err := p.describe(&d, f); err != nil {
+		if err := p.readFiles(&f); err != nil {
+			return err
+		}
+		d := f.told
+		if err := f.describe(&d); err != nil {
 			return err
 		}
 		if len(c.args) == 1 {
 			d.Name = c.args[0]
 		}
 		defaults(&d)
-		created, err := c.CreateDestination(ctx, d)
+		created, err := accepted(ctx, c, func(by *client.Client) (authority.Destination, error) { return by.CreateDestination(ctx, d) })
 		if err != nil {
 			return err
 		}
@@ -80,7 +85,24 @@ func (p *program) destinationCreate() *cobra.Command {
 	})
 	c.Example = destinationExample
 	f.define(c)
-	return c
+	return catalogChange(c)
+}
+
+func (p *program) destinationDelete() *cobra.Command {
+	return p.completed(catalogChange(p.changing("delete DESTINATION", "Delete a destination", cobra.ExactArgs(1), func(ctx context.Context, c *call) error {
+		id, err := referred[authority.DestinationID](ctx, c, c.args[0], destinationKind())
+		if err != nil {
+			return err
+		}
+		if err := c.confirm(ctx, c.command.CommandPath()+" "+c.args[0]); err != nil {
+			return err
+		}
+		deleted, err := accepted(ctx, c, func(by *client.Client) (authority.Destination, error) { return by.DeleteDestination(ctx, id) })
+		if err != nil {
+			return err
+		}
+		return c.enforced(ctx, deleted)
+	})), destinationKind())
 }
 
 func (p *program) destinationUpdate() *cobra.Command {
@@ -92,17 +114,23 @@ func (p *program) destinationUpdate() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			updated, err := c.EditDestination(ctx, id, func(d authority.Destination) (authority.Destination, error) {
+			if err := p.readFiles(&f); err != nil {
+				return err
+			}
+			edit := func(d authority.Destination) (authority.Destination, error) {
 				if f.file != "" {
-					d = authority.Destination{Name: d.Name}
+					before := d.Name
+					d = f.told
+					d.Name = cmp.Or(d.Name, before)
 				}
-				if err := p.describe(&d, f); err != nil {
+				if err := f.describe(&d); err != nil {
 					return d, err
 				}
 				d.Name = cmp.Or(name, d.Name)
 				defaults(&d)
 				return d, nil
-			})
+			}
+			updated, err := accepted(ctx, c, func(by *client.Client) (authority.Destination, error) { return by.EditDestination(ctx, id, edit) })
 			if err != nil {
 				return err
 			}
@@ -110,14 +138,18 @@ func (p *program) destinationUpdate() *cobra.Command {
 		})
 	c.Flags().StringVar(&name, "name", "", "what it is called from here on")
 	f.define(c)
-	return p.completed(c, destinationKind())
+	return p.completed(catalogChange(c), destinationKind())
 }
 
-// describe writes what a file says into a destination, and over it what flags say.
-func (p *program) describe(d *authority.Destination, f destinationFlags) error {
-	if err := p.readThing(f.file, d); err != nil {
+func (p *program) readFiles(f *destinationFlags) error {
+	if err := p.readThing(f.file, &f.told); err != nil {
 		return err
 	}
+	return p.readText(f.ca, &f.caText)
+}
+
+// describe writes what flags say into a destination.
+func (f *destinationFlags) describe(d *authority.Destination) error {
 	d.Host, d.ConnectTo = cmp.Or(f.host, d.Host), cmp.Or(f.connectTo, d.ConnectTo)
 	if f.ports != nil {
 		d.Ports = nil
@@ -158,7 +190,8 @@ func (p *program) describe(d *authority.Destination, f destinationFlags) error {
 	if f.changed("client-certificate") {
 		d.ClientCertificate = f.clientCertificate
 	}
-	return p.readText(f.ca, &d.CA)
+	d.CA = cmp.Or(f.caText, d.CA)
+	return nil
 }
 
 // defaults fills in what the API wants said and a person seldom means otherwise.

@@ -102,6 +102,8 @@ func afterRefusal(e *client.Error, t target) string {
 		return "`caracal status` shows who you are; docs/reference/roles.md says who may do this"
 	case authority.CodeNotFound:
 		return "see that the id is right, and that the workspace is yours: `caracal workspace list`"
+	case authority.CodeChangesAuthority:
+		return "look at what is touched, and say --yes if it is meant"
 	case authority.CodePrecondition:
 		return "somebody else has changed it in the meantime: look at it, and try again"
 	case authority.CodeLimited:

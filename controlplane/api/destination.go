@@ -1,6 +1,10 @@
 package api
 
-import "net/http"
+import (
+	"net/http"
+
+	"github.com/caracal-gateway/caracal/controlplane"
+)
 
 // accepting lets a change of the catalog say in accept_changes which report it accepts.
 func accepting(do operation) operation {
@@ -20,4 +24,27 @@ func accepting(do operation) operation {
 		x.r = r
 		return do(x)
 	}
+}
+
+func (h *Handler) testDestination(x *exchange) (*reply, error) {
+	var in controlplane.Trial
+	var place struct {
+		WorkspaceSlug string `json:"workspace_slug"`
+	}
+	if err := x.decode(&in, &place); err != nil {
+		return nil, err
+	}
+	if place.WorkspaceSlug != "" {
+		if err := x.enter(place.WorkspaceSlug); err != nil {
+			return nil, err
+		}
+	}
+	if err := x.within(readQuery(x.r.URL.RawQuery)); err != nil {
+		return nil, err
+	}
+	answer, err := h.service.TestDestination(x.ctx(), x.caller, in)
+	if err != nil {
+		return nil, err
+	}
+	return &reply{status: http.StatusOK, body: answer}, nil
 }

@@ -79,6 +79,8 @@ func (h *Handler) authorityRoutes() []route {
 		h.receiptRoutes(),
 		collection("destinations", list(destinationFilter, s.Destinations), accepting(create(s.CreateDestination))),
 		[]route{
+			{method: http.MethodPost, path: root + "workspaces/{workspace}/destinations/test", do: h.testDestination},
+			{method: http.MethodPost, path: root + "destinations/test", do: h.testDestination},
 			{method: http.MethodGet, path: root + "destinations/{id}", do: find(s.Destination)},
 			{method: http.MethodPut, path: root + "destinations/{id}", do: accepting(edit(s.UpdateDestination))},
 			{method: http.MethodDelete, path: root + "destinations/{id}", do: accepting(change(s.DeleteDestination))},
