@@ -15,8 +15,8 @@ type unmodified struct {
 	script string
 	// prints is what shows that it worked.
 	prints string
-	// shows is what a person sees of a denial, "" for a client that shows nothing of it but that it failed.
-	shows string
+	// shows is what a person sees of a denial inside of the tunnel, and untold of one of the tunnel itself.
+	shows, untold string
 }
 
 // denied is the message of a denial, which names what would have been needed.
@@ -79,14 +79,21 @@ func (s *site) try(t *testing.T, name string, c unmodified) {
 	t.Helper()
 	a := s.newAgent(t, name)
 	a.works(t, c)
-	a.recorded(t, "allowed", authority.EventAllowed, "api:open/")
-	b := s.newAgent(t, name+", denied")
-	refused := b.run(t, in("closed", c.script))
-	t.Logf("denied, it ends with %d and prints\n%s", refused.status, refused.output)
-	if refused.status == 0 || !regexp.MustCompile(c.shows).MatchString(refused.output) {
-		t.Errorf("denied, it ends with %d and prints\n%s", refused.status, refused.output)
+	a.recorded(t, authority.EventAllowed, "inside", "api:open/")
+	a.isRefused(t, in("closed", c.script), c.shows)
+	a.recorded(t, authority.EventDenied, "inside", "api:closed/")
+	a.isRefused(t, in("barred", c.script), c.untold)
+	a.recorded(t, authority.EventDenied, "connect", "")
+}
+
+// isRefused runs what has to fail, and to show why.
+func (a agent) isRefused(t *testing.T, script, shows string) {
+	t.Helper()
+	refused := a.run(t, script)
+	t.Logf("it ends with %d and prints\n%s", refused.status, refused.output)
+	if refused.status == 0 || !regexp.MustCompile(shows).MatchString(refused.output) {
+		t.Errorf("it ends with %d and does not show %q", refused.status, shows)
 	}
-	b.recorded(t, "denied", authority.EventDenied, "api:closed/")
 }
 
 func (a agent) works(t *testing.T, c unmodified) {
@@ -96,9 +103,8 @@ func (a agent) works(t *testing.T, c unmodified) {
 	}
 }
 
-// recorded waits until the ledger has a decision of the agent on what it asked for inside of a tunnel, and checks that no
-// decision of the agent says something else.
-func (a agent) recorded(t *testing.T, what string, kind authority.EventType, resource string) {
+// recorded waits until the ledger has a decision on what the agent asked for in some way.
+func (a agent) recorded(t *testing.T, kind authority.EventType, mode, resource string) {
 	t.Helper()
 	var seen []authority.Event
 	err := until(t.Context(), "the decision is in the ledger", func() bool {
@@ -107,14 +113,14 @@ func (a agent) recorded(t *testing.T, what string, kind authority.EventType, res
 			t.Fatal(err)
 		}
 		for _, e := range seen {
-			if e.Request != nil && e.Request.Mode == "inside" && strings.HasPrefix(string(e.Resource), resource) {
+			if e.Request != nil && e.Request.Mode == mode && strings.HasPrefix(string(e.Resource), resource) {
 				return true
 			}
 		}
 		return false
 	})
 	if err != nil {
-		t.Fatalf("%s: %v; it has %+v", what, err, seen)
+		t.Errorf("%s %s of %s: %v; it has %+v", kind, mode, resource, err, seen)
 	}
 }
 

@@ -67,7 +67,7 @@ func TestClientsOfPublicRegistries(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			a := s.newAgent(t, name)
 			a.works(t, unmodified{script: c.script, prints: c.prints})
-			a.recorded(t, "allowed", authority.EventAllowed, "api:open/")
+			a.recorded(t, authority.EventAllowed, "inside", "api:open/")
 		})
 	}
 }

@@ -91,6 +91,9 @@ func (s *site) setUp(t *testing.T) {
 				EncodedSlash: authority.EncodedSlashRefuse,
 				Rules:        []authority.Rule{{Path: "/**", Methods: every, Resource: "api:" + realm + "/" + server}},
 			}
+			if realm == "closed" {
+				d.Rules = append(d.Rules, authority.Rule{Path: "/not-called", Methods: every, Resource: "api:open/" + server})
+			}
 			if server == "mutual" {
 				d.ClientCertificate = "upstream-client"
 			}

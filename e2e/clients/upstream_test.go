@@ -40,13 +40,15 @@ type upstreams struct {
 	seen []string   // what came to the server of this process: method, path and headers, a line each
 }
 
-// realms are the second labels of the hosts. What is open is what mandates cover.
-var realms = []string{"open", "closed"}
+// realms are the second labels of the hosts, each of a resource of its own. Mandates cover what is open. They cover next to
+// nothing of what is closed, which is refused inside of the tunnel; and nothing at all of what is barred, so that there is
+// not even a tunnel.
+var realms = []string{"open", "closed", "barred"}
 
 func newUpstreams(t *testing.T, dir string) *upstreams {
 	t.Helper()
 	u := &upstreams{dir: dir, ca: pki.New(t), client: pki.New(t), ports: map[string]int{}}
-	chain, key := u.ca.Server(t, pki.DNS("*.open.test"), pki.DNS("*.closed.test"))
+	chain, key := u.ca.Server(t, pki.DNS("*.open.test"), pki.DNS("*.closed.test"), pki.DNS("*.barred.test"))
 	for name, text := range map[string][]byte{"server.pem": chain, "server.key": key, "client-ca.pem": []byte(u.client.PEM())} {
 		if err := os.WriteFile(filepath.Join(dir, name), text, 0o600); err != nil {
 			t.Fatal(err)
