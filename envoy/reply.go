@@ -52,18 +52,25 @@ func Reasons() []string {
 
 // ownWords are the replies that the decision service wrote, in answer to a check or to the watch of a request.
 const ownWords = "(response.code_details == 'ext_authz_denied' || response.code_details == 'ext_authz_error' || " +
-	"response.code_details.startsWith('" + WatchDetails + "')) && response.headers['content-type'] == 'application/json'"
+	"response.code_details.startsWith('" + WatchDetails + "')) && response.headers['content-type'] == "
+
+// ownKinds are the forms in which the decision service writes: JSON, and the lines that some clients show people. Envoy's
+// own plain text has no charset.
+func ownKinds() []string { return []string{"application/json", "text/plain; charset=utf-8"} }
 
 // localReplies gives every reply that Envoy makes by itself the contract's JSON. What the decision service wrote stays
 // as it is.
 func localReplies() *hcmv3.LocalReplyConfig {
-	config := &hcmv3.LocalReplyConfig{Mappers: []*hcmv3.ResponseMapper{{
-		Filter: matches(ownWords),
-		BodyFormatOverride: &corev3.SubstitutionFormatString{
-			Format:      &corev3.SubstitutionFormatString_TextFormatSource{TextFormatSource: inlineText("%LOCAL_REPLY_BODY%")},
-			ContentType: "application/json",
-		},
-	}}}
+	config := &hcmv3.LocalReplyConfig{}
+	for _, kind := range ownKinds() {
+		config.Mappers = append(config.Mappers, &hcmv3.ResponseMapper{
+			Filter: matches(ownWords + "'" + kind + "'"),
+			BodyFormatOverride: &corev3.SubstitutionFormatString{
+				Format:      &corev3.SubstitutionFormatString_TextFormatSource{TextFormatSource: inlineText("%LOCAL_REPLY_BODY%")},
+				ContentType: kind,
+			},
+		})
+	}
 	for _, r := range replies() {
 		mapper := &hcmv3.ResponseMapper{Filter: matches(r.when), BodyFormatOverride: r.body()}
 		if r.status != 0 {

@@ -15,6 +15,7 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
+	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	authv3 "github.com/envoyproxy/go-control-plane/envoy/service/auth/v3"
 	typev3 "github.com/envoyproxy/go-control-plane/envoy/type/v3"
 
@@ -202,6 +203,15 @@ func TestWhatTheDecisionServiceSaysReachesTheClient(t *testing.T) {
 		if got.Status != code || got.Body != denial || got.Header.Get("Content-Type") != "application/json" {
 			t.Errorf("a denial with %d arrived as %+v", code, got)
 		}
+	}
+	const words, plain = "The mandate does not cover it.\n", "text/plain; charset=utf-8"
+	r.authz.answer(func(*authv3.CheckRequest) *authv3.CheckResponse {
+		answer := deny(403, words)
+		answer.GetDeniedResponse().Headers = []*corev3.HeaderValueOption{setHeader("content-type", plain)}
+		return answer
+	})
+	if got := r.get("/api/proxy"); got.Status != 403 || got.Body != words || got.Header.Get("Content-Type") != plain {
+		t.Errorf("a denial in plain text arrived as %+v", got)
 	}
 	r.authz.answer(func(*authv3.CheckRequest) *authv3.CheckResponse {
 		return &authv3.CheckResponse{
