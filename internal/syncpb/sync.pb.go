@@ -1723,6 +1723,128 @@ func (x *RecordResponse) GetLast() uint64 {
 	return 0
 }
 
+// CertifyRequest asks for an inspection certificate. Its proof covers "caracal-certify\0" and the SHA-256 of: the length of
+// gateway_id as 8 bytes, big-endian, gateway_id, request.
+type CertifyRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	GatewayId     string                 `protobuf:"bytes,1,opt,name=gateway_id,json=gatewayId,proto3" json:"gateway_id,omitempty"`
+	Request       []byte                 `protobuf:"bytes,2,opt,name=request,proto3" json:"request,omitempty"` // PKCS #10 in DER, for an ECDSA P-256 key that stays where the process runs, and signed by it
+	Proof         []byte                 `protobuf:"bytes,3,opt,name=proof,proto3" json:"proof,omitempty"`     // signature by the process's key, as above
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CertifyRequest) Reset() {
+	*x = CertifyRequest{}
+	mi := &file_bundle_sync_proto_msgTypes[22]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CertifyRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CertifyRequest) ProtoMessage() {}
+
+func (x *CertifyRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_bundle_sync_proto_msgTypes[22]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CertifyRequest.ProtoReflect.Descriptor instead.
+func (*CertifyRequest) Descriptor() ([]byte, []int) {
+	return file_bundle_sync_proto_rawDescGZIP(), []int{22}
+}
+
+func (x *CertifyRequest) GetGatewayId() string {
+	if x != nil {
+		return x.GatewayId
+	}
+	return ""
+}
+
+func (x *CertifyRequest) GetRequest() []byte {
+	if x != nil {
+		return x.Request
+	}
+	return nil
+}
+
+func (x *CertifyRequest) GetProof() []byte {
+	if x != nil {
+		return x.Proof
+	}
+	return nil
+}
+
+type CertifyResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Certificate   []byte                 `protobuf:"bytes,1,opt,name=certificate,proto3" json:"certificate,omitempty"` // of the request's key, in DER: an authority for leaves only, signed by root
+	Root          []byte                 `protobuf:"bytes,2,opt,name=root,proto3" json:"root,omitempty"`               // the workspace's inspection CA, in DER
+	Time          *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=time,proto3" json:"time,omitempty"`               // of the control plane
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CertifyResponse) Reset() {
+	*x = CertifyResponse{}
+	mi := &file_bundle_sync_proto_msgTypes[23]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CertifyResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CertifyResponse) ProtoMessage() {}
+
+func (x *CertifyResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_bundle_sync_proto_msgTypes[23]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CertifyResponse.ProtoReflect.Descriptor instead.
+func (*CertifyResponse) Descriptor() ([]byte, []int) {
+	return file_bundle_sync_proto_rawDescGZIP(), []int{23}
+}
+
+func (x *CertifyResponse) GetCertificate() []byte {
+	if x != nil {
+		return x.Certificate
+	}
+	return nil
+}
+
+func (x *CertifyResponse) GetRoot() []byte {
+	if x != nil {
+		return x.Root
+	}
+	return nil
+}
+
+func (x *CertifyResponse) GetTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Time
+	}
+	return nil
+}
+
 var File_bundle_sync_proto protoreflect.FileDescriptor
 
 const file_bundle_sync_proto_rawDesc = "" +
@@ -1849,11 +1971,21 @@ const file_bundle_sync_proto_rawDesc = "" +
 	"\boutcomes\x18\x06 \x01(\fR\boutcomes\x12\x14\n" +
 	"\x05proof\x18\a \x01(\fR\x05proof\"$\n" +
 	"\x0eRecordResponse\x12\x12\n" +
-	"\x04last\x18\x01 \x01(\x04R\x04last2\xe9\x01\n" +
+	"\x04last\x18\x01 \x01(\x04R\x04last\"_\n" +
+	"\x0eCertifyRequest\x12\x1d\n" +
+	"\n" +
+	"gateway_id\x18\x01 \x01(\tR\tgatewayId\x12\x18\n" +
+	"\arequest\x18\x02 \x01(\fR\arequest\x12\x14\n" +
+	"\x05proof\x18\x03 \x01(\fR\x05proof\"w\n" +
+	"\x0fCertifyResponse\x12 \n" +
+	"\vcertificate\x18\x01 \x01(\fR\vcertificate\x12\x12\n" +
+	"\x04root\x18\x02 \x01(\fR\x04root\x12.\n" +
+	"\x04time\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\x04time2\xb7\x02\n" +
 	"\x04Sync\x12F\n" +
 	"\x05Enrol\x12\x1d.caracal.sync.v1.EnrolRequest\x1a\x1e.caracal.sync.v1.EnrolResponse\x12N\n" +
 	"\x06Stream\x12\x1f.caracal.sync.v1.GatewayMessage\x1a\x1f.caracal.sync.v1.ControlMessage(\x010\x01\x12I\n" +
-	"\x06Record\x12\x1e.caracal.sync.v1.RecordRequest\x1a\x1f.caracal.sync.v1.RecordResponseB;Z9github.com/caracal-gateway/caracal/internal/syncpb;syncpbb\x06proto3"
+	"\x06Record\x12\x1e.caracal.sync.v1.RecordRequest\x1a\x1f.caracal.sync.v1.RecordResponse\x12L\n" +
+	"\aCertify\x12\x1f.caracal.sync.v1.CertifyRequest\x1a .caracal.sync.v1.CertifyResponseB;Z9github.com/caracal-gateway/caracal/internal/syncpb;syncpbb\x06proto3"
 
 var (
 	file_bundle_sync_proto_rawDescOnce sync.Once
@@ -1867,7 +1999,7 @@ func file_bundle_sync_proto_rawDescGZIP() []byte {
 	return file_bundle_sync_proto_rawDescData
 }
 
-var file_bundle_sync_proto_msgTypes = make([]protoimpl.MessageInfo, 22)
+var file_bundle_sync_proto_msgTypes = make([]protoimpl.MessageInfo, 24)
 var file_bundle_sync_proto_goTypes = []any{
 	(*EnrolRequest)(nil),          // 0: caracal.sync.v1.EnrolRequest
 	(*EnrolResponse)(nil),         // 1: caracal.sync.v1.EnrolResponse
@@ -1891,11 +2023,13 @@ var file_bundle_sync_proto_goTypes = []any{
 	(*Current)(nil),               // 19: caracal.sync.v1.Current
 	(*RecordRequest)(nil),         // 20: caracal.sync.v1.RecordRequest
 	(*RecordResponse)(nil),        // 21: caracal.sync.v1.RecordResponse
-	(*timestamppb.Timestamp)(nil), // 22: google.protobuf.Timestamp
-	(*durationpb.Duration)(nil),   // 23: google.protobuf.Duration
+	(*CertifyRequest)(nil),        // 22: caracal.sync.v1.CertifyRequest
+	(*CertifyResponse)(nil),       // 23: caracal.sync.v1.CertifyResponse
+	(*timestamppb.Timestamp)(nil), // 24: google.protobuf.Timestamp
+	(*durationpb.Duration)(nil),   // 25: google.protobuf.Duration
 }
 var file_bundle_sync_proto_depIdxs = []int32{
-	22, // 0: caracal.sync.v1.EnrolResponse.time:type_name -> google.protobuf.Timestamp
+	24, // 0: caracal.sync.v1.EnrolResponse.time:type_name -> google.protobuf.Timestamp
 	3,  // 1: caracal.sync.v1.GatewayMessage.hello:type_name -> caracal.sync.v1.Hello
 	4,  // 2: caracal.sync.v1.GatewayMessage.acknowledged:type_name -> caracal.sync.v1.Acknowledged
 	9,  // 3: caracal.sync.v1.GatewayMessage.refused:type_name -> caracal.sync.v1.Refused
@@ -1904,9 +2038,9 @@ var file_bundle_sync_proto_depIdxs = []int32{
 	5,  // 6: caracal.sync.v1.GatewayMessage.renewal:type_name -> caracal.sync.v1.Renewal
 	7,  // 7: caracal.sync.v1.GatewayMessage.surrender:type_name -> caracal.sync.v1.Surrender
 	8,  // 8: caracal.sync.v1.GatewayMessage.beyond:type_name -> caracal.sync.v1.BeyondReport
-	22, // 9: caracal.sync.v1.Hello.issued:type_name -> google.protobuf.Timestamp
+	24, // 9: caracal.sync.v1.Hello.issued:type_name -> google.protobuf.Timestamp
 	6,  // 10: caracal.sync.v1.Renewal.report:type_name -> caracal.sync.v1.Report
-	22, // 11: caracal.sync.v1.ControlMessage.time:type_name -> google.protobuf.Timestamp
+	24, // 11: caracal.sync.v1.ControlMessage.time:type_name -> google.protobuf.Timestamp
 	13, // 12: caracal.sync.v1.ControlMessage.challenge:type_name -> caracal.sync.v1.Challenge
 	14, // 13: caracal.sync.v1.ControlMessage.bundle:type_name -> caracal.sync.v1.Bundle
 	19, // 14: caracal.sync.v1.ControlMessage.current:type_name -> caracal.sync.v1.Current
@@ -1914,18 +2048,21 @@ var file_bundle_sync_proto_depIdxs = []int32{
 	16, // 16: caracal.sync.v1.ControlMessage.grant:type_name -> caracal.sync.v1.Grant
 	17, // 17: caracal.sync.v1.ControlMessage.withheld:type_name -> caracal.sync.v1.Withheld
 	18, // 18: caracal.sync.v1.ControlMessage.beyond:type_name -> caracal.sync.v1.Beyond
-	23, // 19: caracal.sync.v1.Grant.term:type_name -> google.protobuf.Duration
-	0,  // 20: caracal.sync.v1.Sync.Enrol:input_type -> caracal.sync.v1.EnrolRequest
-	2,  // 21: caracal.sync.v1.Sync.Stream:input_type -> caracal.sync.v1.GatewayMessage
-	20, // 22: caracal.sync.v1.Sync.Record:input_type -> caracal.sync.v1.RecordRequest
-	1,  // 23: caracal.sync.v1.Sync.Enrol:output_type -> caracal.sync.v1.EnrolResponse
-	12, // 24: caracal.sync.v1.Sync.Stream:output_type -> caracal.sync.v1.ControlMessage
-	21, // 25: caracal.sync.v1.Sync.Record:output_type -> caracal.sync.v1.RecordResponse
-	23, // [23:26] is the sub-list for method output_type
-	20, // [20:23] is the sub-list for method input_type
-	20, // [20:20] is the sub-list for extension type_name
-	20, // [20:20] is the sub-list for extension extendee
-	0,  // [0:20] is the sub-list for field type_name
+	25, // 19: caracal.sync.v1.Grant.term:type_name -> google.protobuf.Duration
+	24, // 20: caracal.sync.v1.CertifyResponse.time:type_name -> google.protobuf.Timestamp
+	0,  // 21: caracal.sync.v1.Sync.Enrol:input_type -> caracal.sync.v1.EnrolRequest
+	2,  // 22: caracal.sync.v1.Sync.Stream:input_type -> caracal.sync.v1.GatewayMessage
+	20, // 23: caracal.sync.v1.Sync.Record:input_type -> caracal.sync.v1.RecordRequest
+	22, // 24: caracal.sync.v1.Sync.Certify:input_type -> caracal.sync.v1.CertifyRequest
+	1,  // 25: caracal.sync.v1.Sync.Enrol:output_type -> caracal.sync.v1.EnrolResponse
+	12, // 26: caracal.sync.v1.Sync.Stream:output_type -> caracal.sync.v1.ControlMessage
+	21, // 27: caracal.sync.v1.Sync.Record:output_type -> caracal.sync.v1.RecordResponse
+	23, // 28: caracal.sync.v1.Sync.Certify:output_type -> caracal.sync.v1.CertifyResponse
+	25, // [25:29] is the sub-list for method output_type
+	21, // [21:25] is the sub-list for method input_type
+	21, // [21:21] is the sub-list for extension type_name
+	21, // [21:21] is the sub-list for extension extendee
+	0,  // [0:21] is the sub-list for field type_name
 }
 
 func init() { file_bundle_sync_proto_init() }
@@ -1958,7 +2095,7 @@ func file_bundle_sync_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_bundle_sync_proto_rawDesc), len(file_bundle_sync_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   22,
+			NumMessages:   24,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

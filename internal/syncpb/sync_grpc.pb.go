@@ -26,9 +26,10 @@ import (
 const _ = grpc.SupportPackageIsVersion9
 
 const (
-	Sync_Enrol_FullMethodName  = "/caracal.sync.v1.Sync/Enrol"
-	Sync_Stream_FullMethodName = "/caracal.sync.v1.Sync/Stream"
-	Sync_Record_FullMethodName = "/caracal.sync.v1.Sync/Record"
+	Sync_Enrol_FullMethodName   = "/caracal.sync.v1.Sync/Enrol"
+	Sync_Stream_FullMethodName  = "/caracal.sync.v1.Sync/Stream"
+	Sync_Record_FullMethodName  = "/caracal.sync.v1.Sync/Record"
+	Sync_Certify_FullMethodName = "/caracal.sync.v1.Sync/Certify"
 )
 
 // SyncClient is the client API for Sync service.
@@ -41,6 +42,9 @@ type SyncClient interface {
 	Stream(ctx context.Context, opts ...grpc.CallOption) (grpc.BidiStreamingClient[GatewayMessage, ControlMessage], error)
 	// Record stores a batch of decision events. A batch that is stored already is answered like one that is new.
 	Record(ctx context.Context, in *RecordRequest, opts ...grpc.CallOption) (*RecordResponse, error)
+	// Certify makes the certificate under which a gateway process makes those of the servers that its clients ask for. A
+	// control plane that does not know it answers Unimplemented, and its gateways do not see inside of TLS.
+	Certify(ctx context.Context, in *CertifyRequest, opts ...grpc.CallOption) (*CertifyResponse, error)
 }
 
 type syncClient struct {
@@ -84,6 +88,16 @@ func (c *syncClient) Record(ctx context.Context, in *RecordRequest, opts ...grpc
 	return out, nil
 }
 
+func (c *syncClient) Certify(ctx context.Context, in *CertifyRequest, opts ...grpc.CallOption) (*CertifyResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(CertifyResponse)
+	err := c.cc.Invoke(ctx, Sync_Certify_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // SyncServer is the server API for Sync service.
 // All implementations must embed UnimplementedSyncServer
 // for forward compatibility.
@@ -94,6 +108,9 @@ type SyncServer interface {
 	Stream(grpc.BidiStreamingServer[GatewayMessage, ControlMessage]) error
 	// Record stores a batch of decision events. A batch that is stored already is answered like one that is new.
 	Record(context.Context, *RecordRequest) (*RecordResponse, error)
+	// Certify makes the certificate under which a gateway process makes those of the servers that its clients ask for. A
+	// control plane that does not know it answers Unimplemented, and its gateways do not see inside of TLS.
+	Certify(context.Context, *CertifyRequest) (*CertifyResponse, error)
 	mustEmbedUnimplementedSyncServer()
 }
 
@@ -112,6 +129,9 @@ func (UnimplementedSyncServer) Stream(grpc.BidiStreamingServer[GatewayMessage, C
 }
 func (UnimplementedSyncServer) Record(context.Context, *RecordRequest) (*RecordResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method Record not implemented")
+}
+func (UnimplementedSyncServer) Certify(context.Context, *CertifyRequest) (*CertifyResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method Certify not implemented")
 }
 func (UnimplementedSyncServer) mustEmbedUnimplementedSyncServer() {}
 func (UnimplementedSyncServer) testEmbeddedByValue()              {}
@@ -177,6 +197,24 @@ func _Sync_Record_Handler(srv interface{}, ctx context.Context, dec func(interfa
 	return interceptor(ctx, in, info, handler)
 }
 
+func _Sync_Certify_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(CertifyRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(SyncServer).Certify(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Sync_Certify_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(SyncServer).Certify(ctx, req.(*CertifyRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // Sync_ServiceDesc is the grpc.ServiceDesc for Sync service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -191,6 +229,10 @@ var Sync_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "Record",
 			Handler:    _Sync_Record_Handler,
+		},
+		{
+			MethodName: "Certify",
+			Handler:    _Sync_Certify_Handler,
 		},
 	},
 	Streams: []grpc.StreamDesc{
