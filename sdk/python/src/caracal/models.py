@@ -16,6 +16,9 @@ __all__ = [
     "Credential",
     "Deletion",
     "Destination",
+    "DestinationTrialAnswer",
+    "DestinationTrialAnswerDestination",
+    "DestinationTrialAnswerRoute",
     "EndedMandate",
     "EndedSessions",
     "Event",
@@ -32,6 +35,7 @@ __all__ = [
     "HealthRestoredGateway",
     "Identification",
     "IdentificationMembership",
+    "InspectionCA",
     "Invitation",
     "Issuer",
     "IssuerBinding",
@@ -133,6 +137,62 @@ class Destination(Record):
     """The label under which the first port is a path of the gateway itself: `/r/<base_path>/…`."""
     rules: list[Rule]
     created_at: str
+
+
+class DestinationTrialAnswerDestination(Record):
+    """Null: none serves the host."""
+
+    destination_id: str
+    name: str
+    host: str
+
+
+class DestinationTrialAnswerRoute(Record):
+    """How the upstream is reached; null: it is not."""
+
+    kind: str
+    """At any public address, or at those that the destination lists."""
+    tls: str
+    connect_to: str | None
+    addresses: list[str] | None
+    own_roots: bool
+    """The destination lists the certificates to chain to."""
+    credential: str | None
+    """Name of what the gateway sends along."""
+    client_certificate: str | None
+    """Name of what the gateway shows."""
+    max_duration_seconds: int | None
+
+
+class DestinationTrialAnswer(Record):
+    """Destination trial answer, as the server answers it."""
+
+    method: str
+    url: str
+    """In its one spelling."""
+    reached: bool
+    """False where the catalog refuses the request."""
+    reason: str | None
+    """Why it is refused, or why no mandate permits it."""
+    message: str | None
+    resource: str | None
+    actions: list[str]
+    """All of them are needed."""
+    destination: DestinationTrialAnswerDestination
+    """Null: none serves the host."""
+    rule: Rule | None
+    """Null: none maps the request."""
+    tunnel: str
+    """What becomes of a CONNECT to the host."""
+    route: DestinationTrialAnswerRoute
+    """How the upstream is reached; null: it is not."""
+    principal_id: str | None
+    mandate_id: str | None
+    """The mandate that permits the request, or the one that was named."""
+    selected: bool
+    """It was not named."""
+    permitted: bool | None
+    """Null: nobody was said to send it, or each request in the tunnel is judged by itself."""
 
 
 class EventRequest(Record):
@@ -821,6 +881,15 @@ class SigningKey(Record):
     withdrawn_at: str | None
     """When it left the key set."""
     revoked_at: str | None
+
+
+class InspectionCA(Record):
+    """Inspection ca, as the server answers it."""
+
+    certificate: str
+    """PEM."""
+    not_after: str
+    """When it ends."""
 
 
 class AccessToken(Record):

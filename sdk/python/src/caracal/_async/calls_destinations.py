@@ -8,7 +8,7 @@ from typing import Any
 from caracal import _operations as op
 from caracal._async.connection import AsyncConnection
 from caracal._wire import Call, writing
-from caracal.models import Destination
+from caracal.models import Destination, DestinationTrialAnswer
 from caracal.records import Page
 
 
@@ -84,7 +84,12 @@ class AsyncDestinationsCalls(AsyncConnection):
             yield each
 
     async def create_destination(
-        self, destination: Mapping[str, Any], *, workspace_slug: str | None = None, idempotency_key: str | None = None
+        self,
+        destination: Mapping[str, Any],
+        *,
+        accept_changes: str | None = None,
+        workspace_slug: str | None = None,
+        idempotency_key: str | None = None,
     ) -> Destination:
         """Create a destination.
 
@@ -92,6 +97,8 @@ class AsyncDestinationsCalls(AsyncConnection):
             destination: its `name` and `host`, and as needed `ports`, `tls`, `ca`, `connect_to`, `addresses`,
                 `credential`, `max_duration_seconds`, `encoded_slash`, `client_certificate`, `tunnel`, `base_path`,
                 `rules`; one that was read may be changed and given back.
+            accept_changes: the digest of the report in a `changes_authority` problem: the change may touch live
+                mandates as the report says.
             workspace_slug: the workspace; that of the key unless told.
             idempotency_key: makes it happen once, however often it is called with the same key and arguments.
         """
@@ -99,8 +106,44 @@ class AsyncDestinationsCalls(AsyncConnection):
             Destination,
             Call(
                 op.CREATE_DESTINATION,
+                query={"accept_changes": accept_changes},
                 body={**destination, "workspace_slug": workspace_slug},
                 headers=writing(idempotency_key),
+            ),
+        )
+
+    async def test_destination(
+        self,
+        *,
+        url: str,
+        method: str | None = None,
+        principal_id: str | None = None,
+        mandate_id: str | None = None,
+        workspace_slug: str | None = None,
+    ) -> DestinationTrialAnswer:
+        """How a request would be judged, and through what.
+
+        Args:
+            url: of the request; for the method CONNECT host:port.
+            method: GET unless told.
+            principal_id: who would send it; without one only the catalog is asked.
+            mandate_id: the mandate that would be presented; unless told the one that would be selected.
+            workspace_slug: the workspace; that of the key unless told.
+
+        Returns:
+            What the request is.
+        """
+        return await self._record(
+            DestinationTrialAnswer,
+            Call(
+                op.TEST_DESTINATION,
+                body={
+                    "url": url,
+                    "method": method,
+                    "principal_id": principal_id,
+                    "mandate_id": mandate_id,
+                    "workspace_slug": workspace_slug,
+                },
             ),
         )
 
@@ -113,6 +156,7 @@ class AsyncDestinationsCalls(AsyncConnection):
         destination_id: str,
         destination: Mapping[str, Any],
         *,
+        accept_changes: str | None = None,
         if_match: str | None = None,
         idempotency_key: str | None = None,
     ) -> Destination:
@@ -123,6 +167,8 @@ class AsyncDestinationsCalls(AsyncConnection):
             destination: its `name` and `host`, and as needed `ports`, `tls`, `ca`, `connect_to`, `addresses`,
                 `credential`, `max_duration_seconds`, `encoded_slash`, `client_certificate`, `tunnel`, `base_path`,
                 `rules`; one that was read may be changed and given back.
+            accept_changes: the digest of the report in a `changes_authority` problem: the change may touch live
+                mandates as the report says.
             if_match: the `etag` of the thing as it was read; one that has changed since is left alone.
             idempotency_key: makes it happen once, however often it is called with the same key and arguments.
         """
@@ -131,18 +177,26 @@ class AsyncDestinationsCalls(AsyncConnection):
             Call(
                 op.REPLACE_DESTINATION,
                 path={"id": destination_id},
+                query={"accept_changes": accept_changes},
                 body={**destination},
                 headers=writing(idempotency_key, if_match),
             ),
         )
 
     async def delete_destination(
-        self, destination_id: str, *, if_match: str | None = None, idempotency_key: str | None = None
+        self,
+        destination_id: str,
+        *,
+        accept_changes: str | None = None,
+        if_match: str | None = None,
+        idempotency_key: str | None = None,
     ) -> Destination:
         """Delete a destination.
 
         Args:
             destination_id: which destination.
+            accept_changes: the digest of the report in a `changes_authority` problem: the change may touch live
+                mandates as the report says.
             if_match: the `etag` of the thing as it was read; one that has changed since is left alone.
             idempotency_key: makes it happen once, however often it is called with the same key and arguments.
 
@@ -151,5 +205,10 @@ class AsyncDestinationsCalls(AsyncConnection):
         """
         return await self._record(
             Destination,
-            Call(op.DELETE_DESTINATION, path={"id": destination_id}, headers=writing(idempotency_key, if_match)),
+            Call(
+                op.DELETE_DESTINATION,
+                path={"id": destination_id},
+                query={"accept_changes": accept_changes},
+                headers=writing(idempotency_key, if_match),
+            ),
         )

@@ -10,7 +10,7 @@ from typing import Any
 from caracal import _operations as op
 from caracal._sync.connection import Connection
 from caracal._wire import Call, writing
-from caracal.models import Destination
+from caracal.models import Destination, DestinationTrialAnswer
 from caracal.records import Page
 
 
@@ -86,7 +86,12 @@ class DestinationsCalls(Connection):
             yield each
 
     def create_destination(
-        self, destination: Mapping[str, Any], *, workspace_slug: str | None = None, idempotency_key: str | None = None
+        self,
+        destination: Mapping[str, Any],
+        *,
+        accept_changes: str | None = None,
+        workspace_slug: str | None = None,
+        idempotency_key: str | None = None,
     ) -> Destination:
         """Create a destination.
 
@@ -94,6 +99,8 @@ class DestinationsCalls(Connection):
             destination: its `name` and `host`, and as needed `ports`, `tls`, `ca`, `connect_to`, `addresses`,
                 `credential`, `max_duration_seconds`, `encoded_slash`, `client_certificate`, `tunnel`, `base_path`,
                 `rules`; one that was read may be changed and given back.
+            accept_changes: the digest of the report in a `changes_authority` problem: the change may touch live
+                mandates as the report says.
             workspace_slug: the workspace; that of the key unless told.
             idempotency_key: makes it happen once, however often it is called with the same key and arguments.
         """
@@ -101,8 +108,44 @@ class DestinationsCalls(Connection):
             Destination,
             Call(
                 op.CREATE_DESTINATION,
+                query={"accept_changes": accept_changes},
                 body={**destination, "workspace_slug": workspace_slug},
                 headers=writing(idempotency_key),
+            ),
+        )
+
+    def test_destination(
+        self,
+        *,
+        url: str,
+        method: str | None = None,
+        principal_id: str | None = None,
+        mandate_id: str | None = None,
+        workspace_slug: str | None = None,
+    ) -> DestinationTrialAnswer:
+        """How a request would be judged, and through what.
+
+        Args:
+            url: of the request; for the method CONNECT host:port.
+            method: GET unless told.
+            principal_id: who would send it; without one only the catalog is asked.
+            mandate_id: the mandate that would be presented; unless told the one that would be selected.
+            workspace_slug: the workspace; that of the key unless told.
+
+        Returns:
+            What the request is.
+        """
+        return self._record(
+            DestinationTrialAnswer,
+            Call(
+                op.TEST_DESTINATION,
+                body={
+                    "url": url,
+                    "method": method,
+                    "principal_id": principal_id,
+                    "mandate_id": mandate_id,
+                    "workspace_slug": workspace_slug,
+                },
             ),
         )
 
@@ -115,6 +158,7 @@ class DestinationsCalls(Connection):
         destination_id: str,
         destination: Mapping[str, Any],
         *,
+        accept_changes: str | None = None,
         if_match: str | None = None,
         idempotency_key: str | None = None,
     ) -> Destination:
@@ -125,6 +169,8 @@ class DestinationsCalls(Connection):
             destination: its `name` and `host`, and as needed `ports`, `tls`, `ca`, `connect_to`, `addresses`,
                 `credential`, `max_duration_seconds`, `encoded_slash`, `client_certificate`, `tunnel`, `base_path`,
                 `rules`; one that was read may be changed and given back.
+            accept_changes: the digest of the report in a `changes_authority` problem: the change may touch live
+                mandates as the report says.
             if_match: the `etag` of the thing as it was read; one that has changed since is left alone.
             idempotency_key: makes it happen once, however often it is called with the same key and arguments.
         """
@@ -133,18 +179,26 @@ class DestinationsCalls(Connection):
             Call(
                 op.REPLACE_DESTINATION,
                 path={"id": destination_id},
+                query={"accept_changes": accept_changes},
                 body={**destination},
                 headers=writing(idempotency_key, if_match),
             ),
         )
 
     def delete_destination(
-        self, destination_id: str, *, if_match: str | None = None, idempotency_key: str | None = None
+        self,
+        destination_id: str,
+        *,
+        accept_changes: str | None = None,
+        if_match: str | None = None,
+        idempotency_key: str | None = None,
     ) -> Destination:
         """Delete a destination.
 
         Args:
             destination_id: which destination.
+            accept_changes: the digest of the report in a `changes_authority` problem: the change may touch live
+                mandates as the report says.
             if_match: the `etag` of the thing as it was read; one that has changed since is left alone.
             idempotency_key: makes it happen once, however often it is called with the same key and arguments.
 
@@ -153,5 +207,10 @@ class DestinationsCalls(Connection):
         """
         return self._record(
             Destination,
-            Call(op.DELETE_DESTINATION, path={"id": destination_id}, headers=writing(idempotency_key, if_match)),
+            Call(
+                op.DELETE_DESTINATION,
+                path={"id": destination_id},
+                query={"accept_changes": accept_changes},
+                headers=writing(idempotency_key, if_match),
+            ),
         )

@@ -7,7 +7,7 @@ from __future__ import annotations
 from caracal import _operations as op
 from caracal._sync.connection import Connection
 from caracal._wire import Call, writing
-from caracal.models import KeySet, SigningKey
+from caracal.models import InspectionCA, KeySet, SigningKey
 from caracal.records import Page
 
 
@@ -29,6 +29,14 @@ class SigningKeysCalls(Connection):
             workspace_slug: the workspace; that of the key unless told.
         """
         return self._page(SigningKey, Call(op.LIST_SIGNING_KEYS, query={"workspace_slug": workspace_slug}))
+
+    def get_inspection_ca(self, *, workspace_slug: str | None = None) -> InspectionCA:
+        """The CA that clients of the gateways trust, so that requests inside of TLS can be decided on.
+
+        Args:
+            workspace_slug: the workspace; that of the key unless told.
+        """
+        return self._record(InspectionCA, Call(op.GET_INSPECTION_CA, query={"workspace_slug": workspace_slug}))
 
     def rotate_signing_keys(
         self, *, lead_seconds: int | None = None, workspace_slug: str | None = None, idempotency_key: str | None = None
