@@ -144,7 +144,7 @@ func (m *minting) serve() {
 	}
 	log := slog.New(slog.DiscardHandler)
 	m.mint = newMint(issue, tunnelled, m.time, elapsed, log)
-	x, err := newXDS(context.Background(), "test", envoy.Merge(m.exposed(), envoy.BuiltIn()), func(refusal string) {
+	x, err := newXDS(context.Background(), "test", envoy.Merge(m.exposed(), envoy.BuiltIn()), &clientCertificates{log: log}, func(refusal string) {
 		if refusal != "" {
 			m.t.Errorf("Envoy refuses: %s", refusal)
 		}
