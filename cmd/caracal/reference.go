@@ -32,7 +32,7 @@ func (p *program) reference() *cobra.Command {
 }
 
 func (p *program) references() map[string]func(io.Writer) {
-	return map[string]func(io.Writer){"reasons.md": reasonsReference, "settings.md": settingsReference, "commands.md": p.commandsReference, "roles.md": rolesReference}
+	return map[string]func(io.Writer){"reasons.md": reasonsReference, "settings.md": settingsReference, "commands.md": p.commandsReference, "roles.md": rolesReference, "entries.md": entriesReference}
 }
 
 func writeReference(path string, write func(io.Writer)) error {
