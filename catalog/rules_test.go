@@ -137,11 +137,32 @@ func TestAnEscapedSlashMakesNoRequestHarmless(t *testing.T) {
 	}
 }
 
+func TestWhatChangesSomethingAtOneHostIsNotToReadAtAnotherOfItsEntry(t *testing.T) {
+	c := whole(t)
+	for _, e := range catalog.Entries() {
+		for _, r := range e.Requests {
+			target, err := authority.ParseTarget(r.URL)
+			if err != nil || r.Refused || r.Action == authority.Read || r.Method == http.MethodGet {
+				continue
+			}
+			for _, d := range e.Destinations {
+				target.Host = strings.Replace(d.Host, "*", "any", 1)
+				if match, err := c.Resolve(r.Method, target); err == nil && match.Action == authority.Read {
+					t.Errorf("%s: %s %s is to %s, and to read at %s", e.Name, r.Method, r.URL, r.Action, target.Host)
+				}
+			}
+		}
+	}
+}
+
 func TestADestinationOfAnEntryIsClosed(t *testing.T) {
 	for _, e := range catalog.Entries() {
 		for _, d := range e.Destinations {
 			if len(d.Rules) == 0 {
 				t.Errorf("%s: %s has no rules, so that it is open under host resources", e.Name, d.Name)
+			}
+			if d.Tunnel != authority.TunnelInspect {
+				t.Errorf("%s: what is in a tunnel to %s is not seen", e.Name, d.Name)
 			}
 			if d.Credential != nil || d.Private() || d.ConnectTo != "" || d.CA != "" {
 				t.Errorf("%s: %s says more than what is public", e.Name, d.Name)
