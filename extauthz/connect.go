@@ -106,12 +106,10 @@ func (j *judgement) admitTunnel(ctx context.Context, m mode, d *authority.Destin
 		r.chain, err = j.admittedBy(j.mandate, reachable)
 		return r, err
 	}
-	for candidate := range j.snapshot.mandates.of(j.caller) {
+	fits := func(s authority.Scope) bool { return couldCover(s, reachable) }
+	for candidate := range j.snapshot.mandates.fitting(j.caller, j.at, fits) {
 		if ctx.Err() != nil {
 			return ruling{}, fmt.Errorf("admit a tunnel: %w", ctx.Err())
-		}
-		if !candidate.HoldsAt(j.at) || !couldCover(candidate, reachable) {
-			continue
 		}
 		if r.chain, err = j.admittedBy(candidate.ID, reachable); err == nil {
 			return r, nil
@@ -126,18 +124,18 @@ func (j *judgement) admittedBy(id authority.MandateID, reachable []authority.Res
 	if finding.Reason != "" {
 		return nil, found(finding)
 	}
-	if !couldCover(finding.Chain[0], reachable) {
+	if !couldCover(finding.Chain[0].Scope(), reachable) {
 		return nil, deny(authority.ReasonNotInScope, "The mandate covers nothing at %s port %d.", j.target.Host, j.target.Port)
 	}
 	return finding.Chain, j.genuine(finding.Chain)
 }
 
-// couldCover reports whether a mandate could cover a request to what is reachable.
-func couldCover(m authority.Mandate, reachable []authority.ResourcePattern) bool {
-	if len(m.ActionScope) == 0 {
+// couldCover reports whether a mandate of a scope could cover a request to what is reachable.
+func couldCover(s authority.Scope, reachable []authority.ResourcePattern) bool {
+	if len(s.Actions) == 0 {
 		return false
 	}
-	for _, pattern := range m.ResourceScope {
+	for _, pattern := range s.Resources {
 		for _, there := range reachable {
 			if pattern.Meets(there) {
 				return true

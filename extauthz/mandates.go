@@ -53,9 +53,17 @@ func (s *shard) isVerified(i int) bool { return s.verified[i/32].Load()&(1<<(i%3
 
 func (s *shard) setVerified(i int) { s.verified[i/32].Or(1 << (i % 32)) }
 
-// find is where the mandate with a key is, or would be.
+// find is where the mandate with a key is, or would be. Records are large: none is copied for it.
 func (s *shard) find(k key) (int, bool) {
-	return slices.BinarySearchFunc(s.records, k, func(c compact, k key) int { return c.id.compare(k) })
+	from, to := 0, len(s.records)
+	for from < to {
+		if at := int(uint(from+to) >> 1); s.records[at].id.compare(k) < 0 {
+			from = at + 1
+		} else {
+			to = at
+		}
+	}
+	return from, from < len(s.records) && s.records[from].id == k
 }
 
 // shardBits is by how many bits of their keys so many mandates are told apart.

@@ -19,7 +19,7 @@ func (j *judgement) choose(m mode, actions []authority.Action) error {
 		j.mandate = j.pinned
 		return nil
 	}
-	id, ok := authority.Select(j.snapshot, j.snapshot.mandates.of(j.caller), authority.Inquiry{
+	id, ok := j.snapshot.selects(authority.Inquiry{
 		Presenter: j.caller, Certificate: j.certificate, Resource: j.resource, At: j.at,
 	}, actions...)
 	if !ok {

@@ -187,16 +187,11 @@ func (t *mandates) records(subject authority.PrincipalID) iter.Seq[*compact] {
 	}
 }
 
-// of are the mandates of a subject that are not revoked, without their signatures, in no order that counts. What they
-// share with other mandates is not to be changed.
-func (t *mandates) of(subject authority.PrincipalID) iter.Seq[authority.Mandate] {
+// oddOf are the mandates of a subject that are neither revoked nor compact, without their signatures. All that are not
+// compact are gone through: there are few.
+func (t *mandates) oddOf(subject authority.PrincipalID) iter.Seq[authority.Mandate] {
 	return func(yield func(authority.Mandate) bool) {
-		for c := range t.records(subject) {
-			if !yield(t.meanings.expand(c, c.id.id(), t.owner)) {
-				return
-			}
-		}
-		for _, odd := range t.odd.all() { // there are few
+		for _, odd := range t.odd.all() {
 			m := odd.value.Mandate
 			m.Signature = ""
 			if m.SubjectID == subject && !m.Revoked && !yield(m) {

@@ -2,6 +2,7 @@ package extauthz
 
 import (
 	"fmt"
+	"iter"
 	"maps"
 	"slices"
 	"testing"
@@ -27,6 +28,22 @@ func (h holder) of(subject authority.PrincipalID) (found []authority.MandateID) 
 	}
 	slices.Sort(found)
 	return found
+}
+
+// of are the mandates of a subject that are not revoked, without their signatures.
+func (t *mandates) of(subject authority.PrincipalID) iter.Seq[authority.Mandate] {
+	return func(yield func(authority.Mandate) bool) {
+		for c := range t.records(subject) {
+			if !yield(t.meanings.expand(c, c.id.id(), t.owner)) {
+				return
+			}
+		}
+		for m := range t.oddOf(subject) {
+			if !yield(m) {
+				return
+			}
+		}
+	}
 }
 
 func listedIn(table *mandates, subject authority.PrincipalID) (found []authority.MandateID) {
