@@ -79,11 +79,7 @@ func (w *ways) close() {
 }
 
 func (w *ways) open(ctx context.Context, caracal string, services []contender) error {
-	cache, err := provision.CacheDir(os.Getenv, os.Getuid())
-	if err != nil {
-		return err
-	}
-	if w.binary, err = provision.Envoy(ctx, provision.Config{Getenv: os.Getenv, CacheDir: cache, Progress: os.Stderr}); err != nil {
+	if err := w.provide(ctx); err != nil {
 		return err
 	}
 	w.upstream = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "ok") }))
@@ -104,6 +100,16 @@ func (w *ways) open(ctx context.Context, caracal string, services []contender) e
 		}
 	}
 	return w.addGateway(ctx, caracal)
+}
+
+// provide finds the binary of Envoy.
+func (w *ways) provide(ctx context.Context) error {
+	cache, err := provision.CacheDir(os.Getenv, os.Getuid())
+	if err != nil {
+		return err
+	}
+	w.binary, err = provision.Envoy(ctx, provision.Config{Getenv: os.Getenv, CacheDir: cache, Progress: os.Stderr})
+	return err
 }
 
 // addStatic adds an Envoy that asks a service about each request, or nobody.

@@ -23,6 +23,7 @@ func commands() []command {
 	return []command{
 		{"decisions", "decisions a second and core, and how long one takes, against no-op and OPA", decisions},
 		{"envoy", "requests through the real Envoy: alone, with no-op, OPA, and a gateway's short and watched ones", throughEnvoy},
+		{"proxy", "each way through the proxy port against an Envoy that does the same and asks nobody, certificates, tunnels", throughProxy},
 		{"revoke", "how long a revocation takes until it is enforced, with up to 1,000 gateways", revoke},
 		{"herd", "how long it takes until 1,000 gateways that come at once hold a lease", herd},
 		{"serve", "one of the services that are compared; started by the others", serve},

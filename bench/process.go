@@ -24,7 +24,8 @@ type gatewayProcess struct {
 
 func (g gatewayProcess) authz() string { return filepath.Join(g.dir, "run", "authz.sock") }
 
-func (s *site) startGateway(ctx context.Context, caracal, name, listen string) (gatewayProcess, error) {
+// startGateway starts one with the gateway port at an address. Further settings may follow, such as where its proxy port is.
+func (s *site) startGateway(ctx context.Context, caracal, name, listen string, settings ...string) (gatewayProcess, error) {
 	g := gatewayProcess{dir: s.file(name)}
 	log, err := os.Create(g.dir + ".log")
 	if err != nil {
@@ -36,6 +37,7 @@ func (s *site) startGateway(ctx context.Context, caracal, name, listen string) (
 	g.command.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	g.command.Env = append(os.Environ(), "ENTERPRISE_URL="+s.url, "ENTERPRISE_API_KEY="+s.gatewayKey, "ENTERPRISE_WORKSPACE="+slug,
 		"CARACAL_STATE_DIR="+g.dir, "CARACAL_INSTANCE="+name, "CARACAL_OWN_ENVOY=true", "CARACAL_LISTEN="+listen, "CARACAL_PROXY_LISTEN=off", "CARACAL_LOG_LEVEL=warn")
+	g.command.Env = append(g.command.Env, settings...) // the last of a name counts
 	return g, g.command.Start()
 }
 
