@@ -46,3 +46,37 @@ func TestTheServicesThatAreComparedDecideAsTheScenarioSays(t *testing.T) {
 		}
 	}
 }
+
+// What the gateway is compared with has to do the same: forward, carry tunnels, and end TLS and begin it again.
+func TestThePlainEnvoyServesEachRoad(t *testing.T) {
+	p := &proxying{ways: &ways{site: &site{dir: t.TempDir()}}}
+	t.Cleanup(p.close)
+	if err := p.openPlain(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	for _, r := range p.roads()[:ownRoads] {
+		if err := r.ready(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		found, err := r.travel(2, 90*time.Millisecond)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if found.decisions == 0 || found.envoy == 0 {
+			t.Errorf("%s: %d requests in %s of Envoy's time", r.name, found.decisions, found.envoy)
+		}
+	}
+	// Whose certificate a client sees tells whether the tunnel was carried unseen.
+	for host, seen := range map[string]bool{opaqueHost: false, inspectedHost: true} {
+		c, err := p.plain.secure(host, "h2", "http/1.1")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if inside := c.ConnectionState().NegotiatedProtocol == "h2"; inside != seen { // the upstream has HTTP/1.1 only
+			t.Errorf("the tunnel to %s is looked into: %t", host, inside)
+		}
+		if err := c.Close(); err != nil {
+			t.Error(err)
+		}
+	}
+}

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"crypto/x509"
 	"encoding/base64"
 	"flag"
 	"fmt"
@@ -11,8 +12,6 @@ import (
 	"slices"
 	"strings"
 	"time"
-
-	"crypto/x509"
 
 	"github.com/caracal-gateway/caracal/authority"
 	"github.com/caracal-gateway/caracal/client"
@@ -82,6 +81,25 @@ func throughProxy(ctx context.Context, out io.Writer, arguments []string) error 
 }
 
 func (p *proxying) open(ctx context.Context, caracal string) error {
+	if err := p.openPlain(ctx); err != nil {
+		return err
+	}
+	if err := p.allow(ctx); err != nil {
+		return err
+	}
+	if err := p.openGateway(ctx, caracal); err != nil {
+		return err
+	}
+	for _, r := range p.roads() {
+		if err := r.ready(ctx); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// openPlain starts the upstreams and the plain Envoy before them.
+func (p *proxying) openPlain(ctx context.Context) error {
 	var err error
 	if err := p.provide(ctx); err != nil {
 		return err
@@ -98,21 +116,8 @@ func (p *proxying) open(ctx context.Context, caracal string) error {
 	if err := plainEnvoy(config, p.plain.proxy, p.origin); err != nil {
 		return err
 	}
-	if p.alone.envoy, err = p.startEnvoy(ctx, config); err != nil {
-		return err
-	}
-	if err := p.allow(ctx); err != nil {
-		return err
-	}
-	if err := p.openGateway(ctx, caracal); err != nil {
-		return err
-	}
-	for _, r := range p.roads() {
-		if err := r.ready(ctx); err != nil {
-			return err
-		}
-	}
-	return nil
+	p.alone.envoy, err = p.startEnvoy(ctx, config)
+	return err
 }
 
 func (p *proxying) openGateway(ctx context.Context, caracal string) (err error) {
@@ -166,9 +171,10 @@ func (p *proxying) allow(ctx context.Context) error {
 	if p.agent, err = p.site.call(ctx); err != nil {
 		return err
 	}
-	if err := p.credentials(ctx); err != nil {
+	if _, err := p.tunnelMandate(ctx); err != nil { // beside the one for requests: which of them counts is selected
 		return err
 	}
+	p.ours.credentials = p.basic("-")
 	as, err := client.New(client.Config{URL: p.site.url, Key: p.site.agentKey, Workspace: slug})
 	if err != nil {
 		return err
@@ -183,13 +189,7 @@ func (p *proxying) allow(ctx context.Context) error {
 	return nil
 }
 
-// credentials gives the agent a mandate for tunnels beside the one for requests; which of them counts is selected.
-func (p *proxying) credentials(ctx context.Context) error {
-	m, err := p.tunnelMandate(ctx)
-	p.ours.credentials = p.basic(m)
-	return err
-}
-
+// tunnelMandate gives the agent one for tunnels, and for hosts that no destination names.
 func (p *proxying) tunnelMandate(ctx context.Context) (authority.MandateID, error) {
 	m, err := p.site.owner.IssueMandate(ctx, client.MandateRequest{
 		IssuerID: p.site.ownerID, SubjectID: p.site.agentID, ResourceScope: []string{"tunnel:*", "host:*"}, ActionScope: []string{"*"}, ValiditySeconds: 3600,
@@ -209,6 +209,7 @@ const (
 	baseInspected
 	baseInspectedHTTP2
 	baseSetUp
+	ownRoads // the first of the gateway's
 )
 
 // roads are the plain Envoy's first, then the gateway's.
@@ -219,7 +220,6 @@ func (p *proxying) roads() []road {
 	api := string(own.encoded())
 	reverse := "GET /r/plain/item HTTP/1.1\r\nHost: localhost:8443\r\nAuthorization: Bearer " + own.Token + "\r\n\r\n"
 	plain, ours := p.plain, p.ours
-	ours.credentials = p.basic("-")
 	return []road{
 		{"Envoy, forward", baseForward, p.alone, dialWire(plain.proxy, absolute+"\r\n"), false},
 		{"Envoy, in a tunnel", baseOpaque, p.alone, plain.kept(opaqueHost), false},

@@ -11,10 +11,16 @@ import (
 	"net"
 	"net/http"
 	"slices"
-	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 )
+
+// patience is how long a tunnel may take to open.
+const patience = 30 * time.Second
+
+// mostAgain is how often tunnels may be asked for again, all together.
+const mostAgain = 1000
 
 // road is a way to an upstream that clients of a proxy take.
 type road struct {
@@ -70,11 +76,18 @@ func (w *wire) fetch(ask []byte) (int64, error) {
 	return answered(response)
 }
 
+// errBusy is that of an answer which says that whoever decides has no time: it may be asked again.
+var errBusy = errors.New("service unavailable")
+
 // answered reads an answer to its end. One other than 200 is an error.
 func answered(response *http.Response) (int64, error) {
 	if response.StatusCode != http.StatusOK {
 		text, err := io.ReadAll(io.LimitReader(response.Body, 2000))
-		return 0, errors.Join(fmt.Errorf("the answer is %s: %s", response.Status, text), err, response.Body.Close())
+		err = errors.Join(fmt.Errorf("the answer is %s: %s", response.Status, text), err, response.Body.Close())
+		if response.StatusCode == http.StatusServiceUnavailable {
+			err = fmt.Errorf("%w: %w", errBusy, err)
+		}
+		return 0, err
 	}
 	size, err := io.Copy(io.Discard, response.Body)
 	return size, errors.Join(err, response.Body.Close())
@@ -107,7 +120,8 @@ func (t tunnel) open(host string) (net.Conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := t.connect(c, host); err != nil {
+	err = errors.Join(c.SetDeadline(time.Now().Add(patience)), t.connect(c, host), c.SetDeadline(time.Time{}))
+	if err != nil {
 		return nil, errors.Join(err, c.Close())
 	}
 	return c, nil
@@ -127,6 +141,16 @@ func (t tunnel) connect(c net.Conn, host string) error {
 		return fmt.Errorf("open a tunnel to %s: %w", host, err)
 	}
 	return nil
+}
+
+// insist opens a tunnel however often it is told to ask again, and counts that.
+func (t tunnel) insist(host string, again *atomic.Int64) (net.Conn, error) {
+	for {
+		c, err := t.open(host)
+		if !errors.Is(err, errBusy) || again.Add(1) > mostAgain {
+			return c, err
+		}
+	}
 }
 
 // secure is TLS within a tunnel.
@@ -289,9 +313,4 @@ func (r road) alone(lasting time.Duration, found func([]time.Duration), over fun
 		all = append(all, time.Since(began))
 	}
 	return nil
-}
-
-// basic is the header's line by which a client of a proxy says who it is.
-func basic(encoded string) string {
-	return "Proxy-Authorization: Basic " + strings.TrimSpace(encoded) + "\r\n"
 }

@@ -20,8 +20,6 @@ func (c carried) rate() float64 { return downloadSize / c.took.Seconds() / 1e6 }
 
 // throughput prints how fast one connection downloads over TLS: without a proxy, and on the roads that have tunnels.
 func (p *proxying) throughput(ctx context.Context, out io.Writer) error {
-	ours := p.ours
-	ours.credentials = p.basic("-")
 	all := []struct {
 		name string
 		open func() (net.Conn, error)
@@ -30,9 +28,9 @@ func (p *proxying) throughput(ctx context.Context, out io.Writer) error {
 			return tls.Dial("tcp", p.origin.secure.Listener.Addr().String(), &tls.Config{ServerName: opaqueHost, RootCAs: p.origin.roots})
 		}},
 		{"Envoy, in a tunnel", func() (net.Conn, error) { return p.plain.secure(opaqueHost) }},
-		{"in a tunnel", func() (net.Conn, error) { return ours.secure(opaqueHost) }},
+		{"in a tunnel", func() (net.Conn, error) { return p.ours.secure(opaqueHost) }},
 		{"Envoy, inspected", func() (net.Conn, error) { return p.plain.secure(inspectedHost) }},
-		{"inspected", func() (net.Conn, error) { return ours.secure(inspectedHost) }},
+		{"inspected", func() (net.Conn, error) { return p.ours.secure(inspectedHost) }},
 	}
 	found := make([][]carried, len(all))
 	for range p.rounds {
