@@ -2,6 +2,7 @@ package extauthz
 
 import (
 	"iter"
+	"slices"
 	"time"
 
 	"github.com/caracal-gateway/caracal/authority"
@@ -47,24 +48,24 @@ func (d *candidate) offer(c *compact) {
 }
 
 // fitting are the mandates of a presenter of which the checks have to be made, of those that hold at an instant and whose
-// scope fits: of each kind the one that is preferred. However many there are, little is done for each of them, and the
+// scope fits, but for some that are passed over: of each kind the one that is preferred. However many there are, little is done for each of them, and the
 // scope is looked at once for all that share it.
-func (t *mandates) fitting(presenter authority.PrincipalID, at time.Time, fits func(authority.Scope) bool) iter.Seq[authority.Mandate] {
+func (t *mandates) fitting(presenter authority.PrincipalID, at time.Time, passed []authority.MandateID, fits func(authority.Scope) bool) iter.Seq[authority.Mandate] {
 	return func(yield func(authority.Mandate) bool) {
-		for _, d := range t.candidates(presenter, at, fits) {
+		for _, d := range t.candidates(presenter, at, passed, fits) {
 			if d.best != nil && !yield(t.meanings.expand(d.best, d.best.id.id(), t.owner)) {
 				return
 			}
 		}
 		for m := range t.oddOf(presenter) {
-			if m.HoldsAt(at) && fits(m.Scope()) && !yield(m) {
+			if m.HoldsAt(at) && !slices.Contains(passed, m.ID) && fits(m.Scope()) && !yield(m) {
 				return
 			}
 		}
 	}
 }
 
-func (t *mandates) candidates(presenter authority.PrincipalID, at time.Time, fits func(authority.Scope) bool) map[kind]*candidate {
+func (t *mandates) candidates(presenter authority.PrincipalID, at time.Time, passed []authority.MandateID, fits func(authority.Scope) bool) map[kind]*candidate {
 	found := map[kind]*candidate{}
 	known := map[uint32]bool{} // whether a scope fits
 	var (
@@ -73,7 +74,7 @@ func (t *mandates) candidates(presenter authority.PrincipalID, at time.Time, fit
 	)
 	now := at.Unix() // the times of compact mandates are whole seconds, and a fraction changes nothing
 	for c := range t.records(presenter) {
-		if now < int64(c.from) || now >= int64(c.until) {
+		if now < int64(c.from) || now >= int64(c.until) || len(passed) > 0 && slices.Contains(passed, c.id.id()) {
 			continue
 		}
 		if k := c.kind(); of == nil || k != last {
@@ -106,9 +107,10 @@ func (t *mandates) window(c *compact) window {
 	return window{from: parent.ValidFrom, until: parent.ValidUntil, bounded: true, never: !known || parent.Revoked}
 }
 
-// selects finds the mandate that a request is judged by when its caller, the presenter of the inquiry, names none.
-func (s *Snapshot) selects(q authority.Inquiry, actions ...authority.Action) (authority.MandateID, bool) {
-	fitting := s.mandates.fitting(q.Presenter, q.At, func(scope authority.Scope) bool {
+// selects finds the mandate that a request is judged by when its caller, the presenter of the inquiry, names none: not one
+// that is passed over.
+func (s *Snapshot) selects(q authority.Inquiry, passed []authority.MandateID, actions ...authority.Action) (authority.MandateID, bool) {
+	fitting := s.mandates.fitting(q.Presenter, q.At, passed, func(scope authority.Scope) bool {
 		return scope.Actions.Covers(actions) && scope.Matches(q.Resource)
 	})
 	return authority.Select(s, fitting, q, actions...)

@@ -65,7 +65,7 @@ func TestWhatIsLeftOutOfAChoiceWouldNotBeSelected(t *testing.T) {
 		}
 		q := authority.Inquiry{Presenter: "prn_0", Resource: "api:a", At: plainMandate("").ValidFrom.Add(rapid.SampledFrom([]time.Duration{0, 1, time.Second - 1}).Draw(rt, "at"))}
 		want, any := authority.Select(s, s.mandates.of(q.Presenter), q, authority.Read)
-		got, some := s.selects(q, authority.Read)
+		got, some := s.selects(q, nil, authority.Read)
 		if got != want || any != some {
 			rt.Fatalf("%q is selected of what fits, %q of all", got, want)
 		}
@@ -91,7 +91,7 @@ func TestOfMandatesThatAreAlikeFewAreChosenFrom(t *testing.T) {
 		b.add(item)
 	}
 	var fitting []authority.MandateID
-	for m := range b.done().fitting("prn_subject", all[0].ValidFrom, func(s authority.Scope) bool { return s.Matches("api:a") }) {
+	for m := range b.done().fitting("prn_subject", all[0].ValidFrom, nil, func(s authority.Scope) bool { return s.Matches("api:a") }) {
 		fitting = append(fitting, m.ID)
 	}
 	if len(fitting) != 1 || fitting[0] != all[299].ID {

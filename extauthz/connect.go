@@ -107,7 +107,7 @@ func (j *judgement) admitTunnel(ctx context.Context, m mode, d *authority.Destin
 		return r, err
 	}
 	fits := func(s authority.Scope) bool { return couldCover(s, reachable) }
-	for candidate := range j.snapshot.mandates.fitting(j.caller, j.at, fits) {
+	for candidate := range j.snapshot.mandates.fitting(j.caller, j.at, nil, fits) {
 		if ctx.Err() != nil {
 			return ruling{}, fmt.Errorf("admit a tunnel: %w", ctx.Err())
 		}

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"log/slog"
 	"net/http"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -192,6 +193,10 @@ func (a asked) plus(name, value string) asked {
 }
 
 func (a asked) check() *authv3.CheckRequest {
+	transport := map[bool]string{false: "http", true: "https"}[a.secure]
+	if slices.ContainsFunc(a.headers, func(p pair) bool { return p.name == "x-forwarded-proto" && p.value != transport }) {
+		a = a.with("x-forwarded-proto", transport)
+	}
 	a.scheme, a.source = cmp.Or(a.scheme, "http"), cmp.Or(a.source, "192.0.2.2")
 	list := []*corev3.HeaderValue{
 		{Key: ":authority", RawValue: []byte(a.host)},
@@ -204,12 +209,8 @@ func (a asked) check() *authv3.CheckRequest {
 	for _, h := range a.headers {
 		list = append(list, &corev3.HeaderValue{Key: h.name, RawValue: []byte(h.value)})
 	}
-	var session *authv3.AttributeContext_TLSSession
-	if a.secure {
-		session = &authv3.AttributeContext_TLSSession{Sni: a.sni}
-	}
 	return &authv3.CheckRequest{Attributes: &authv3.AttributeContext{
-		TlsSession: session,
+		TlsSession: &authv3.AttributeContext_TLSSession{Sni: a.sni}, // also without TLS
 		Source: &authv3.AttributeContext_Peer{Address: &corev3.Address{Address: &corev3.Address_SocketAddress{
 			SocketAddress: &corev3.SocketAddress{Address: a.source, PortSpecifier: &corev3.SocketAddress_PortValue{PortValue: 60980}},
 		}}},

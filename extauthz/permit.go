@@ -106,7 +106,7 @@ func (p *Permit) put(name, value string) {
 // replaces all that the caller sent. Envoy finds no route for a request without x-forwarded-proto, which it makes
 // itself, so that one is left to its own configuration, which removes it after routing.
 func (p *Permit) takeAway(name string) {
-	if name == "x-forwarded-proto" {
+	if name == headerTransport {
 		return
 	}
 	isSet := func(option *corev3.HeaderValueOption) bool { return option.GetHeader().GetKey() == name }

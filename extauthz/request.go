@@ -28,6 +28,10 @@ const (
 	headerUpgrade       = "upgrade"
 )
 
+// headerTransport is where Envoy says whether a connection has TLS: `https` where it does. What a client says under this name
+// is gone before. A check's TLS session says nothing of it: it is there for connections without TLS too.
+const headerTransport = "x-forwarded-proto"
+
 // ours is the prefix of the headers that are between callers and the gateway; none of them reaches an upstream.
 const ours = "x-caracal-"
 
@@ -74,7 +78,6 @@ func readRequest(check *authv3.CheckRequest) (*request, error) {
 		way:    attributes.GetContextExtensions()[envoy.ModeKey],
 		outer:  authority.DecisionID(attributes.GetContextExtensions()[envoy.OuterKey]),
 		source: attributes.GetSource().GetAddress().GetSocketAddress().GetAddress(),
-		secure: attributes.GetTlsSession() != nil,
 		sni:    attributes.GetTlsSession().GetSni(),
 	}
 	http := attributes.GetRequest().GetHttp()
@@ -89,6 +92,7 @@ func readRequest(check *authv3.CheckRequest) (*request, error) {
 	if err != nil {
 		return r, err
 	}
+	r.secure = r.value(headerTransport) == "https"
 	r.method, r.scheme, r.host, r.path = pseudo[":method"], pseudo[":scheme"], pseudo[":authority"], pseudo[":path"]
 	if r.peer, err = readPeer(attributes.GetSource().GetCertificate(), r.value(headerPeer)); err != nil {
 		return r, err
@@ -134,7 +138,7 @@ func (r *request) readHeaders(list []*corev3.HeaderValue) (map[string]string, er
 // single reports whether a header decides something, so that a second one would leave open which of them counts.
 func single(name string) bool {
 	switch name {
-	case headerAuthorization, headerProxyAuth, headerUpgrade, "host":
+	case headerAuthorization, headerProxyAuth, headerUpgrade, headerTransport, "host":
 		return true
 	}
 	return strings.HasPrefix(name, ":") || strings.HasPrefix(name, ours)

@@ -19,15 +19,31 @@ func (j *judgement) choose(m mode, actions []authority.Action) error {
 		j.mandate = j.pinned
 		return nil
 	}
-	id, ok := j.snapshot.selects(authority.Inquiry{
-		Presenter: j.caller, Certificate: j.certificate, Resource: j.resource, At: j.at,
-	}, actions...)
-	if !ok {
+	if j.mandate = j.closest(actions); j.mandate == "" {
 		j.selected = false
 		return j.noneApplies(actions)
 	}
-	j.mandate = id
 	return nil
+}
+
+// maxNotGenuine bounds how many mandates are passed over that do not say what was signed.
+const maxNotGenuine = 16
+
+// closest is the caller's genuine mandate that says most closely what is asked; empty for none.
+func (j *judgement) closest(actions []authority.Action) authority.MandateID {
+	q := authority.Inquiry{Presenter: j.caller, Certificate: j.certificate, Resource: j.resource, At: j.at}
+	var passed []authority.MandateID
+	for len(passed) < maxNotGenuine {
+		var ok bool
+		if q.Mandate, ok = j.snapshot.selects(q, passed, actions...); !ok {
+			return ""
+		}
+		if j.genuine(authority.Live(j.snapshot, q).Chain) == nil {
+			return q.Mandate
+		}
+		passed = append(passed, q.Mandate)
+	}
+	return ""
 }
 
 // named reads the mandate that a request names: in its own header, beside its credential, by the tunnel that it came

@@ -192,3 +192,19 @@ func TestSelectionIsNotMoreThanTheMandatesSay(t *testing.T) {
 		t.Errorf("%s was selected, want %s, which ends last", got, last.ID)
 	}
 }
+
+// A mandate that does not say what was signed is none: another that does is selected.
+func TestAMandateThatIsNotGenuineIsPassedOver(t *testing.T) {
+	w := newTower(t)
+	w.State.Mandates = nil
+	wide := w.Issue(w.Agent.ID, everything("*"))
+	for range 3 {
+		narrow := w.Issue(w.Agent.ID, everything("api:model"))
+		w.Change(narrow.ID, func(m *authority.Mandate) { m.ResourceScope = []authority.ResourcePattern{"api:echo/all"} })
+	}
+	w.enforce(t)
+	w.permission(t, w.forwarded("GET", "https://echo.caracal.test:9443/x"))
+	if got := w.events.last(t).MandateID; got != wide.ID {
+		t.Errorf("%s was selected, want %s", got, wide.ID)
+	}
+}

@@ -75,7 +75,7 @@ func BenchmarkSelect(b *testing.B) {
 				before := processor(b)
 				b.ResetTimer()
 				for range b.N {
-					_, found := choice.snapshot.selects(choice.inquiry, authority.Read)
+					_, found := choice.snapshot.selects(choice.inquiry, nil, authority.Read)
 					if found == c.revoked && own > 10 {
 						b.Fatal("found:", found)
 					}

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"net/netip"
 	"net/url"
 	"os"
@@ -34,16 +35,18 @@ const patience = 30 * time.Second
 type front struct {
 	*stage
 	listen   netip.AddrPort
+	proxy    netip.AddrPort
 	upstream *echo.Recorder
 	trapped  *atomic.Int64 // connections that no request must lead to
 }
 
 func newFront(t *testing.T) *front {
 	t.Helper()
-	f := &front{stage: newStage(t, time.Now()), listen: freePort(t), upstream: &echo.Recorder{}, trapped: &atomic.Int64{}}
+	f := &front{stage: newStage(t, time.Now()), listen: freePort(t), proxy: freePort(t), upstream: &echo.Recorder{}, trapped: &atomic.Int64{}}
 	trap := f.setTrap(t)
 	f.names["port.trap"], f.names["port.gateway"] = strconv.Itoa(int(trap.Port())), strconv.Itoa(int(f.listen.Port()))
 	ca := f.serveUpstream(t)
+	f.servePlainUpstream(t)
 	f.buildEnvoy(t)
 	f.start(t, ca)
 	return f
@@ -102,6 +105,18 @@ func (f *front) serveUpstream(t *testing.T) []byte {
 	return ca.PEM()
 }
 
+// servePlainUpstream serves the same in plain text.
+func (f *front) servePlainUpstream(t *testing.T) {
+	t.Helper()
+	server := httptest.NewServer(echo.Handler(f.upstream))
+	t.Cleanup(server.Close)
+	for i := range f.State.Destinations {
+		if d := &f.State.Destinations[i]; d.Host == world.PlainHost {
+			d.ConnectTo = server.Listener.Addr().String()
+		}
+	}
+}
+
 // buildEnvoy builds the catalog's part of Envoy's configuration, as the control plane does.
 func (f *front) buildEnvoy(t *testing.T) {
 	t.Helper()
@@ -133,7 +148,7 @@ func (f *front) start(t *testing.T, roots []byte) {
 	}
 	config := gateway.Config{
 		Control: &url.URL{Scheme: "http", Host: f.serveControl(t)}, Key: key, Workspace: f.State.Workspace.Slug, Interval: time.Minute,
-		Listen: f.listen, Roots: roots, Resolvers: []netip.AddrPort{nameserver.Start(t, resolutions())}, StateDir: state,
+		Listen: f.listen, ProxyListen: f.proxy, Roots: roots, Resolvers: []netip.AddrPort{nameserver.Start(t, resolutions())}, StateDir: state,
 		EnvoyPath: binary, Instance: "abuse", Version: "test", Log: slog.New(slog.NewTextHandler(log, nil)),
 		Credentials: extauthz.NewCredentials("", func(string) (string, bool) { return "", false }),
 	}

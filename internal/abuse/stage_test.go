@@ -55,11 +55,13 @@ func newStage(t testing.TB, now time.Time) *stage {
 func (s *stage) addPrincipals() {
 	suspended := s.Register("suspended", authority.Agent)
 	s.Suspend(suspended.ID)
+	reader := s.Register("reader", authority.Agent) // may read everywhere, and no more
+	s.Issue(reader.ID, authority.Scope{Resources: []authority.ResourcePattern{"*"}, Actions: authority.Actions{authority.Read}})
 	leaver := s.Register("leaver", authority.User) // issued a mandate and was suspended since
 	s.Suspend(leaver.ID)
 	for name, id := range map[string]authority.PrincipalID{
 		"agent": s.Agent.ID, "child": s.Child.ID, "service": s.Service.ID, "owner": s.Owner.ID,
-		"suspended": suspended.ID, "leaver": leaver.ID, "stranger": authority.NewID[authority.PrincipalID](),
+		"reader": reader.ID, "suspended": suspended.ID, "leaver": leaver.ID, "stranger": authority.NewID[authority.PrincipalID](),
 	} {
 		s.names["principal."+name] = string(id)
 		s.names["token."+name] = s.Token(id)

@@ -80,10 +80,14 @@ func (q carried) check(mode, method, authority, path string, lines []string) *au
 	for _, field := range (abuse.Message{Lines: lines}).Fields() {
 		list = append(list, raw(field.Name, field.Value))
 	}
+	proto := "http"
+	if mode == envoy.ModeInside {
+		proto = q.scheme
+	}
 	return &authv3.CheckRequest{Attributes: &authv3.AttributeContext{
 		Request: &authv3.AttributeContext_Request{Http: &authv3.AttributeContext_HttpRequest{
 			Id: "1", Method: method, Path: path, Host: authority, Scheme: q.scheme, Protocol: "HTTP/1.1",
-			HeaderMap: &corev3.HeaderMap{Headers: append(list, raw("x-forwarded-proto", "http"))},
+			HeaderMap: &corev3.HeaderMap{Headers: append(list, raw("x-forwarded-proto", proto))},
 		}},
 		ContextExtensions: map[string]string{envoy.ModeKey: mode},
 	}}
