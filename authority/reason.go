@@ -41,9 +41,12 @@ const (
 	ReasonPolicyTimeout     Reason = "policy_timeout"
 	ReasonMissingCredential Reason = "credential_unavailable"
 	ReasonRouteNotReady     Reason = "route_not_ready"
-	ReasonLeaseExpired      Reason = "lease_expired"
-	ReasonNoDecision        Reason = "decision_unavailable"
-	ReasonInternal          Reason = "internal_error"
+
+	ReasonInspectionUnavailable Reason = "inspection_unavailable"
+
+	ReasonLeaseExpired Reason = "lease_expired"
+	ReasonNoDecision   Reason = "decision_unavailable"
+	ReasonInternal     Reason = "internal_error"
 )
 
 // Reasons that Envoy itself ends a request with; the gateway's configuration writes them.
@@ -107,6 +110,7 @@ var reasons = [...]struct {
 	{ReasonPolicyTimeout, 503, "A policy of the workspace took too long."},
 	{ReasonMissingCredential, 503, "The gateway does not have the credential that the destination needs."},
 	{ReasonRouteNotReady, 503, "The gateway's Envoy does not have the route to the destination yet."},
+	{ReasonInspectionUnavailable, 503, "The gateway cannot see inside of TLS at the moment: it has no inspection certificate that is good."},
 	{ReasonLeaseExpired, 503, "The gateway has not heard from the control plane for too long."},
 	{ReasonNoDecision, 503, "No decision could be made."},
 	{ReasonInternal, 500, "The decision failed inside the gateway."},

@@ -232,6 +232,9 @@ func (s *Service) ends(route string, settings authority.Settings, d *authority.D
 	if !s.routes(envoy.Way(route, envoy.BoundWatched)) {
 		return "", because(authority.ReasonRouteNotReady)
 	}
+	if route == envoy.RouteInside && s.inspects != nil && !s.inspects() {
+		return "", because(authority.ReasonInspectionUnavailable)
+	}
 	return envoy.BoundWatched, nil
 }
 

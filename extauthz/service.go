@@ -28,6 +28,9 @@ type Config struct {
 	Routes func(way string) bool
 	// Certificates reports whether Envoy has the client certificate with a name, to show to upstreams; nil is for none.
 	Certificates func(name string) bool
+	// Inspects reports whether certificates can be made for what comes inside of tunnels. While they cannot, no tunnel is
+	// opened that is to be looked into. Nil is for a service whose certificates are somebody else's to make.
+	Inspects func() bool
 	// Read reads the host's clocks, which the lease is held against: [ReadClocks].
 	Read func() lease.Reading
 	// Alarm makes a timer on the clock that Read reads; nil is for [NewAlarm], which goes with [ReadClocks].
@@ -46,6 +49,7 @@ type Service struct {
 	credentials *Credentials
 	routes      func(way string) bool
 	shows       func(certificate string) bool
+	inspects    func() bool
 	listeners   []netip.AddrPort
 	read        func() lease.Reading
 	alarm       func() (Alarm, error)
@@ -61,7 +65,7 @@ type Service struct {
 // New makes a Service without a snapshot.
 func New(c Config) *Service {
 	s := &Service{
-		clock: c.Clock, recorder: c.Recorder, credentials: c.Credentials, routes: c.Routes, shows: c.Certificates, listeners: c.Listeners,
+		clock: c.Clock, recorder: c.Recorder, credentials: c.Credentials, routes: c.Routes, shows: c.Certificates, inspects: c.Inspects, listeners: c.Listeners,
 		read: c.Read, alarm: c.Alarm, log: c.Log, watches: newWatches(), tender: make(chan struct{}, 1),
 	}
 	if s.shows == nil {

@@ -144,9 +144,16 @@ func assemble(ctx context.Context, c Config, at sockets, private ed25519.Private
 	read := extauthz.ReadClocks
 	g.state = newState(c.Interval, g.clock.Now, g.xds.Verdict, func() bool { return g.service.Lease().Holds(read()) }, c.Log)
 	g.state.skew = g.clock.Skew
+	g.inspector = newInspector(c.StateDir, g.clock.Now, func(ctx context.Context, request []byte) (*syncpb.CertifyResponse, error) {
+		return g.link.Certify(ctx, request)
+	}, c.Log)
+	if c.ProxyListen.IsValid() {
+		g.state.uninspected = g.inspector.Unavailable
+	}
 	g.service = extauthz.New(extauthz.Config{
 		Clock: g.clock, Recorder: g.shipper, Credentials: c.Credentials, Routes: g.xds.Accepted, Certificates: g.xds.Shows,
-		Read: read, Listeners: c.ports(), Log: c.Log,
+		Inspects: func() bool { return g.inspector.Unavailable() == "" },
+		Read:     read, Listeners: c.ports(), Log: c.Log,
 	})
 	g.applier = &applier{
 		workspace: c.Workspace, stateDir: c.StateDir, fixed: g.fixed, bootstrap: g.bootstrap,
@@ -161,10 +168,7 @@ func assemble(ctx context.Context, c Config, at sockets, private ed25519.Private
 		hold: g.service.Hold, file: leaseFile{filepath.Join(c.StateDir, "lease"), private}, boot: boot, read: read, log: c.Log,
 	}
 	g.applier.bar = g.tenure.bar
-	g.inspector = newInspector(c.StateDir, g.clock.Now, func(ctx context.Context, request []byte) (*syncpb.CertifyResponse, error) {
-		return g.link.Certify(ctx, request)
-	}, c.Log)
-	g.mint = newMint(g.inspector.Issue, g.tunnelled, g.clock.Now, extauthz.BootTime, c.Log)
+	g.mint = newMint(g.inspector.Issue, g.service.Tunnelled, g.clock.Now, extauthz.BootTime, c.Log)
 	g.xds.mint = g.mint
 	g.reporter = &reporter{address: c.Listen.String(), service: g.service, xds: g.xds, shipper: g.shipper, elapsed: extauthz.BootTime}
 	connect, err := dial(c.Control, c.ControlCA, c.AllowPlain)
@@ -283,12 +287,6 @@ func inOrder(ctx context.Context, stages ...[]part) error {
 		failed = errors.Join(failed, end())
 	}
 	return failed
-}
-
-// tunnelled reports whether a tunnel to a host is open that TLS is to be seen inside of.
-func (g *gateway) tunnelled(host string) bool {
-	service, ok := any(g.service).(interface{ Tunnelled(host string) bool })
-	return ok && service.Tunnelled(host)
 }
 
 // inspect keeps the certificate good that TLS is seen inside by, if there is a port where that happens.

@@ -2,10 +2,15 @@ package gateway
 
 import (
 	"crypto/ecdsa"
+	"errors"
+	"fmt"
+	"log/slog"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
+	"github.com/caracal-gateway/caracal/envoy"
 	"github.com/caracal-gateway/caracal/inspection"
 )
 
@@ -55,5 +60,218 @@ func TestHandshakesForOtherNamesFailAtOnce(t *testing.T) {
 	}
 	if n := m.held(); n != 0 {
 		t.Errorf("%d names have certificates", n)
+	}
+}
+
+func TestAHostIsServedInWhateverCaseItIsAskedFor(t *testing.T) {
+	m := newMinting(t, "api.test")
+	for _, name := range []string{"API.test", "Api.Test"} {
+		state, err := m.shake(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if names := state.PeerCertificates[0].DNSNames; !slices.Equal(names, []string{"api.test"}) {
+			t.Errorf("%s is served a certificate of %q", name, names)
+		}
+	}
+	// The spellings are not kept for the tunnel that is open.
+	m.advance(idleAfter)
+	m.mint.sweep()
+	if n := m.held(); n != 0 {
+		t.Errorf("%d names have certificates", n)
+	}
+}
+
+func TestACertificateIsReplacedBeforeItEndsWhileATunnelNeedsIt(t *testing.T) {
+	m := newMinting(t, "api.test")
+	first := m.serial("api.test")
+	m.mint.sweep()
+	if again := m.serial("api.test"); again != first {
+		t.Error("it is replaced although it is good")
+	}
+	m.advance(inspection.LeafLifetime*2/3 + time.Minute)
+	m.mint.sweep()
+	within(t, "Envoy serves the next certificate", func() bool { return m.serial("api.test") != first })
+}
+
+func TestANameThatNobodyUsesIsTakenBack(t *testing.T) {
+	m := newMinting(t, "api.test", "kept.test")
+	first, kept := m.serial("api.test"), m.serial("kept.test")
+	m.close("api.test")
+	m.mint.sweep()
+	if m.serial("api.test") != first {
+		t.Error("it is taken back at once")
+	}
+	m.advance(idleAfter)
+	m.mint.sweep()
+	within(t, "Envoy asks again, and is refused", func() bool {
+		_, err := m.shake("api.test")
+		return err != nil && strings.Contains(err.Error(), "handshake failure")
+	})
+	if m.serial("kept.test") != kept || m.held() != 1 {
+		t.Error("a name with a tunnel is taken back too")
+	}
+	m.open("api.test")
+	if next := m.serial("api.test"); next == first {
+		t.Error("it is served what was taken back")
+	}
+}
+
+func TestAnotherGatewayProcessTakesOverWhatEnvoyHolds(t *testing.T) {
+	m := newMinting(t, "api.test", "gone.test")
+	first := m.serial("api.test")
+	m.serial("gone.test")
+	m.stop()
+	if m.serial("api.test") != first {
+		t.Error("without the gateway process Envoy does not serve what it has")
+	}
+	m.close("gone.test")
+	m.certify(time.Now())
+	m.serve()
+	within(t, "Envoy serves a certificate of the process", func() bool { return m.serial("api.test") != first })
+	within(t, "a name without a tunnel is refused", func() bool {
+		_, err := m.shake("gone.test")
+		return err != nil && strings.Contains(err.Error(), "handshake failure")
+	})
+	if n := m.held(); n != 1 {
+		t.Errorf("%d names have certificates", n)
+	}
+}
+
+func TestAnotherEnvoyAsksForWhatItNeeds(t *testing.T) {
+	m := newMinting(t, "api.test")
+	m.serial("api.test")
+	m.stopping()
+	within(t, "the names of the Envoy that ended are forgotten", func() bool { return m.held() == 0 })
+	m.startEnvoy()
+	m.serial("api.test")
+}
+
+func TestWithoutAGoodIntermediateHandshakesFail(t *testing.T) {
+	m := newMinting(t, "api.test", "other.test")
+	m.serial("api.test")
+	m.advance(inspection.IntermediateLifetime)
+	if _, err := m.shake("other.test"); err == nil || !strings.Contains(err.Error(), "handshake failure") {
+		t.Errorf("got %v", err)
+	}
+	m.mint.sweep()
+	within(t, "what was made before is taken back", func() bool {
+		_, err := m.shake("api.test")
+		return err != nil && strings.Contains(err.Error(), "handshake failure")
+	})
+}
+
+func TestAFloodOfNamesHurtsNobodyElse(t *testing.T) {
+	m := newMinting(t, "api.test")
+	serial := m.serial("api.test")
+	const names = 1000
+	flood := make(chan int)
+	go func() {
+		refused := 0
+		for i := range names {
+			name := fmt.Sprintf("n%d.test", i)
+			if i%2 == 0 {
+				m.open(name)
+			}
+			if _, err := m.shake(name); err != nil {
+				refused++
+			}
+			m.close(name)
+		}
+		flood <- refused
+	}()
+	for asked := 0; ; asked++ {
+		select {
+		case refused := <-flood:
+			t.Logf("%d of %d names were refused while another client shook hands %d times; %d are held", refused, names, asked, m.held())
+			if refused < names/2 || m.held() > maxNames {
+				t.Error("names without a tunnel were given certificates, or too many have some")
+			}
+			return
+		default:
+			if m.serial("api.test") != serial {
+				t.Fatal("the certificate of the other client's host has changed")
+			}
+		}
+	}
+}
+
+// ear is a holder that remembers what it is told.
+type ear struct{ removed []string }
+
+func (e *ear) replace(string, inspection.Leaf) {}
+
+func (e *ear) remove(names ...string) { e.removed = append(e.removed, names...) }
+
+// newBareMint is a mint without Envoy, whose clock stands still until the test moves it.
+func newBareMint(tunnelled func(string) bool, elapsed *time.Duration) *mint {
+	issue := func(name string) (inspection.Leaf, error) {
+		return inspection.Leaf{Serial: name, RenewAt: time.Unix(0, 0).Add(time.Hour), NotAfter: time.Unix(0, 0).Add(2 * time.Hour)}, nil
+	}
+	now := func() time.Time { return time.Unix(0, 0).Add(*elapsed) }
+	return newMint(issue, tunnelled, now, func() time.Duration { return *elapsed }, slog.New(slog.DiscardHandler))
+}
+
+func TestCertificatesAreMadeAtABoundedRate(t *testing.T) {
+	var elapsed time.Duration
+	m := newBareMint(func(string) bool { return true }, &elapsed)
+	made := func() (n int) {
+		for {
+			if _, err := m.Ask(fmt.Sprintf("n%d-%d.test", elapsed, n), &ear{}); errors.Is(err, errTooFast) {
+				return n
+			} else if err != nil {
+				t.Fatal(err)
+			}
+			n++
+		}
+	}
+	if n := made(); n != mintsAtOnce {
+		t.Errorf("%d at once", n)
+	}
+	elapsed = time.Second
+	if n := made(); n != mintsEach {
+		t.Errorf("%d within a second", n)
+	}
+	if _, err := m.Ask("n0-0.test", &ear{}); err != nil {
+		t.Errorf("a name that has a certificate: %v", err)
+	}
+}
+
+func TestTheNumberOfNamesIsBounded(t *testing.T) {
+	var elapsed time.Duration
+	open := map[string]bool{}
+	m := newBareMint(func(name string) bool { return open[name] }, &elapsed)
+	who := &ear{}
+	ask := func(i int) error {
+		name := fmt.Sprintf("n%d.test", i)
+		open[name] = true
+		elapsed += time.Second / mintsEach
+		_, err := m.Ask(name, who)
+		return err
+	}
+	for i := range maxNames {
+		if err := ask(i); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := ask(maxNames); !errors.Is(err, errTooManyNames) {
+		t.Errorf("one more, while each has a tunnel: %v", err)
+	}
+	for i := range evictedAtOnce + 1 {
+		delete(open, fmt.Sprintf("n%d.test", i))
+	}
+	if err := ask(maxNames); err != nil {
+		t.Errorf("one more, while some have no tunnel: %v", err)
+	}
+	if len(who.removed) != evictedAtOnce || slices.Contains(who.removed, fmt.Sprintf("n%d.test", evictedAtOnce)) || len(m.names) > maxNames {
+		t.Errorf("%d were taken back, %d are left", len(who.removed), len(m.names))
+	}
+}
+
+func TestTheNameThatStandsForNoneIsNoHost(t *testing.T) {
+	var elapsed time.Duration
+	m := newBareMint(func(string) bool { return true }, &elapsed)
+	if _, err := m.Ask(envoy.NoName, &ear{}); !errors.Is(err, inspection.ErrName) {
+		t.Errorf("got %v", err)
 	}
 }

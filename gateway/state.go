@@ -47,12 +47,14 @@ const maxSkew = 2 * time.Second
 
 // state is what the parts of a gateway process know about each other.
 type state struct {
-	now      func() time.Time
-	log      *slog.Logger
-	envoy    func() verdict
-	holds    func() bool // whether the lease covers the present
-	skew     func() time.Duration
-	interval time.Duration
+	now   func() time.Time
+	log   *slog.Logger
+	envoy func() verdict
+	holds func() bool // whether the lease covers the present
+	skew  func() time.Duration
+	// uninspected says why TLS cannot be seen inside; empty where it can, or where nobody asks for it.
+	uninspected func() string
+	interval    time.Duration
 
 	mu       sync.Mutex
 	online   bool
@@ -72,7 +74,7 @@ type state struct {
 }
 
 func newState(interval time.Duration, now func() time.Time, envoy func() verdict, holds func() bool, log *slog.Logger) *state {
-	return &state{now: now, log: log, envoy: envoy, holds: holds, skew: func() time.Duration { return 0 }, interval: interval, fault: "not connected yet", advanced: make(chan struct{})}
+	return &state{now: now, log: log, envoy: envoy, holds: holds, skew: func() time.Duration { return 0 }, uninspected: func() string { return "" }, interval: interval, fault: "not connected yet", advanced: make(chan struct{})}
 }
 
 // enforce notes the bundle that decisions are taken on from now on.
@@ -211,6 +213,9 @@ func (s *state) Health() Health {
 		// Decisions go by the control plane's time all the same; leases end early, and records of the host are misdated.
 		h.unready = true
 		note(StatusDegraded, "the clock of this host is off the control plane's by more than "+maxSkew.String(), skew.Round(time.Millisecond).String())
+	}
+	if why := s.uninspected(); why != "" {
+		note(StatusDegraded, "TLS cannot be seen inside: tunnels that are to be looked into are refused", why)
 	}
 	switch {
 	case s.rejected:

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"maps"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -117,15 +118,10 @@ func (d described) order() int {
 
 // rowOf is an operationId as the table of rights writes it.
 func rowOf(operationID string) string {
-	var name strings.Builder
-	for _, r := range strings.TrimSuffix(operationID, "InWorkspace") {
-		if r >= 'A' && r <= 'Z' {
-			name.WriteByte('_')
-			r += 'a' - 'A'
-		}
-		name.WriteRune(r)
-	}
-	return name.String()
+	words := regexp.MustCompile("[a-z][A-Z]").ReplaceAllStringFunc(strings.TrimSuffix(operationID, "InWorkspace"), func(edge string) string {
+		return edge[:1] + "_" + edge[1:]
+	})
+	return strings.ToLower(words)
 }
 
 func rightsByName() map[string]controlplane.Right {
@@ -149,7 +145,7 @@ func TestEveryOperationHasARowInTheTableOfRights(t *testing.T) {
 	others := []string{
 		"export_events",                                                                    // list_events with another format
 		"read_revision", "enrol_gateway", "find_gateway", "connect_gateway", "acknowledge", // the sync
-		"report_envoy", "record_events", "snapshot", "renew_lease", "surrender_lease",
+		"report_envoy", "record_events", "certify_gateway", "snapshot", "renew_lease", "surrender_lease",
 	}
 	for name := range rows {
 		if !seen[name] && !slices.Contains(others, name) {

@@ -44,7 +44,7 @@ func TestWhatGatewaysAreToldIsNotedWhenItChanges(t *testing.T) {
 	fill(t, s, "other")
 	untold := []string{
 		"policy_grantors", "gateways", "idempotency", "events", "event_outcomes", "event_batches", "group_roles", "group_members", "revisions",
-		"changes", "receipts", "receipt_gateways", "short_requests", "beyond_reports",
+		"changes", "receipts", "receipt_gateways", "short_requests", "beyond_reports", "inspection_authorities", "inspection_certificates",
 	}
 	cases := map[string]struct {
 		statement string

@@ -86,6 +86,8 @@ func fill(t *testing.T, s *Store, word string) tenant {
 			tx.InsertKey(ctx, authority.Key{ID: w.key, WorkspaceID: w.id, Kind: authority.KeyAgent, Name: word, PrincipalID: w.principal, CreatedAt: at}, make([]byte, 32)),
 			tx.InsertSigningKey(ctx, SealedKey{ID: string(w.id), Purpose: "root", Sealed: []byte(word), NotBefore: at, RetireAt: at.Add(time.Hour)}),
 			tx.InsertGateway(ctx, Gateway{ID: w.gateway, WorkspaceID: w.id, KeyID: w.key, PublicKey: make([]byte, 32), Instance: word, Formats: []uint32{1}, EnrolledAt: at}),
+			tx.InsertInspectionAuthority(ctx, SealedAuthority{Certificate: []byte(word), Sealed: []byte(word), NotBefore: at, NotAfter: at.Add(time.Hour)}),
+			tx.InsertInspectionCertificate(ctx, InspectionCertificate{GatewayID: w.gateway, Serial: word, IssuedAt: at, NotAfter: at.Add(time.Hour)}),
 			tx.KeepBeyondReport(ctx, BeyondReport{GatewayID: w.gateway, Timeline: word, Revision: 2, RevokedMandates: []authority.MandateID{w.mandate}, ReportedAt: at}),
 			tx.InsertIssuer(ctx, authority.TrustedIssuer{
 				ID: w.issuer, WorkspaceID: w.id, Name: word, Kind: authority.IssuerOIDC, Issuer: word, Audiences: []string{word}, Claim: "sub",
