@@ -44,7 +44,7 @@ test-deep: test ## the long ones: the race detector, fuzzing, many seeds
 	sh scripts/test-deep.sh
 
 check: $(GOLANGCI_LINT) $(SQLC) ## formatting, lint, generated code
-	@test -z "$$(gofmt -l authority token bundle catalog rego envoy extauthz gateway controlplane provision dev client cmd internal e2e migrations)" || { gofmt -l .; echo "run gofmt -w on these"; exit 1; }
+	@test -z "$$(gofmt -l authority token bundle catalog learn rego envoy extauthz gateway controlplane provision dev client cmd internal e2e migrations)" || { gofmt -l .; echo "run gofmt -w on these"; exit 1; }
 	$(GOLANGCI_LINT) run --allow-parallel-runners ./...
 	$(SQLC) diff
 

@@ -122,7 +122,10 @@ func calls() map[string]func(context.Context, *client.Client) error {
 		},
 		"getDestination":     func(ctx context.Context, c *client.Client) error { return second(c.Destination(ctx, "ID")) },
 		"replaceDestination": func(ctx context.Context, c *client.Client) error { return second(c.EditDestination(ctx, "ID", same)) },
-		"deleteDestination":  func(ctx context.Context, c *client.Client) error { return second(c.DeleteDestination(ctx, "ID")) },
+		"testDestination": func(ctx context.Context, c *client.Client) error {
+			return second(c.TestDestination(ctx, client.Trial{URL: "https://a.example.com/"}))
+		},
+		"deleteDestination": func(ctx context.Context, c *client.Client) error { return second(c.DeleteDestination(ctx, "ID")) },
 
 		"listRegoVersions": func(ctx context.Context, c *client.Client) error { return second(c.RegoVersions(ctx, nil, 0)) },
 		"pushRego":         func(ctx context.Context, c *client.Client) error { return second(c.PushRego(ctx, client.RegoPush{})) },

@@ -3,6 +3,7 @@ package main
 import (
 	"encoding/json"
 	"errors"
+	"os"
 	"strings"
 	"testing"
 )
@@ -128,6 +129,100 @@ func TestDestinationsFromFlagsAndFiles(t *testing.T) {
 		if _, stderr, err := owner.caracal(t, "", append([]string{"destination", "create", "x"}, args...)...); err == nil {
 			t.Errorf("%s was accepted: %s", sentence, stderr)
 		}
+	}
+}
+
+func TestReadyDestinationsAreAddedOnce(t *testing.T) {
+	owner := member(t, "http://"+serverEnvironment(t).serve(t))
+	listed, _, err := owner.caracal(t, "", "destination", "add")
+	if err != nil || !strings.Contains(listed, "openai") || !strings.Contains(listed, "api.openai.com") {
+		t.Errorf("the ready entries are\n%s (%v)", listed, err)
+	}
+	owner.must(t, "destination", "delete", "mistral", "--yes")
+	owner.must(t, "destination", "update", "openai", "--rule", "/v1/** POST=execute api:external/openai")
+	add := func() string {
+		stdout, stderr, err := owner.caracal(t, "", "destination", "add", "mistral", "openai", "groq")
+		if err != nil {
+			t.Fatalf("adding ended with %v: %s", err, stderr)
+		}
+		var states []string
+		for line := range strings.Lines(stdout) {
+			words := strings.Fields(line)
+			states = append(states, words[0]+" "+strings.Join(words[3:len(words)-1], " "))
+		}
+		return strings.Join(states[1:], "; ")
+	}
+	if got := add(); got != "mistral added; openai there, and different; groq there" {
+		t.Errorf("the first time: %s", got)
+	}
+	if got := add(); got != "mistral there; openai there, and different; groq there" {
+		t.Errorf("the second time: %s", got)
+	}
+	owner.fails(t, exitUsage, "did you mean groq", "destination", "add", "grok")
+}
+
+func TestADestinationIsTried(t *testing.T) {
+	owner := member(t, "http://"+serverEnvironment(t).serve(t))
+	agent := owner.must(t, "principal", "register", "agent")["principal_id"].(string)
+	owner.must(t, "policy", "create", "--principal", agent, "--resource", "api:external/*", "--action", "read,execute")
+	mandate := owner.must(t, "mandate", "issue", "--issuer", owner["owner"], "--subject", agent, "--resource", "api:external/openai", "--action", "execute")["mandate_id"].(string)
+	for sentence, c := range map[string]struct {
+		args   string
+		denied bool
+		want   []string
+	}{
+		"the catalog alone":    {"https://api.openai.com/v1/models", false, []string{"api:external/openai", "read", "openai (api.openai.com)", "public addresses, TLS", "inspect"}},
+		"a mandate covers it":  {"https://api.openai.com/v1/responses --method POST --principal agent", false, []string{"allowed", mandate + " (selected)", "agent"}},
+		"none does":            {"https://api.openai.com/v1/models --principal agent", true, []string{"denied", "no_mandate_applies", "read on api:external/openai"}},
+		"it is not reached":    {"https://api.openai.com:8443/", true, []string{"denied", "target_not_allowed"}},
+		"a tunnel":             {"api.openai.com:443 --method CONNECT --principal agent", false, []string{"each request inside is judged by itself"}},
+		"the one that is said": {"https://api.openai.com/v1/models --mandate " + mandate, true, []string{"action_not_in_scope", mandate + " (named)"}},
+	} {
+		stdout, stderr, err := owner.caracal(t, "", append([]string{"destination", "test"}, strings.Fields(c.args)...)...)
+		if c.denied != errors.Is(err, errDenied) || !c.denied && err != nil {
+			t.Errorf("%s: ended with %v: %s", sentence, err, stderr)
+		}
+		for _, want := range c.want {
+			if !strings.Contains(stdout, want) {
+				t.Errorf("%s: %q is missing in\n%s", sentence, want, stdout)
+			}
+		}
+	}
+	owner.fails(t, exitRefused, "url", "destination", "test", "https://10.0.0.1/")
+}
+
+func TestWhatTouchesMandatesIsShownAndAccepted(t *testing.T) {
+	owner := member(t, "http://"+serverEnvironment(t).serve(t))
+	agent := owner.must(t, "principal", "register", "agent")["principal_id"].(string)
+	owner.must(t, "policy", "create", "--principal", agent, "--resource", "api:external/*", "--action", "read,execute")
+	mandate := owner.must(t, "mandate", "issue", "--issuer", owner["owner"], "--subject", agent, "--resource", "api:external/openai", "--action", "execute")["mandate_id"].(string)
+	file := write(t, "openai.json", `{"name": "openai", "host": "api.openai.com", "rules": [{"path": "/**", "methods": {"POST": "execute"}, "resource": "api:models"}]}`)
+	for sentence, args := range map[string][]string{
+		"an update": {"update", "openai", "--file", file}, "from flags": {"update", "openai", "--rule", "/** POST=execute api:models"},
+	} {
+		_, stderr, err := owner.caracal(t, "", append([]string{"destination"}, args...)...)
+		if statusOf(err) != exitRefused {
+			t.Errorf("%s ended with %v", sentence, err)
+		}
+		for _, want := range []string{"POST https://api.openai.com/**", "execute api:external/openai -> execute api:models", mandate + " of agent loses it", "say --yes"} {
+			if !strings.Contains(stderr, want) {
+				t.Errorf("%s: %q is missing in\n%s", sentence, want, stderr)
+			}
+		}
+	}
+	text, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if stdout, stderr, err := owner.caracal(t, string(text), "destination", "update", "openai", "--file", "-", "--yes", "-o", "json"); err != nil || !strings.Contains(stdout, "api:models") {
+		t.Errorf("with --yes, from standard input, it ended with %v: %s%s", err, stdout, stderr)
+	}
+	owner.must(t, "destination", "delete", "openai", "--yes")
+	if _, stderr, err := owner.caracal(t, "", "destination", "add", "openai"); statusOf(err) != exitRefused || !strings.Contains(stderr, mandate+" of agent gains it") {
+		t.Errorf("a ready entry that a mandate covers ended with %v: %s", err, stderr)
+	}
+	if stdout, stderr, err := owner.caracal(t, "", "destination", "add", "openai", "--yes"); err != nil || !strings.Contains(stdout, "added") {
+		t.Errorf("with --yes it ended with %v: %s%s", err, stdout, stderr)
 	}
 }
 

@@ -38,7 +38,7 @@ func exitMeanings() []struct {
 		{exitDone, "done; for `caracal doctor`: nothing is wrong"},
 		{exitFailed, "something else failed: a file, an answer that is none; for `caracal doctor`: something is wrong"},
 		{exitUsage, "the command line, a setting or an input cannot be meant"},
-		{exitRefused, "the control plane refused: a rule, a right, a conflict, a gateway that is revoked or has a wrong key; or the answer of `caracal mandate validate` is a denial"},
+		{exitRefused, "the control plane refused: a rule, a right, a conflict, a gateway that is revoked or has a wrong key; or the answer of `caracal mandate validate` or `caracal destination test` is a denial"},
 		{exitUnreachable, "no control plane answers, or it cannot do its work for now: trying again may help"},
 		{exitUnauthenticated, "there is no key, or it is not accepted"},
 		{exitNotFound, "there is no such thing, or it is not the key's to see"},

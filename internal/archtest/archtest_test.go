@@ -20,6 +20,7 @@ const module = "github.com/caracal-gateway/caracal"
 var layers = map[string][]string{
 	"authority":             {},
 	"catalog":               {"authority"},
+	"learn":                 {"authority", "catalog"},
 	"lease":                 {},
 	"token":                 {"authority"},
 	"bundle":                {"authority", "envoy", "token"},
