@@ -42,10 +42,15 @@ func (p *program) confirm(ctx context.Context, yes bool, what string) error {
 		return err
 	}
 	if answer = strings.ToLower(strings.TrimSpace(answer)); answer != "y" && answer != "yes" {
-		return errors.New("nothing was changed")
+		return errDeclined
 	}
 	return nil
 }
+
+var errDeclined = errors.New("nothing was changed")
+
+// declined reports whether a person was asked and said no.
+func declined(err error) bool { return errors.Is(err, errDeclined) }
 
 // line reads one line from standard input. It does not wait beyond ctx.
 func (p *program) line(ctx context.Context) (string, error) {

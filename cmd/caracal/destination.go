@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/spf13/cobra"
+	"sigs.k8s.io/yaml"
 
 	"github.com/caracal-gateway/caracal/authority"
 	"github.com/caracal-gateway/caracal/client"
@@ -16,7 +17,8 @@ import (
 func (p *program) destination() *cobra.Command {
 	return noun("destination", "Destinations: how traffic reaches what, and as which resource", p.destinationList(),
 		showing(p, "get DESTINATION", "Show one destination with its rules", destinationKind(), (*client.Client).Destination),
-		p.destinationCreate(), p.destinationAdd(), p.destinationUpdate(), p.destinationDelete(), p.destinationTest())
+		p.destinationCreate(), p.destinationAdd(), p.destinationUpdate(), p.destinationDelete(),
+		p.destinationTest(), p.destinationLearn())
 }
 
 const destinationExample = `  A host of your own, every path of it one resource:
@@ -65,23 +67,31 @@ func (f *destinationFlags) define(c *cobra.Command) {
 
 func (p *program) destinationCreate() *cobra.Command {
 	var f destinationFlags
-	c := p.changing("create [NAME]", "Create a destination with its rules", cobra.MaximumNArgs(1), func(ctx context.Context, c *call) error {
-		if err := p.readFiles(&f); err != nil {
-			return err
-		}
-		d := f.told
-		if err := f.describe(&d); err != nil {
-			return err
-		}
-		if len(c.args) == 1 {
-			d.Name = c.args[0]
-		}
-		defaults(&d)
-		created, err := accepted(ctx, c, func(by *client.Client) (authority.Destination, error) { return by.CreateDestination(ctx, d) })
+	c := p.changing("create [NAME]", "Create a destination with its rules, or all that a file describes", cobra.MaximumNArgs(1), func(ctx context.Context, c *call) error {
+		all, err := p.readDestinations(&f)
 		if err != nil {
 			return err
 		}
-		return c.enforced(ctx, created)
+		if len(all) > 1 && len(c.args) == 1 {
+			return &usageError{fmt.Sprintf("%s describes %d destinations, which have names of their own", f.file, len(all))}
+		}
+		made := make([]authority.Destination, len(all))
+		for i, d := range all {
+			if err := f.describe(&d); err != nil {
+				return err
+			}
+			if len(c.args) == 1 {
+				d.Name = c.args[0]
+			}
+			defaults(&d)
+			if made[i], err = accepted(ctx, c, func(by *client.Client) (authority.Destination, error) { return by.CreateDestination(ctx, d) }); err != nil {
+				return err
+			}
+		}
+		if len(made) == 1 {
+			return c.enforced(ctx, made[0])
+		}
+		return c.settled(ctx, things(c.output, made, "destination_id", "name", "host", "ports"))
 	})
 	c.Example = destinationExample
 	f.define(c)
@@ -146,6 +156,44 @@ func (p *program) readFiles(f *destinationFlags) error {
 		return err
 	}
 	return p.readText(f.ca, &f.caText)
+}
+
+// readDestinations reads a file that describes one destination, or several as a list or as documents of YAML. No file
+// describes one of which flags say everything.
+func (p *program) readDestinations(f *destinationFlags) ([]authority.Destination, error) {
+	if err := p.readText(f.ca, &f.caText); err != nil || f.file == "" {
+		return []authority.Destination{{}}, err
+	}
+	text, err := p.readFile(f.file)
+	if err != nil {
+		return nil, fmt.Errorf("reading %s: %w", f.file, err)
+	}
+	var all []authority.Destination
+	for document := range strings.SplitSeq("\n"+string(text), "\n---\n") {
+		var one authority.Destination
+		var several []authority.Destination
+		var told any
+		if err := yaml.Unmarshal([]byte(document), &told); err != nil {
+			return nil, &usageError{fmt.Sprintf("reading %s: %v", f.file, err)}
+		}
+		switch told.(type) {
+		case nil: // comments alone
+			continue
+		case []any:
+			err = yaml.UnmarshalStrict([]byte(document), &several)
+		default:
+			err = yaml.UnmarshalStrict([]byte(document), &one)
+			several = []authority.Destination{one}
+		}
+		if err != nil {
+			return nil, &usageError{fmt.Sprintf("reading %s: %v", f.file, err)}
+		}
+		all = append(all, several...)
+	}
+	if len(all) == 0 {
+		return nil, &usageError{f.file + " describes no destination"}
+	}
+	return all, nil
 }
 
 // describe writes what flags say into a destination.

@@ -33,11 +33,12 @@ type addedLine struct {
 
 type addedState string
 
-// A destination is added, or the workspace has one of that host already, which is the same or is its own.
+// A destination is added, or the workspace has one of that host already, which is the same, is its own or gets more rules.
 const (
-	stateAdded  addedState = "added"
-	stateThere  addedState = "there"
-	stateDiffer addedState = "there, and different"
+	stateAdded    addedState = "added"
+	stateThere    addedState = "there"
+	stateDiffer   addedState = "there, and different"
+	stateExtended addedState = "extended"
 )
 
 func (p *program) destinationAdd() *cobra.Command {
