@@ -209,7 +209,12 @@ func (w *workspace) adjustUpstream(ctx context.Context) error {
 			return nil
 		}
 	}
-	if _, err = c.ReplaceDestination(ctx, w.Upstream, wanted); err != nil {
+	_, err = c.ReplaceDestination(ctx, w.Upstream, wanted)
+	if errors.As(err, &refusal) && refusal.Changes != nil {
+		// Mandates of the last run move with the upstream: it is the same one elsewhere.
+		_, err = c.Accepting(refusal.Changes.Digest).ReplaceDestination(ctx, w.Upstream, wanted)
+	}
+	if err != nil {
 		return fmt.Errorf("set up the destination %s: %w (%s)", UpstreamHost, err, w.stack.startOver())
 	}
 	return nil

@@ -143,6 +143,17 @@ def test_a_refusal_is_its_exception_and_is_not_tried_again(
     assert len(server.seen) == 1
 
 
+def test_a_change_of_the_catalog_that_touches_mandates_tells_what_and_is_accepted(owner: Owner) -> None:
+    changes = {"digest": "abc", "traffic_count": 1, "mandate_count": 1, "traffic": []}
+    made = json_answer({"destination_id": "dst_x", "name": "shop", "host": "shop.example.com"}, 201)
+    with serving([problem(409, "changes_authority", detail="because", changes=changes), made]) as server:
+        with pytest.raises(errors.Conflict) as raised:
+            owner(server.url).create_destination({"name": "shop", "host": "shop.example.com"})
+        assert raised.value.changes == changes
+        owner(server.url).create_destination({"name": "shop", "host": "shop.example.com"}, accept_changes="abc")
+    assert server.seen[1].query == {"accept_changes": "abc"}
+
+
 def test_attempts_end(owner: Owner) -> None:
     with serving([problem(503, "unavailable", detail="no database")]) as server:
         with pytest.raises(errors.Unavailable, match="no database"):

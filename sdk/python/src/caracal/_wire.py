@@ -223,6 +223,7 @@ def refusal(answer: Answer) -> errors.CaracalError:
         problems=[p for p in problem.get("problems") or [] if isinstance(p, dict)]
         if isinstance(problem.get("problems"), list)
         else None,
+        changes=changes if isinstance(changes := problem.get("changes"), dict) else None,
     )
 
 

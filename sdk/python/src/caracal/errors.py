@@ -39,6 +39,8 @@ class CaracalError(Exception):
         request_id: finds the request in the server's log.
         retry_after: seconds after which the server asked to try again.
         problems: what is wrong in a pushed Rego policy, each with `file`, `row`, `col`, `code` and `message`.
+        changes: which traffic a change of the catalog would give another meaning that live mandates may cover, and the
+            `digest` that accepts it as `accept_changes`; None for any other error.
     """
 
     default_code: ClassVar[str] = "error"
@@ -54,6 +56,7 @@ class CaracalError(Exception):
         request_id: str | None = None,
         retry_after: float | None = None,
         problems: list[dict[str, object]] | None = None,
+        changes: dict[str, object] | None = None,
     ) -> None:
         super().__init__(message)
         self.message = message
@@ -64,6 +67,7 @@ class CaracalError(Exception):
         self.request_id = request_id
         self.retry_after = retry_after
         self.problems = problems or []
+        self.changes = changes
 
     def __str__(self) -> str:
         text = f"{self.reason or self.code}: {self.message}"
