@@ -178,7 +178,9 @@ func TestAReportIsBounded(t *testing.T) {
 	if len(report.Traffic) != 50 || report.TrafficCount != 60 || report.MandateCount != 12 || len(report.Traffic[0].Mandates) != 10 || report.Traffic[0].MandateCount != 12 {
 		t.Errorf("the report has %d of %d kinds of traffic, and %d mandates with %d of the first", len(report.Traffic), report.TrafficCount, report.MandateCount, len(report.Traffic[0].Mandates))
 	}
-	if !slices.IsSortedFunc(report.Traffic[0].Mandates, func(a, b authority.TouchedMandate) int { return strings.Compare(string(a.MandateID), string(b.MandateID)) }) {
+	if !slices.IsSortedFunc(report.Traffic[0].Mandates, func(a, b authority.TouchedMandate) int {
+		return strings.Compare(string(a.MandateID), string(b.MandateID))
+	}) {
 		t.Errorf("the mandates are %v", report.Traffic[0].Mandates)
 	}
 }

@@ -5,6 +5,7 @@ package learn
 import (
 	"cmp"
 	"maps"
+	"net/http"
 	"slices"
 	"strings"
 
@@ -115,7 +116,7 @@ func extension(d authority.Destination, host string, requests []authority.Reques
 	}
 	requests = slices.DeleteFunc(slices.Clone(requests), func(r authority.RequestRecord) bool {
 		_, err := present.Resolve(r.Method, authority.Target{Scheme: r.Scheme, Host: r.Host, Port: r.Port, Path: r.Path})
-		return err == nil || !slices.Contains(d.Ports, r.Port) || (d.TLS == authority.TLSNone) != (r.Scheme == "http") || r.Method == "CONNECT"
+		return err == nil || !slices.Contains(d.Ports, r.Port) || (d.TLS == authority.TLSNone) != (r.Scheme == "http") || r.Method == http.MethodConnect
 	})
 	for _, rules := range [][]authority.Rule{rulesOf(d.Name, requests), beginnings(d.Name, requests)} {
 		extended := d
@@ -173,7 +174,7 @@ func beginnings(name string, requests []authority.RequestRecord) []authority.Rul
 func rules(name string, requests []authority.RequestRecord, part func([]string) (segments []string, open bool)) []authority.Rule {
 	found := map[string]*authority.Rule{}
 	for _, r := range requests {
-		if r.Method == "CONNECT" || r.Method == "" || r.Path == "" {
+		if r.Method == http.MethodConnect || r.Method == "" || r.Path == "" {
 			continue
 		}
 		segments, open := part(openIdentifiers(strings.Split(strings.Trim(r.Path, "/"), "/")))

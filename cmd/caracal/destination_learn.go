@@ -158,7 +158,7 @@ func (c *call) applyLearned(ctx context.Context, proposals []learn.Proposal, pre
 			}
 			return err
 		}
-		added, err := c.make(ctx, p, present)
+		added, err := c.carryOut(ctx, p, present)
 		if err != nil {
 			return err
 		}
@@ -183,7 +183,7 @@ func proposed(p learn.Proposal) string {
 	return fmt.Sprintf("create the destination %s (%s)%s", p.Destination.Name, strings.Join(texts, "; "), requests)
 }
 
-func (c *call) make(ctx context.Context, p learn.Proposal, present []authority.Destination) ([]addedLine, error) {
+func (c *call) carryOut(ctx context.Context, p learn.Proposal, present []authority.Destination) ([]addedLine, error) {
 	var lines []addedLine
 	switch {
 	case p.Entry != "":
@@ -197,7 +197,7 @@ func (c *call) make(ctx context.Context, p learn.Proposal, present []authority.D
 		}
 		return lines, nil
 	case p.Extends != nil:
-		extend := func(d authority.Destination) (authority.Destination, error) {
+		extend := func(d authority.Destination) (authority.Destination, error) { //nolint:unparam // as EditDestination takes it
 			d.Rules = append(slices.Clone(d.Rules), p.Rules...)
 			return d, nil
 		}

@@ -212,6 +212,49 @@ func TestDestinations(t *testing.T) {
 	}
 }
 
+func TestAChangeThatTouchesMandatesReportsThem(t *testing.T) {
+	m := newWorld(t).newTeam(t, "my-team")
+	at := m.at("destinations")
+	shop := destinationOf("shop")
+	d := into[authority.Destination](m.own("POST", at, shop).ok(201))
+	path := "/api/v1/destinations/" + string(d.ID)
+	mandate := m.issue() // to execute api:external/openai
+	shop["rules"] = []map[string]any{{"path": "/**", "methods": map[string]string{"POST": "execute"}, "resource": "api:external/openai"}}
+	refused := m.own("PUT", path, shop)
+	refused.refused(409, "changes_authority", "", "")
+	changes := into[struct{ Changes authority.TouchReport }](refused).Changes
+	if changes.TrafficCount != 1 || changes.Traffic[0].URL != "https://shop.example.com/**" || changes.Traffic[0].Mandates[0].MandateID != mandate.ID || changes.Traffic[0].Mandates[0].Effect != authority.TouchGains {
+		t.Errorf("the report is %+v", changes)
+	}
+	m.own("PUT", path+"?accept_changes=another", shop).refused(409, "changes_authority", "", "")
+	m.own("PUT", path+"?accept_changes="+changes.Digest+"&accept_changes=b", shop).refused(400, "invalid_request", "accept_changes", "")
+	m.own("PUT", path+"?accept="+changes.Digest, shop).refused(400, "invalid_request", "accept", "")
+	m.own("PUT", path+"?accept_changes="+changes.Digest, shop).ok(200)
+	deleted := m.own("DELETE", path, nil)
+	deleted.refused(409, "changes_authority", "", "")
+	digest := into[struct{ Changes authority.TouchReport }](deleted).Changes.Digest
+	m.own("DELETE", path+"?accept_changes="+digest, nil).ok(200)
+	created := m.own("POST", at, shop)
+	created.refused(409, "changes_authority", "", "")
+	digest = into[struct{ Changes authority.TouchReport }](created).Changes.Digest
+	m.own("POST", at+"?accept_changes="+digest, shop).ok(201)
+}
+
+func TestARequestIsTried(t *testing.T) {
+	m := newWorld(t).newTeam(t, "my-team")
+	mandate := m.issue()
+	for _, at := range []string{m.at("destinations/test"), "/api/v1/destinations/test"} {
+		trial := map[string]any{"url": "https://api.openai.com/v1/responses", "method": "POST", "principal_id": m.agent}
+		a := into[controlplane.TrialAnswer](m.own("POST", at, trial).ok(200))
+		if a.Permitted == nil || !*a.Permitted || a.MandateID != mandate.ID || !a.Selected || a.Resource != "api:external/openai" {
+			t.Errorf("%s is answered %+v", at, a)
+		}
+		m.own("POST", at, map[string]any{"url": "ftp://a.example.com/"}).refused(400, "invalid_request", "url", "invalid_target_url")
+		m.own("POST", at, map[string]any{"url": "https://a.example.com/", "principal": m.agent}).refused(400, "invalid_request", "principal", "")
+		m.call(t, m.agentKey, "POST", at, trial).refused(403, "forbidden", "", "")
+	}
+}
+
 func TestRegoIsPushedAndActivated(t *testing.T) {
 	m := newWorld(t).newTeam(t, "my-team")
 	mandate := m.issue()
