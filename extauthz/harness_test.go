@@ -194,7 +194,7 @@ func (a asked) plus(name, value string) asked {
 
 func (a asked) check() *authv3.CheckRequest {
 	transport := map[bool]string{false: "http", true: "https"}[a.secure]
-	if slices.ContainsFunc(a.headers, func(p pair) bool { return p.name == "x-forwarded-proto" && p.value != transport }) {
+	if !slices.Contains(a.headers, pair{"x-forwarded-proto", transport}) {
 		a = a.with("x-forwarded-proto", transport)
 	}
 	a.scheme, a.source = cmp.Or(a.scheme, "http"), cmp.Or(a.source, "192.0.2.2")

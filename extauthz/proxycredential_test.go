@@ -46,7 +46,7 @@ func TestAProxyAsksWhoAsks(t *testing.T) {
 		"a key over plain text from elsewhere":        {value: basic("-", key.Reveal()), reason: authority.ReasonAuthFailed, says: "plain text"},
 		"a key over plain text from who knows where":  {value: basic("-", key.Reveal()), source: "pipe", reason: authority.ReasonAuthFailed, says: "plain text"},
 		"a key from a network that it is not for":     {value: basic("-", elsewhere.Reveal()), secure: true, reason: authority.ReasonAuthFailed},
-		"a key with another secret":                   {value: basic("-", key.Reveal()[:len(key.Reveal())-1]+"a"), secure: true, reason: authority.ReasonAuthFailed},
+		"a key with another secret":                   {value: basic("-", key.Reveal()[:len(key.Reveal())-52]+elsewhere.Reveal()[len(key.Reveal())-52:]), secure: true, reason: authority.ReasonAuthFailed},
 		"nothing":                                     {value: "none", reason: authority.ReasonAuthRequired, says: "Proxy-Authorization: Basic"},
 		"an empty header":                             {value: "", reason: authority.ReasonAuthRequired},
 		"a scheme alone":                              {value: "Basic", reason: authority.ReasonAuthFailed},
