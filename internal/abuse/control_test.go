@@ -43,6 +43,15 @@ func (c control) Enrol(context.Context, *syncpb.EnrolRequest) (*syncpb.EnrolResp
 	}, err
 }
 
+// Certify makes the certificate of whoever asks, under the one CA of the workspace.
+func (c control) Certify(_ context.Context, r *syncpb.CertifyRequest) (*syncpb.CertifyResponse, error) {
+	made, err := c.front.inspection.Certify(r.GetRequest(), r.GetGatewayId(), time.Now())
+	if err != nil {
+		return nil, err
+	}
+	return &syncpb.CertifyResponse{Certificate: made.Raw, Root: c.front.inspection.Certificate(), Time: timestamppb.Now()}, nil
+}
+
 // Record keeps nothing.
 func (control) Record(_ context.Context, r *syncpb.RecordRequest) (*syncpb.RecordResponse, error) {
 	return &syncpb.RecordResponse{Last: r.GetLast()}, nil

@@ -85,7 +85,12 @@ func arrivedAt(r echo.Request) arrived {
 // send writes a message to the gateway port and reads one answer, and on request the end of the connection.
 func (f *front) send(t *testing.T, m abuse.Message, untilClosed bool) reply {
 	t.Helper()
-	connection := f.connect(t)
+	return sendOn(t, f.connect(t), m, untilClosed)
+}
+
+// sendOn does the same on a connection.
+func sendOn(t *testing.T, connection net.Conn, m abuse.Message, untilClosed bool) reply {
+	t.Helper()
 	if _, err := connection.Write(m.Wire()); err != nil {
 		t.Fatal(err)
 	}

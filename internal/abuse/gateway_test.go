@@ -21,6 +21,7 @@ import (
 	"github.com/caracal-gateway/caracal/bundle"
 	"github.com/caracal-gateway/caracal/extauthz"
 	"github.com/caracal-gateway/caracal/gateway"
+	"github.com/caracal-gateway/caracal/inspection"
 	"github.com/caracal-gateway/caracal/internal/echo"
 	"github.com/caracal-gateway/caracal/internal/nameserver"
 	"github.com/caracal-gateway/caracal/internal/world"
@@ -34,15 +35,21 @@ const patience = 30 * time.Second
 // when the gateway started.
 type front struct {
 	*stage
-	listen   netip.AddrPort
-	proxy    netip.AddrPort
-	upstream *echo.Recorder
-	trapped  *atomic.Int64 // connections that no request must lead to
+	listen netip.AddrPort
+	proxy  netip.AddrPort
+	// inspection is the CA that clients trust whose TLS the gateway ends.
+	inspection inspection.Authority
+	upstream   *echo.Recorder
+	trapped    *atomic.Int64 // connections that no request must lead to
 }
 
 func newFront(t *testing.T) *front {
 	t.Helper()
 	f := &front{stage: newStage(t, time.Now()), listen: freePort(t), proxy: freePort(t), upstream: &echo.Recorder{}, trapped: &atomic.Int64{}}
+	var err error
+	if f.inspection, err = inspection.NewAuthority("abuse", string(f.State.Workspace.ID), time.Now()); err != nil {
+		t.Fatal(err)
+	}
 	trap := f.setTrap(t)
 	f.names["port.trap"], f.names["port.gateway"] = strconv.Itoa(int(trap.Port())), strconv.Itoa(int(f.listen.Port()))
 	ca := f.serveUpstream(t)
