@@ -114,6 +114,12 @@ func TestTheFirstCheckThatFailsNamesTheReason(t *testing.T) {
 			if diff := cmp.Diff(upTo(c.held), f.Facts); diff != "" {
 				t.Error(diff)
 			}
+			p.inquiry.Action, p.inquiry.Resource = "", ""
+			live := authority.Live(p, p.inquiry)
+			notAsked := c.reason == authority.ReasonActionNotInScope || c.reason == authority.ReasonNotInScope
+			if live.Reason != c.reason && !notAsked || live.Holds() {
+				t.Errorf("live: %q, holds %v; want %q", live.Reason, live.Holds(), c.reason)
+			}
 		})
 	}
 }

@@ -2,6 +2,8 @@ package extauthz_test
 
 import (
 	"bytes"
+	"encoding/base64"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -174,6 +176,55 @@ func FuzzPeer(f *testing.F) {
 		case authority.ReasonAuthFailed, authority.ReasonMalformedRequest, authority.ReasonMalformedHeader:
 		default:
 			t.Errorf("%x is denied for %s: it was taken for somebody", der, d.Error)
+		}
+	})
+}
+
+// FuzzConnect asks for tunnels to anything: what is permitted goes to a name and a port in their one spelling.
+func FuzzConnect(f *testing.F) {
+	b := newBench(f)
+	b.Issue(b.Agent.ID, everything("*"))
+	b.enforce(f)
+	for _, seed := range []string{
+		"pub.test:443", "PUB.test.:443", "echo.caracal.test:9443", "127.0.0.1:443", "[::1]:443", "0x7f.1:80", "a@b:443", "pub.test", ":443", "pub.test:0443", "a,b:443", "pub.test:443/x",
+	} {
+		f.Add(seed)
+	}
+	request := b.connecting("")
+	f.Fuzz(func(t *testing.T, target string) {
+		request.host = target
+		answer := b.check(t, request.check())
+		if !wellFormed(t, answer) {
+			return
+		}
+		authorityOf := wantPermission(t, answer).set[":authority"]
+		host, port, err := authority.ParseHostPort(authorityOf)
+		if err != nil || authorityOf != host+":"+strconv.Itoa(int(port)) || !strings.HasPrefix(strings.ToLower(target), host) {
+			t.Errorf("%q opens a tunnel to %q", target, authorityOf)
+		}
+	})
+}
+
+// FuzzProxyCredential shows anything to the proxy: who is let in is the agent, by its own token.
+func FuzzProxyCredential(f *testing.F) {
+	b := newBench(f)
+	b.enforce(f)
+	token := b.Token(b.Agent.ID)
+	for _, seed := range []string{
+		basic("-", token), basic(string(b.Mandate.ID), token), "Bearer " + token, basic("", token), "Basic", "basic -", token, basic("-", token) + "=", "Basic " + token, basic("-", b.Token(b.Child.ID)),
+	} {
+		f.Add(seed)
+	}
+	request := b.forwarded("POST", "https://echo.caracal.test:9443/x")
+	f.Fuzz(func(t *testing.T, value string) {
+		answer := b.check(t, request.with("proxy-authorization", value).check())
+		if !wellFormed(t, answer) {
+			return
+		}
+		_, encoded, _ := strings.Cut(value, " ")
+		decoded, _ := base64.StdEncoding.DecodeString(encoded) // what is no Basic is a bearer
+		if !strings.Contains(value, token) && !strings.HasSuffix(string(decoded), ":"+token) {
+			t.Errorf("%q is taken for the agent", value)
 		}
 	})
 }

@@ -122,6 +122,48 @@ var mutants = map[string]mutant{
 		in: "./extauthz", test: "TestATokenThatIdentifiesReachesNoUpstreamInAnyPlace", deep: true,
 	},
 
+	"what is inside of a tunnel goes anywhere": {
+		file: "extauthz/inside.go", old: `case target.Host != through.host || target.Port != through.port:`, new: `case target.Host == "" || through == nil:`,
+		in: "./extauthz", test: "TestWhatIsInsideOfATunnelIsForWhereItWasOpenedTo",
+	},
+	"the name in TLS may be another": {
+		file: "extauthz/inside.go", old: `case r.secure && strings.ToLower(r.sni) != through.host:`, new: `case r.secure && strings.ToLower(r.sni) == "?":`,
+		in: "./extauthz", test: "TestWhatIsInsideOfATunnelIsForWhereItWasOpenedTo", deep: true,
+	},
+	"a tunnel may be opened without a mandate": {
+		file: "extauthz/connect.go", old: `if pattern.Meets(there) {`, new: `if pattern != there || pattern == there {`,
+		in: "./extauthz", test: "TestATunnelIsOpenedOnlyWhereAMandateCouldCoverSomething", deep: true,
+	},
+	"an opaque tunnel asks no policy": {
+		file: "extauthz/connect.go", old: `verdict, err := s.consult(ctx, j, finding, input)`, new: `verdict, err := rego.Verdict{Allow: len(input.Host) > 0}, ctx.Err()`,
+		more: `import "github.com/caracal-gateway/caracal/rego"`,
+		in:   "./extauthz", test: "TestAnOpaqueTunnelIsJudgedAsWhatCanCarryAnything", deep: true,
+	},
+	"a key may be shown to whoever listens": {
+		file: "extauthz/shown.go", old: `if !r.secure && !from.Unmap().IsLoopback() {`, new: `if r.way == "" {`,
+		in: "./extauthz", test: "TestAProxyAsksWhoAsks", deep: true,
+	},
+	"a token that is bound presents any mandate": {
+		file: "extauthz/selection.go", old: `if j.bound != "" && mandate != j.bound {`, new: `if mandate == "" {`,
+		in: "./extauthz", test: "TestATokenThatIsBoundToAMandatePresentsThatOneOnly", deep: true,
+	},
+	"a stream goes on by another mandate": {
+		file: "extauthz/selection.go", old: `if j.pinned != "" {`, new: `if j.pinned == "?" {`,
+		in: "./extauthz", test: "TestAStreamStaysWithItsMandate", deep: true,
+	},
+	"a tunnel outlives the last mandate that could apply": {
+		file: "extauthz/watchend.go", old: `s.watches.settle(w, rests)`, new: `_ = rests`,
+		in: "./extauthz", test: "TestATunnelIsCutWithTheLastMandateThatCouldApply", deep: true,
+	},
+	"a tunnel outlives the key that opened it": {
+		file: "extauthz/apply.go", old: `for _, id := range d.AgentKeys.Removed {`, new: `for _, id := range d.AgentKeys.Removed[:0] {`,
+		in: "./extauthz", test: "TestATunnelEndsWithTheKeyThatOpenedIt", deep: true,
+	},
+	"who asks inside of a tunnel says so itself": {
+		file: "extauthz/inside.go", old: `return r.within.request`, new: `return r`,
+		in: "./extauthz", test: "TestWhatIsInsideOfATunnelIsForWhereItWasOpenedTo", deep: true,
+	},
+
 	"names may resolve to this machine": {
 		file: "envoy/cluster.go", old: `ResolvedAddressFilter: resolvedAddressFilter(),`, new: ``,
 		in: "./envoy", test: "TestNoAddressOfThisMachineOrItsNetworkIsReached", deep: true,

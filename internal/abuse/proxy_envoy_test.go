@@ -98,6 +98,7 @@ func (f *front) tunnelTo(t *testing.T, authority, caller string) net.Conn {
 	if err != nil {
 		t.Fatal(err)
 	}
+	defer response.Body.Close() // does nothing to a connection that is a tunnel
 	if response.StatusCode != http.StatusOK {
 		body, _ := io.ReadAll(response.Body) // what came is told
 		t.Fatalf("the tunnel is answered with %d %s", response.StatusCode, body)
@@ -190,10 +191,7 @@ func TestTheProxyPortAsksForCredentialsInTwoLines(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer response.Body.Close()
-	if diff := cmp.Diff([]string{`Basic realm="caracal"`, `Bearer realm="caracal"`}, response.Header.Values("Proxy-Authenticate")); diff != "" || response.StatusCode != 407 {
+	if diff := cmp.Diff([]string{`Basic realm="caracal"`, `Bearer realm="caracal"`}, response.Header.Values("Proxy-Authenticate")); diff != "" || response.StatusCode != http.StatusProxyAuthRequired {
 		t.Errorf("%d (-want +got):\n%s", response.StatusCode, diff)
-	}
-	if response.Header.Get("X-Caracal-Decision-Id") == "" {
-		t.Logf("headers: %v", response.Header)
 	}
 }

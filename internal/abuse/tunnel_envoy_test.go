@@ -2,16 +2,16 @@ package abuse_test
 
 import (
 	"bytes"
+	"context"
 	"crypto/tls"
 	"crypto/x509"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"slices"
 	"strings"
 	"testing"
-
-	"golang.org/x/net/http2"
 
 	"github.com/caracal-gateway/caracal/internal/abuse"
 )
@@ -66,10 +66,15 @@ func TestTLSInsideOfATunnelIsReadInOneWay(t *testing.T) {
 // for its own.
 func TestAnHTTP2ConnectionIsForItsOwnHost(t *testing.T) {
 	f := newFront(t)
-	connection, err := (&http2.Transport{}).NewClientConn(f.secure(t, echoAuthority, "echo.caracal.test", "agent", "h2"))
+	dial := func(context.Context, string, string) (net.Conn, error) {
+		return f.secure(t, echoAuthority, "echo.caracal.test", "agent", "h2"), nil
+	}
+	transport := &http.Transport{DialTLSContext: dial, ForceAttemptHTTP2: true}
+	connection, err := transport.NewClientConn(t.Context(), "https", echoAuthority)
 	if err != nil {
 		t.Fatal(err)
 	}
+	defer connection.Close()
 	f.upstream.Reset()
 	get := func(host string) int {
 		request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "https://"+host+"/a", nil)
@@ -81,6 +86,9 @@ func TestAnHTTP2ConnectionIsForItsOwnHost(t *testing.T) {
 			t.Fatal(err)
 		}
 		defer response.Body.Close()
+		if response.ProtoMajor != 2 {
+			t.Fatalf("the answer is in %s", response.Proto)
+		}
 		return response.StatusCode
 	}
 	for _, step := range []struct {
