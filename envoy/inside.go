@@ -25,11 +25,12 @@ const outerState = "caracal.outer"
 const NoName = "no-name"
 
 // handOver keeps the id of the decision on a CONNECT for the connection that its payload becomes. Nothing else goes
-// along: what the decision rests on stays with the gateway process.
+// along: what the decision rests on stays with the gateway process. The string is one that connection pools are told apart
+// by: in a pool that tunnels share, all connections get the id of the tunnel that the pool was made for.
 func handOver() *hcmv3.HttpFilter {
 	return httpFilter("envoy.filters.http.set_filter_state", &sethttpstatev3.Config{OnRequestHeaders: []*setstatev3.FilterStateValue{{
 		Key:        &setstatev3.FilterStateValue_ObjectKey{ObjectKey: outerState},
-		FactoryKey: "envoy.string",
+		FactoryKey: "envoy.hashable_string",
 		Value: &setstatev3.FilterStateValue_FormatString{FormatString: &corev3.SubstitutionFormatString{
 			Format: &corev3.SubstitutionFormatString_TextFormatSource{
 				TextFormatSource: inlineText("%DYNAMIC_METADATA(" + MetadataNamespace + ":" + MetadataDecisionID + ")%"),

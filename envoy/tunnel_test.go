@@ -16,12 +16,16 @@ import (
 	"sync"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
+
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	tlsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/transport_sockets/tls/v3"
 	authv3 "github.com/envoyproxy/go-control-plane/envoy/service/auth/v3"
 	discoveryv3 "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
 	secretv3 "github.com/envoyproxy/go-control-plane/envoy/service/secret/v3"
+	"google.golang.org/grpc/metadata"
 	"google.golang.org/protobuf/types/known/anypb"
+	"google.golang.org/protobuf/types/known/structpb"
 
 	"github.com/caracal-gateway/caracal/envoy"
 )
@@ -199,5 +203,60 @@ func TestACertificateIsMadeOnlyWhereTheGatewayProcessMakesOne(t *testing.T) {
 	}
 	if names := r.minter.asked(); !slices.Equal(names, []string{"evil.example", envoy.NoName}) {
 		t.Errorf("asked for %q", names)
+	}
+}
+
+// What is inside of one tunnel is never taken for what is inside of another, however many are opened at once.
+func TestTheDecisionOnATunnelGoesWithItsOwnPayload(t *testing.T) {
+	r := startRig(t, setup{local: proxying, resources: withUpstreams(t)})
+	var mu sync.Mutex
+	crossed := map[string]string{} // by the host asked for inside, the decision that came along
+	r.authz.answerWith(func(ctx context.Context, q *authv3.CheckRequest) (*authv3.CheckResponse, error) {
+		asked := q.GetAttributes().GetRequest().GetHttp()
+		if asked.GetMethod() == http.MethodConnect {
+			answer := permitBound(envoy.RouteInside, envoy.BoundWatched, nil)
+			answer.DynamicMetadata.Fields[envoy.MetadataDecisionID] = structpb.NewStringValue("decision of " + asked.GetHost())
+			return answer, nil
+		}
+		beside, _ := metadata.FromIncomingContext(ctx)
+		mu.Lock()
+		defer mu.Unlock()
+		crossed[asked.GetHost()] = strings.Join(beside.Get(envoy.OuterKey), ",")
+		return deny(403, denial), nil
+	})
+	const tunnels = 200
+	want := map[string]string{}
+	var all sync.WaitGroup
+	for port := range tunnels {
+		host := fmt.Sprintf("api.test:%d", 1000+port)
+		want[host] = "decision of " + host
+		all.Go(func() { r.lookInside(t, host) })
+	}
+	all.Wait()
+	mu.Lock()
+	defer mu.Unlock()
+	if diff := cmp.Diff(want, crossed); diff != "" {
+		t.Errorf("what came along (-want +got):\n%s", diff)
+	}
+}
+
+// lookInside opens a tunnel and sends a request through it at once.
+func (r *rig) lookInside(t *testing.T, host string) {
+	connection, err := net.Dial("tcp", r.forward)
+	if err != nil {
+		t.Error(err)
+		return
+	}
+	defer connection.Close()
+	fmt.Fprintf(connection, "CONNECT %s HTTP/1.1\r\nHost: %s\r\n\r\n", host, host)
+	reader := bufio.NewReader(connection)
+	for range 2 {
+		response, err := http.ReadResponse(reader, &http.Request{Method: http.MethodConnect})
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		_ = response.Body.Close()
+		fmt.Fprintf(connection, "GET / HTTP/1.1\r\nHost: %s\r\n\r\n", host)
 	}
 }
