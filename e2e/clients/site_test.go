@@ -146,7 +146,6 @@ type agent struct {
 	id      authority.PrincipalID
 	key     string
 	mandate authority.MandateID
-	home    string
 }
 
 func (s *site) newAgent(t *testing.T, name string) agent {
@@ -170,5 +169,5 @@ func (s *site) newAgent(t *testing.T, name string) agent {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return agent{site: s, id: registered.ID, key: registered.APIKey, mandate: mandate.ID, home: t.TempDir()}
+	return agent{site: s, id: registered.ID, key: registered.APIKey, mandate: mandate.ID}
 }

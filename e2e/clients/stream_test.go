@@ -17,7 +17,7 @@ var endless = map[string]string{
 	"server-sent events over HTTP/2":   `curl -sSN --http2 https://web.open.test/events`,
 	"WebSocket":                        `python "$CLIENTS/python/with_websockets.py" open forever`,
 	"gRPC server streaming":            `python "$CLIENTS/python/with_grpc.py" open 0`,
-	"a download":                       `curl -sSN --limit-rate 100k https://web.open.test/download/104857600 | fold -w 4096`,
+	"a download":                       `curl -sSN --limit-rate 2M https://web.open.test/download/104857600 | fold -w 4096`,
 }
 
 func TestARevocationEndsWhatClientsHaveOpen(t *testing.T) {
@@ -59,7 +59,7 @@ type opened struct {
 func (a agent) open(t *testing.T, script string) *opened {
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
-	c := a.command(ctx, script)
+	c := a.command(ctx, t, script)
 	c.WaitDelay = time.Second
 	o := &opened{lines: make(chan struct{}), ended: make(chan struct{}), errors: &bytes.Buffer{}}
 	c.Stderr = o.errors
