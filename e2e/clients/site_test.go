@@ -128,6 +128,27 @@ func (s *site) startGateway(t *testing.T) {
 	if err := start(t, "the gateway", filepath.Join(s.dir, "gateway.log"), gateway).await(t.Context(), s.gatewayURL+"/ready"); err != nil {
 		t.Fatal(err)
 	}
+	s.settled(t)
+}
+
+// settled waits until the gateway's Envoy has what the control plane says.
+func (s *site) settled(t *testing.T) {
+	t.Helper()
+	if _, _, err := s.owner.Settle(t.Context(), patience); err != nil {
+		t.Fatal(err)
+	}
+	gateway, err := client.New(client.Config{URL: s.gatewayURL, Key: s.ownerKey})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var last client.Health
+	err = until(t.Context(), "the gateway's state is whole", func() bool {
+		last, err = gateway.Health(t.Context())
+		return err == nil && last.Status == "ok"
+	})
+	if err != nil {
+		t.Fatalf("%v: %+v", err, last)
+	}
 }
 
 func freeAddress(t *testing.T) string {
