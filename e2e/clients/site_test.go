@@ -128,26 +128,24 @@ func (s *site) startGateway(t *testing.T) {
 	if err := start(t, "the gateway", filepath.Join(s.dir, "gateway.log"), gateway).await(t.Context(), s.gatewayURL+"/ready"); err != nil {
 		t.Fatal(err)
 	}
-	s.settled(t)
+	s.settled(t, "web.open.test", "web.closed.test", "pypi.open.test", "mcp.open.test")
 }
 
-// settled waits until the gateway's Envoy has what the control plane says.
-func (s *site) settled(t *testing.T) {
+// settled waits until the gateway's Envoy has the routes to hosts.
+func (s *site) settled(t *testing.T, hosts ...string) {
 	t.Helper()
 	if _, _, err := s.owner.Settle(t.Context(), patience); err != nil {
 		t.Fatal(err)
 	}
-	gateway, err := client.New(client.Config{URL: s.gatewayURL, Key: s.ownerKey})
-	if err != nil {
-		t.Fatal(err)
-	}
-	var last client.Health
-	err = until(t.Context(), "the gateway's state is whole", func() bool {
-		last, err = gateway.Health(t.Context())
-		return err == nil && last.Status == "ok"
-	})
-	if err != nil {
-		t.Fatalf("%v: %+v", err, last)
+	first := s.newAgent(t, "first")
+	for _, host := range hosts {
+		var last finished
+		if err := until(t.Context(), "there is a route to "+host, func() bool {
+			last = first.run(t, "curl -s -o answer -w '%{http_code} ' https://"+host+"/hello; cat answer")
+			return last.status == 0 && !strings.HasPrefix(last.output, "503 ")
+		}); err != nil {
+			t.Fatalf("%v: %+v", err, last)
+		}
 	}
 }
 
