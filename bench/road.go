@@ -160,7 +160,9 @@ func (t tunnel) secure(host string, protocols ...string) (*tls.Conn, error) {
 		return nil, err
 	}
 	inside := tls.Client(c, &tls.Config{ServerName: host, RootCAs: t.roots, NextProtos: protocols})
-	if err := inside.Handshake(); err != nil {
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	if err := inside.HandshakeContext(ctx); err != nil {
 		return nil, errors.Join(fmt.Errorf("TLS to %s: %w", host, err), c.Close())
 	}
 	return inside, nil

@@ -155,11 +155,14 @@ func freeAddress(ctx context.Context) (string, error) {
 	return listener.Addr().String(), listener.Close()
 }
 
-// explain adds the end of the control plane's log to what went wrong.
+// explain adds the end of the control plane's log to what went wrong, and of a gateway's if there is one.
 func (s *site) explain(err error) error {
 	const most = 3000
-	text, _ := os.ReadFile(s.file("control.log")) // for the message only
-	return fmt.Errorf("%w; the end of the control plane's log:\n%s", err, text[max(0, len(text)-most):])
+	for _, name := range []string{"control.log", "gateway.log"} {
+		text, _ := os.ReadFile(s.file(name)) // for the message only
+		err = fmt.Errorf("%w; the end of %s:\n%s", err, name, text[max(0, len(text)-most):])
+	}
+	return err
 }
 
 func (s *site) file(name string) string { return filepath.Join(s.dir, name) }

@@ -25,7 +25,8 @@ func (p *proxying) throughput(ctx context.Context, out io.Writer) error {
 		open func() (net.Conn, error)
 	}{
 		{"without a proxy", func() (net.Conn, error) {
-			return tls.Dial("tcp", p.origin.secure.Listener.Addr().String(), &tls.Config{ServerName: opaqueHost, RootCAs: p.origin.roots})
+			direct := tls.Dialer{Config: &tls.Config{ServerName: opaqueHost, RootCAs: p.origin.roots}}
+			return direct.DialContext(ctx, "tcp", p.origin.secure.Listener.Addr().String())
 		}},
 		{"Envoy, in a tunnel", func() (net.Conn, error) { return p.plain.secure(opaqueHost) }},
 		{"in a tunnel", func() (net.Conn, error) { return p.ours.secure(opaqueHost) }},
