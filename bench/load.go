@@ -14,8 +14,11 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/mem"
+	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/proto"
+
+	"github.com/caracal-gateway/caracal/envoy"
 )
 
 // shape is how a load is put: how many connections, and how many checks wait on each.
@@ -63,8 +66,10 @@ func connectTo(socket string) (*grpc.ClientConn, error) {
 		grpc.WithDefaultCallOptions(grpc.ForceCodecV2(asIs{})))
 }
 
+// ask puts a check as Envoy does for a request to the gateway port.
 func ask(ctx context.Context, to *grpc.ClientConn, check []byte) ([]byte, error) {
 	var answer []byte
+	ctx = metadata.AppendToOutgoingContext(ctx, envoy.ModeKey, envoy.ModeGateway)
 	err := to.Invoke(ctx, authv3.Authorization_Check_FullMethodName, &check, &answer)
 	return answer, err
 }

@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/caracal-gateway/caracal/authority"
@@ -221,18 +222,18 @@ func (p *proxying) roads() []road {
 	reverse := "GET /r/plain/item HTTP/1.1\r\nHost: localhost:8443\r\nAuthorization: Bearer " + own.Token + "\r\n\r\n"
 	plain, ours := p.plain, p.ours
 	return []road{
-		{"Envoy, forward", baseForward, p.alone, dialWire(plain.proxy, absolute+"\r\n"), false},
-		{"Envoy, in a tunnel", baseOpaque, p.alone, plain.kept(opaqueHost), false},
-		{"Envoy, inspected", baseInspected, p.alone, plain.kept(inspectedHost), false},
-		{"Envoy, inspected, HTTP/2", baseInspectedHTTP2, p.alone, plain.keptHTTP2(inspectedHost), false},
-		{"Envoy, opening a tunnel", baseSetUp, p.alone, plain.emptied(opaqueHost), true},
-		{"`/api/proxy`", baseForward, p.with, dialWire(p.gateway, api), false},
-		{"reverse route", baseForward, p.with, dialWire(p.gateway, reverse), false},
-		{"forward", baseForward, p.with, dialWire(ours.proxy, absolute+ours.credentials+"\r\n"), false},
-		{"in a tunnel", baseOpaque, p.with, ours.kept(opaqueHost), false},
-		{"inspected", baseInspected, p.with, ours.kept(inspectedHost), false},
-		{"inspected, HTTP/2", baseInspectedHTTP2, p.with, ours.keptHTTP2(inspectedHost), false},
-		{"opening a tunnel", baseSetUp, p.with, ours.emptied(opaqueHost), true},
+		{"Envoy, forward", baseForward, p.alone, dialWire(plain.proxy, absolute+"\r\n"), false, new(atomic.Int64)},
+		{"Envoy, in a tunnel", baseOpaque, p.alone, plain.kept(opaqueHost), false, new(atomic.Int64)},
+		{"Envoy, inspected", baseInspected, p.alone, plain.kept(inspectedHost), false, new(atomic.Int64)},
+		{"Envoy, inspected, HTTP/2", baseInspectedHTTP2, p.alone, plain.keptHTTP2(inspectedHost), false, new(atomic.Int64)},
+		{"Envoy, opening a tunnel", baseSetUp, p.alone, plain.emptied(opaqueHost), true, new(atomic.Int64)},
+		{"`/api/proxy`", baseForward, p.with, dialWire(p.gateway, api), false, new(atomic.Int64)},
+		{"reverse route", baseForward, p.with, dialWire(p.gateway, reverse), false, new(atomic.Int64)},
+		{"forward", baseForward, p.with, dialWire(ours.proxy, absolute+ours.credentials+"\r\n"), false, new(atomic.Int64)},
+		{"in a tunnel", baseOpaque, p.with, ours.kept(opaqueHost), false, new(atomic.Int64)},
+		{"inspected", baseInspected, p.with, ours.kept(inspectedHost), false, new(atomic.Int64)},
+		{"inspected, HTTP/2", baseInspectedHTTP2, p.with, ours.keptHTTP2(inspectedHost), false, new(atomic.Int64)},
+		{"opening a tunnel", baseSetUp, p.with, ours.emptied(opaqueHost), true, new(atomic.Int64)},
 	}
 }
 
@@ -274,13 +275,13 @@ func (p *proxying) modes(ctx context.Context, out io.Writer) error {
 		}
 	}
 	fmt.Fprintf(out, "\n%d connections, medians of %d rounds of %s; (least to most of the rounds)\n\n", p.connections, p.rounds, p.lasting)
-	fmt.Fprintln(out, "| way | a second | against Envoy | p50 | p50 against Envoy | p99 against Envoy | CPU of one: Envoy | against Envoy | gateway |\n|---|---|---|---|---|---|---|---|---|")
+	fmt.Fprintln(out, "| way | a second | against Envoy | p50 | p50 against Envoy | p99 against Envoy | CPU of one: Envoy | against Envoy | gateway | refused for lack of time |\n|---|---|---|---|---|---|---|---|---|---|")
 	for i, r := range roads {
 		base, own := found[r.base], found[i]
-		fmt.Fprintf(out, "| %s | %.0f | %s | %s | %s | %s | %s | %s | %s |\n", r.name, middle(own, travelled.rate), ratio(own, base, travelled.rate),
+		fmt.Fprintf(out, "| %s | %.0f | %s | %s | %s | %s | %s | %s | %s | %d |\n", r.name, middle(own, travelled.rate), ratio(own, base, travelled.rate),
 			time.Duration(middle(own, travelled.median)).Round(10*time.Microsecond), ratio(own, base, travelled.median), ratio(own, base, travelled.slow),
 			time.Duration(middle(own, travelled.envoyEach)).Round(time.Microsecond), ratio(own, base, travelled.envoyEach),
-			time.Duration(middle(own, travelled.serviceEach)).Round(time.Microsecond))
+			time.Duration(middle(own, travelled.serviceEach)).Round(time.Microsecond), r.again.Load())
 	}
 	return nil
 }

@@ -28,7 +28,8 @@ type road struct {
 	base  int // which road it is compared with, by its number
 	with  processes
 	open  func() (ride, error)
-	whole bool // what is measured is the opening, and what it opens is closed again
+	whole bool          // what is measured is the opening, and what it opens is closed again
+	again *atomic.Int64 // how often an answer was that there is no time
 }
 
 // ride is one connection on a road, which takes one request after the other.
@@ -289,6 +290,10 @@ func (r road) alone(lasting time.Duration, found func([]time.Duration), over fun
 		for time.Now().Before(end) {
 			began := time.Now()
 			one, err := r.open()
+			if errors.Is(err, errBusy) {
+				r.again.Add(1)
+				continue
+			}
 			if err != nil {
 				return err
 			}
@@ -299,20 +304,36 @@ func (r road) alone(lasting time.Duration, found func([]time.Duration), over fun
 		}
 		return nil
 	}
+	for time.Now().Before(end) {
+		own, err := r.stay(end)
+		all = append(all, own...)
+		if err == nil {
+			continue
+		}
+		if !errors.Is(err, errBusy) {
+			return err
+		}
+		r.again.Add(1)
+	}
+	return nil
+}
+
+// stay makes requests on one connection until an instant, one after the other, or until one is not answered as it should be.
+func (r road) stay(end time.Time) (all []time.Duration, err error) {
 	one, err := r.open()
 	if err != nil {
-		return err
+		return nil, err
 	}
 	defer one.Close()
-	if err := one.request(); err != nil { // what belongs to the opening is not measured
-		return err
+	if err := one.request(); err != nil { // how long the first takes is no figure: it opens what it needs
+		return nil, err
 	}
 	for time.Now().Before(end) {
 		began := time.Now()
 		if err := one.request(); err != nil {
-			return err
+			return all, err
 		}
 		all = append(all, time.Since(began))
 	}
-	return nil
+	return all, nil
 }
