@@ -99,7 +99,9 @@ func TestWithAnOlderControlPlaneNoTunnelIsLookedInto(t *testing.T) {
 	r := newRig(t)
 	r.proxyListen = freePort(t)
 	r.start()
-	health := r.health(func(a answer) bool { return a.status == http.StatusOK && strings.Contains(a.body, "TLS cannot be seen inside") }, "health says so")
+	health := r.health(func(a answer) bool {
+		return a.status == http.StatusOK && strings.Contains(a.body, "TLS cannot be seen inside")
+	}, "health says so")
 	if !strings.HasPrefix(health.body, `{"status":"degraded"`) {
 		t.Errorf("health is %s", health.body)
 	}

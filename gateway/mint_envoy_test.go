@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/tls"
 	"crypto/x509"
-	"fmt"
 	"log/slog"
 	"net"
 	"net/netip"
@@ -202,15 +201,13 @@ func (m *minting) startEnvoy() {
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
 	program := child.Program{Name: "envoy", Path: binary, Arguments: start.arguments(), Grace: time.Second, Environment: []string{}, Log: slog.New(slog.DiscardHandler)}
-	if testing.Verbose() {
-		program.Line = func(line string) { fmt.Println(line) }
-	} else {
-		program.Line = func(string) {}
-	}
+	program.Line = func(string) {}
 	go func() { ended <- program.Run(ctx) }()
 	m.stopping = sync.OnceFunc(func() {
 		cancel()
-		<-ended
+		if err := <-ended; err != nil {
+			m.t.Error(err)
+		}
 	})
 	m.t.Cleanup(func() { m.stopping() })
 	m.admin = newAdmin(m.local().AdminSocket, slog.New(slog.DiscardHandler))
