@@ -90,8 +90,12 @@ func accept(answer *authv3.CheckResponse, permit Permit) {
 		Headers:         permit.set,
 		HeadersToRemove: permit.remove,
 	}}
+	ok := answer.GetOkResponse()
 	if permit.selected != "" {
-		answer.GetOkResponse().ResponseHeadersToAdd = []*corev3.HeaderValueOption{overwrite(headerSelected, string(permit.selected))}
+		ok.ResponseHeadersToAdd = append(ok.ResponseHeadersToAdd, overwrite(headerSelected, string(permit.selected)))
+	}
+	if permit.decision != "" {
+		ok.ResponseHeadersToAdd = append(ok.ResponseHeadersToAdd, overwrite(headerDecision, string(permit.decision)))
 	}
 }
 

@@ -27,6 +27,8 @@ const (
 	endpointForward endpoint = "forward" // carry it to the URL that a proxy was asked for
 	endpointConnect endpoint = "connect" // open a tunnel
 	endpointInside  endpoint = "inside"  // carry on a request that came through one
+
+	endpointForeign endpoint = wayForeign // say whether somebody else's Envoy may carry it
 )
 
 // classify finds the endpoint of a request. A way in that is not known is refused.
@@ -55,6 +57,11 @@ func classify(r *request) (endpoint, error) {
 			return endpointNone, deny(authority.ReasonTargetNotAllowed, "There is no tunnel inside of a tunnel.")
 		}
 		return endpointInside, nil
+	case wayForeign:
+		if r.method == methodConnect {
+			return endpointNone, deny(authority.ReasonTargetNotAllowed, "Tunnels go through the gateway's own Envoy only.")
+		}
+		return endpointForeign, nil
 	case envoy.ModePlain:
 		if isProbe(r) {
 			return endpointSelf, nil

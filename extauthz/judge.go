@@ -68,8 +68,11 @@ func (s *Service) permit(ctx context.Context, j *judgement) (Permit, *permitted,
 	if err != nil {
 		return Permit{}, nil, err
 	}
-	if j.request.asked == endpointConnect {
+	switch j.request.asked {
+	case endpointConnect:
 		return permitTunnel(j, r.target, o), j.permitted(r, o), nil
+	case endpointForeign:
+		return permitForeign(j, o), nil, nil
 	}
 	if o.ends != envoy.BoundWatched {
 		return permitTarget(j, r.target, o), nil, nil
@@ -224,6 +227,9 @@ func (s *Service) oblige(j *judgement, r ruling) (obligations, error) {
 
 // ends says what ends a request on its route. One that is short is watched until Envoy has the way for short ones.
 func (s *Service) ends(route string, settings authority.Settings, d *authority.Destination, r *request) (string, error) {
+	if r.asked == endpointForeign {
+		return "", mayGoForeign(d)
+	}
 	if isShort(settings, d, r) {
 		if short := envoy.Short(d.MaxDurationSeconds); s.routes(envoy.Way(route, short)) {
 			return short, nil

@@ -48,6 +48,11 @@ func modeOf(asked endpoint) mode {
 			policy: rego.ModeInside, credential: proxyCredential, needed: neededProxy, keys: true,
 			target: (*Service).insideTarget, selects: true, keepsAuthorization: true,
 		}
+	case endpointForeign:
+		return mode{
+			policy: rego.ModeForeign, credential: foreignCredential, needed: neededForeign,
+			target: (*Service).foreignTarget, selects: true, keepsAuthorization: true,
+		}
 	default:
 		return mode{credential: func(*Snapshot, *request, time.Time) (credential, error) { return credential{}, errNotIdentified() }}
 	}

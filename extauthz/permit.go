@@ -23,6 +23,8 @@ type Permit struct {
 	granted bool
 	// selected is the mandate that was chosen, which the caller is told of; empty for one that it named.
 	selected authority.MandateID
+	// decision is told to the caller by its id where Envoy does not record it; empty where that does.
+	decision authority.DecisionID
 	set      []*corev3.HeaderValueOption
 	remove   []string
 }

@@ -90,6 +90,9 @@ func (j *judgement) detail() map[string]any {
 	if j.request != nil && j.request.within != nil {
 		detail["tunnel"] = string(j.request.within.decision)
 	}
+	if j.request != nil && j.request.envoy != "" {
+		detail["envoy"] = j.request.envoy
+	}
 	if len(detail) == 0 {
 		return nil
 	}

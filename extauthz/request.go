@@ -51,6 +51,8 @@ type request struct {
 	// outer is the decision on the CONNECT that the request came inside of, and within what that opened; none for others.
 	outer  authority.DecisionID
 	within *tunnel
+	// envoy names the Envoy that asks where that is somebody else's.
+	envoy string
 	// headers are in the order in which they came, names in lower case, pseudo-headers left out.
 	headers []header
 }
@@ -84,9 +86,9 @@ func readRequest(check *authv3.CheckRequest) (*request, error) {
 	if http == nil {
 		return r, deny(authority.ReasonMalformedRequest, "The check describes no HTTP request.")
 	}
-	list := http.GetHeaderMap().GetHeaders()
-	if len(list) == 0 || len(http.GetHeaders()) != 0 {
-		return r, deny(authority.ReasonMalformedRequest, "The check has no list of raw headers.")
+	list, err := r.listed(attributes)
+	if err != nil {
+		return r, err
 	}
 	pseudo, err := r.readHeaders(list)
 	if err != nil {
@@ -97,7 +99,24 @@ func readRequest(check *authv3.CheckRequest) (*request, error) {
 	if r.peer, err = readPeer(attributes.GetSource().GetCertificate(), r.value(headerPeer)); err != nil {
 		return r, err
 	}
-	return r, r.compare(http)
+	if err := r.compare(http); err != nil || r.way != wayForeign {
+		return r, err
+	}
+	r.scheme, err = upstreamScheme(attributes)
+	return r, err
+}
+
+// listed gives the headers in the order in which they came.
+func (r *request) listed(attributes *authv3.AttributeContext) ([]*corev3.HeaderValue, error) {
+	if r.way == wayForeign {
+		return r.readForeign(attributes)
+	}
+	http := attributes.GetRequest().GetHttp()
+	list := http.GetHeaderMap().GetHeaders()
+	if len(list) == 0 || len(http.GetHeaders()) != 0 {
+		return nil, deny(authority.ReasonMalformedRequest, "The check has no list of raw headers.")
+	}
+	return list, nil
 }
 
 // readHeaders splits Envoy's list into pseudo-headers, which it returns, and headers.

@@ -100,7 +100,7 @@ func beside(ctx context.Context) map[string]string {
 	told, _ := metadata.FromIncomingContext(ctx)
 	values := map[string]string{}
 	for _, key := range []string{envoy.ModeKey, envoy.OuterKey} {
-		if value := told.Get(key); len(value) == 1 {
+		if value := told.Get(key); len(value) == 1 && value[0] != wayForeign {
 			values[key] = value[0]
 		}
 	}

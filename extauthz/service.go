@@ -240,7 +240,7 @@ func (s *Service) classify(r *request) (endpoint, error) {
 		r.within, err = s.watches.tunnel(r.outer)
 		return asked, err
 	}
-	proxied := asked == endpointForward || asked == endpointConnect
+	proxied := asked == endpointForward || asked == endpointConnect || asked == endpointForeign
 	if snapshot := s.Snapshot(); !proxied && snapshot != nil && snapshot.directory.served[r.host] {
 		return endpointNone, deny(authority.ReasonUnknownEndpoint, "%s is a destination, not this gateway.", r.host)
 	}

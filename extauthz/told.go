@@ -12,6 +12,9 @@ import (
 // headerSelected tells a caller that named no mandate which one was chosen.
 const headerSelected = "x-caracal-selected-mandate"
 
+// headerDecision tells a caller behind somebody else's Envoy which decision let its request pass.
+const headerDecision = "x-caracal-decision-id"
+
 // tellSelected names the mandate that a request was denied under.
 func (j *judgement) tellSelected(denied *authv3.DeniedHttpResponse) {
 	if chosen := j.chosen(); chosen != "" {

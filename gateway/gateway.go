@@ -41,6 +41,7 @@ type Config struct {
 	Certificate, PrivateKey []byte         // PEM, of both ports; empty means plain HTTP
 	Roots                   []byte         // PEM certificates that public upstreams must chain to
 	Resolvers               []netip.AddrPort
+	Foreign                 *Foreign // where somebody else's Envoy asks for decisions; nil for nowhere
 
 	// StateDir keeps the last good bundle and the process's key; one process at a time.
 	StateDir string
@@ -84,6 +85,13 @@ func Run(ctx context.Context, c Config) error {
 		return err
 	}
 	defer unlock()
+	foreign, err := c.Foreign.listen(ctx)
+	if err != nil {
+		return err
+	}
+	if foreign != nil {
+		defer foreign.Close()
+	}
 	if c.EnvoyPath != "" { // an operator's Envoy may hold the port already
 		if err := portsAreFree(ctx, c); err != nil {
 			return err
@@ -113,7 +121,7 @@ func Run(ctx context.Context, c Config) error {
 	}
 	g.inspector.load()
 	g.state.look()
-	return g.run(ctx, sockets)
+	return g.run(ctx, sockets, foreign)
 }
 
 // assemble makes the parts and ties them together; nothing runs yet.
@@ -205,7 +213,7 @@ func (g *gateway) begin() {
 // run runs all parts until ctx ends or one of them fails. They end in this order: Envoy finishes and takes requests no
 // more; an Envoy that is not ours to stop is given decisions no more; the record of the last ones is shipped; and only then
 // the gateway gives up its lease and leaves the control plane, after which no revocation waits for it.
-func (g *gateway) run(ctx context.Context, at sockets) error {
+func (g *gateway) run(ctx context.Context, at sockets, foreign net.Listener) error {
 	transport, err := controlTransport(g.ControlCA)
 	if err != nil {
 		return err
@@ -213,7 +221,7 @@ func (g *gateway) run(ctx context.Context, at sockets) error {
 	endpoints := newLocal(g.Control, transport, g.state, g.service, g.link.Sync, g.Log)
 	return inOrder(ctx,
 		[]part{g.envoy(at.admin)},
-		[]part{func(ctx context.Context) error { return g.service.Serve(ctx, at.authz.listener) }},
+		append(g.foreign(foreign), func(ctx context.Context) error { return g.service.Serve(ctx, at.authz.listener) }),
 		[]part{func(ctx context.Context) error { return g.shipper.Run(ctx, g.link.Record) }},
 		[]part{
 			g.tell, g.watchLease, g.inspect, g.rereadCertificates,
@@ -351,12 +359,16 @@ func (g *gateway) reportEnvoy(refusal string) {
 	g.state.envoyAnswered()
 }
 
-// ports are those that Envoy listens on.
+// ports are those that the gateway and its Envoy listen on.
 func (c Config) ports() []netip.AddrPort {
-	if !c.ProxyListen.IsValid() {
-		return []netip.AddrPort{c.Listen}
+	all := []netip.AddrPort{c.Listen}
+	if c.ProxyListen.IsValid() {
+		all = append(all, c.ProxyListen)
 	}
-	return []netip.AddrPort{c.Listen, c.ProxyListen}
+	if c.Foreign != nil {
+		all = append(all, c.Foreign.Listen)
+	}
+	return all
 }
 
 func portsAreFree(ctx context.Context, c Config) error {

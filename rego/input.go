@@ -30,6 +30,7 @@ const (
 	ModeForward  Mode = "forward"  // by the proxy port, in absolute form
 	ModeConnect  Mode = "connect"  // by the proxy port, for an opaque tunnel
 	ModeInside   Mode = "inside"   // through a tunnel that is looked into
+	ModeForeign  Mode = "foreign"  // by somebody else's Envoy, which asks
 	ModeValidate Mode = "validate" // not at all: a call asks about a resource and an action
 )
 

@@ -50,7 +50,7 @@ func (p *program) gatewayConfig(ctx context.Context, settings *values) (gateway.
 	if c.Log, err = p.logger(settings); err != nil {
 		return c, err
 	}
-	for _, read := range []func(*values, *gateway.Config) error{readControl, readPorts, p.readPlace} {
+	for _, read := range []func(*values, *gateway.Config) error{readControl, readPorts, readForeign, p.readPlace} {
 		if err := read(settings, &c); err != nil {
 			return c, err
 		}

@@ -18,7 +18,7 @@ func TestAGatewayThatCannotBeMeantSaysWhichSettingIsWrong(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	certificate, _ := certificateFiles(t)
+	certificate, key := certificateFiles(t)
 	_, otherKey := certificateFiles(t)
 	for name, c := range map[string]struct {
 		set  environment
@@ -36,6 +36,20 @@ func TestAGatewayThatCannotBeMeantSaysWhichSettingIsWrong(t *testing.T) {
 		"an open proxy port without a certificate": {environment{"CARACAL_PROXY_LISTEN": "0.0.0.0:3128"}, "CARACAL_PROXY_LISTEN \"0.0.0.0:3128\" would carry tokens unencrypted"},
 		"a proxy port on a name":                   {environment{"CARACAL_PROXY_LISTEN": "localhost:3128"}, "CARACAL_PROXY_LISTEN \"localhost:3128\" is not of the form address:port"},
 		"one port for both":                        {environment{"CARACAL_PROXY_LISTEN": "127.0.0.1:8443"}, "the gateway port and the proxy port are both 8443"},
+		"decisions for others without a certificate": {
+			environment{"CARACAL_EXTAUTHZ_LISTEN": "127.0.0.1:9191"}, "set all of CARACAL_EXTAUTHZ_LISTEN",
+		},
+		"decisions for others whose certificates nobody looks at": {
+			environment{"CARACAL_EXTAUTHZ_LISTEN": "127.0.0.1:9191", "CARACAL_EXTAUTHZ_CERT": certificate, "CARACAL_EXTAUTHZ_KEY": key}, "set all of CARACAL_EXTAUTHZ_LISTEN",
+		},
+		"authorities of others that are none": {
+			environment{"CARACAL_EXTAUTHZ_LISTEN": "127.0.0.1:9191", "CARACAL_EXTAUTHZ_CERT": certificate, "CARACAL_EXTAUTHZ_KEY": key, "CARACAL_EXTAUTHZ_CLIENT_CA": key},
+			"CARACAL_EXTAUTHZ_CLIENT_CA holds no PEM certificate",
+		},
+		"decisions for others on a name": {
+			environment{"CARACAL_EXTAUTHZ_LISTEN": "localhost:9191", "CARACAL_EXTAUTHZ_CERT": certificate, "CARACAL_EXTAUTHZ_KEY": key, "CARACAL_EXTAUTHZ_CLIENT_CA": certificate},
+			"CARACAL_EXTAUTHZ_LISTEN \"localhost:9191\" is not of the form",
+		},
 		"a resolver that is a name":                {environment{"CARACAL_DNS_RESOLVERS": "dns.example"}, "CARACAL_DNS_RESOLVERS"},
 		"an Envoy that is not there":               {environment{"CARACAL_ENVOY": "/nowhere/envoy"}, "use the Envoy of CARACAL_ENVOY"},
 		"a control plane that is reached in clear": {environment{"ENTERPRISE_URL": "http://control.example", "CARACAL_OWN_ENVOY": "true"}, "CARACAL_ALLOW_PLAIN"},
