@@ -68,10 +68,10 @@ func (s *Service) permit(ctx context.Context, j *judgement) (Permit, *permitted,
 	if err != nil {
 		return Permit{}, nil, err
 	}
-	switch j.request.asked {
-	case endpointConnect:
+	if j.request.asked == endpointConnect {
 		return permitTunnel(j, r.target, o), j.permitted(r, o), nil
-	case endpointForeign:
+	}
+	if j.request.asked == endpointForeign {
 		return permitForeign(j, o), nil, nil
 	}
 	if o.ends != envoy.BoundWatched {
