@@ -28,9 +28,9 @@ type Config struct {
 	// StateDir overrides where databases, keys and logs are kept; empty means .caracal in the project where
 	// PostgreSQL's account can reach it.
 	StateDir string
-	// Ports of the three listeners, all on 127.0.0.1.
-	ControlPort, GatewayPort, UpstreamPort int
-	// Gateways is how many gateways there are, 1 to [MaxGateways], on ports from GatewayPort on.
+	// Ports of the listeners, all on 127.0.0.1.
+	ControlPort, GatewayPort, ProxyPort, UpstreamPort int
+	// Gateways is how many gateways there are, 1 to [MaxGateways], on ports from GatewayPort and from ProxyPort on.
 	Gateways int
 	// DatabaseURL is a superuser's URL of a PostgreSQL server from version 15; empty means a private one.
 	DatabaseURL string
@@ -43,6 +43,7 @@ type Config struct {
 const (
 	ControlPortSetting  = "CARACAL_DEV_CONTROL_PORT"
 	GatewayPortSetting  = "CARACAL_DEV_GATEWAY_PORT"
+	ProxyPortSetting    = "CARACAL_DEV_PROXY_PORT"
 	UpstreamPortSetting = "CARACAL_DEV_UPSTREAM_PORT"
 )
 
@@ -88,7 +89,7 @@ func Clean(ctx context.Context, c Config) error {
 		return err
 	}
 	defer unlock()
-	kept := []string{"postgres", "logs", "credentials", "upstream-ca.pem", "upstream.key", "upstream.pem", "master.key", "setup.key", "workspace.json"}
+	kept := []string{"postgres", "logs", "credentials", "roots.pem", "upstream-ca.pem", "upstream.key", "upstream.pem", "master.key", "setup.key", "workspace.json"}
 	for g := 1; g <= MaxGateways; g++ {
 		kept = append(kept, place(g))
 	}
@@ -166,7 +167,7 @@ func (c Config) checkPorts(ctx context.Context) error {
 	}
 	ports := []port{{c.ControlPort, "control plane", ControlPortSetting}, {c.UpstreamPort, "echo upstream", UpstreamPortSetting}}
 	for g := 1; g <= c.Gateways; g++ {
-		ports = append(ports, port{c.gatewayPort(g), "gateway", GatewayPortSetting})
+		ports = append(ports, port{c.gatewayPort(g), "gateway", GatewayPortSetting}, port{c.proxyPort(g), "gateway's proxy", ProxyPortSetting})
 	}
 	for _, p := range ports {
 		listener, err := new(net.ListenConfig).Listen(ctx, "tcp", loopback(p.port))

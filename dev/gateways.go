@@ -20,6 +20,7 @@ func place(gateway int) string {
 }
 
 func (c Config) gatewayPort(gateway int) int { return c.GatewayPort + gateway - 1 }
+func (c Config) proxyPort(gateway int) int   { return c.ProxyPort + gateway - 1 }
 
 // startGateways starts the gateways under their key and waits until all of them enforce the workspace. Of several, each
 // has a line of its own to the control plane, which can be cut.
@@ -74,6 +75,7 @@ func (s *stack) startGateway(gateway int, control, key string) error {
 		"ENTERPRISE_WORKSPACE=" + slug,
 		"CARACAL_LISTEN=" + loopback(s.gatewayPort(gateway)),
 		"CARACAL_PROXY_LISTEN=off",
+		"CARACAL_PROXY_LISTEN=" + loopback(s.proxyPort(gateway)),
 		"CARACAL_STATE_DIR=" + filepath.Join(s.state, place(gateway)),
 		"CARACAL_CREDENTIALS_DIR=" + filepath.Join(s.state, "credentials"),
 		"CARACAL_ENVOY=" + s.envoy,

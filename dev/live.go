@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net"
+	"net/url"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -67,6 +68,10 @@ func (s *stack) writeEnvironment(ctx context.Context, w *workspace, m authority.
 			return m, err
 		}
 	}
+	bound, err := w.boundToken(ctx, m)
+	if err != nil {
+		return m, err
+	}
 	var b strings.Builder
 	for _, v := range [][2]string{
 		{"CARACAL_URL", s.controlURL()},
@@ -79,11 +84,20 @@ func (s *stack) writeEnvironment(ctx context.Context, w *workspace, m authority.
 		{"CARACAL_AGENT_JWT", bearer},
 		{"CARACAL_MANDATE_ID", string(m.ID)},
 		{"CARACAL_UPSTREAM_URL", s.upstreamURL()},
-		{"CARACAL_CA_FILE", s.upstream.caFile},
+		{"CARACAL_PROXY_URL", s.proxyURL(m.ID, bound).String()},
+		{"CARACAL_CA_FILE", s.rootsFile()},
 	} {
 		fmt.Fprintf(&b, "export %s='%s'\n", v[0], strings.ReplaceAll(v[1], "'", `'\''`))
 	}
 	return m, replaceFile(s.environmentFile(), []byte(b.String()))
+}
+
+// rootsFile is where the certificates are that clients meet here: the upstream's CA and the inspection CA.
+func (s *stack) rootsFile() string { return filepath.Join(s.state, "roots.pem") }
+
+// proxyURL is the proxy with a mandate and a token that is bound to it.
+func (s *stack) proxyURL(mandate authority.MandateID, token string) *url.URL {
+	return &url.URL{Scheme: "http", Host: loopback(s.ProxyPort), User: url.UserPassword(string(mandate), token)}
 }
 
 // removeEnvironment takes away what no longer leads anywhere.
@@ -108,6 +122,7 @@ Everything works and stays up until Ctrl-C.
 
   control plane   %s
   gateway         %s%s
+  its proxy port  %s
   echo upstream   %s  (a name that only the gateway can reach)
   logs            %s
   credentials     %s  (the gateway's; see docs/guide.md)
@@ -124,6 +139,9 @@ In another terminal, in this directory:
   curl -X POST $CARACAL_GATEWAY_URL/api/proxy -H "Authorization: Bearer $CARACAL_AGENT_JWT" \
     -H "X-Caracal-Mandate: $CARACAL_MANDATE_ID" -H "X-Caracal-Target-URL: $CARACAL_UPSTREAM_URL/v1/chat/completions" -d '{"model":"gpt-4"}'
 
+  # a command whose traffic is governed, whatever it calls
+  bin/caracal run -- curl $CARACAL_UPSTREAM_URL/v1/models
+
   # change the policy: in demo/policy.rego replace "embeddings" by "chat", push it, and send the same request again
   bin/caracal rego push demo/policy.rego --activate
 
@@ -135,7 +153,7 @@ In another terminal, in this directory:
     --resource 'host:example.com:443/*' --action read --validity 1h
   curl $CARACAL_GATEWAY_URL/api/proxy -H "Authorization: Bearer $CARACAL_AGENT_JWT" \
     -H "X-Caracal-Mandate: <its mandate_id>" -H "X-Caracal-Target-URL: https://example.com/"
-`, s.controlURL(), s.gatewayURL(), s.furtherGateways(), s.upstreamURL(), filepath.Join(s.state, "logs"), filepath.Join(s.state, "credentials"), link, denial)
+`, s.controlURL(), s.gatewayURL(), s.furtherGateways(), "http://"+loopback(s.ProxyPort), s.upstreamURL(), filepath.Join(s.state, "logs"), filepath.Join(s.state, "credentials"), link, denial)
 }
 
 // furtherGateways says where the others are, and what several are for.

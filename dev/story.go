@@ -3,11 +3,14 @@ package dev
 import (
 	"cmp"
 	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"net/http"
+	"os"
 	"strings"
 	"time"
 
@@ -94,7 +97,10 @@ func (s *stack) newPlay(ctx context.Context, w *workspace) (*performance, error)
 	return p, err
 }
 
-const storyValidity = time.Hour
+const (
+	storyValidity = time.Hour
+	callTimeout   = 15 * time.Second
+)
 
 func (p *performance) steps() []step {
 	denied := func(reason authority.Reason) (int, string) { return reason.Status(), string(reason) }
@@ -105,6 +111,7 @@ func (p *performance) steps() []step {
 		{"a call that the mandate covers", p.proxy("agent", http.MethodPost, "/v1/chat/completions", &p.parent), http.StatusOK, ""},
 		{"outside the mandate's scope", p.proxy("agent", http.MethodGet, "/admin/users", &p.parent), outside, outsideReason},
 		{"denied by the Rego policy", p.proxy("agent", http.MethodPost, "/v1/embeddings", &p.parent), rego, regoReason},
+		{"a client that only knows a proxy", p.throughProxy("/v1/models"), http.StatusOK, ""},
 		{"the agent delegates to its helper", p.delegate, http.StatusCreated, ""},
 		{"the helper under its own mandate", p.proxy("helper", http.MethodGet, "/v1/models", &p.child), http.StatusOK, ""},
 		{"a child that would exceed its parent", p.overreach, authority.CodeRefused.Status(), string(authority.ReasonScopeExceedsParent)},
@@ -128,7 +135,32 @@ func (p *performance) proxy(who, method, path string, m *authority.Mandate) func
 		request.Header.Set("Authorization", "Bearer "+bearer)
 		request.Header.Set("X-Caracal-Mandate", string(m.ID))
 		request.Header.Set("X-Caracal-Target-URL", p.upstreamURL()+path)
-		return send(request, fmt.Sprintf("%s: %s %s%s", who, method, UpstreamHost, path))
+		return send(&http.Client{Timeout: callTimeout}, request, fmt.Sprintf("%s: %s %s%s", who, method, UpstreamHost, path))
+	}
+}
+
+// throughProxy calls the upstream by its own URL with nothing but a proxy, as clients do that know nothing of Caracal.
+func (p *performance) throughProxy(path string) func(context.Context) (result, error) {
+	return func(ctx context.Context) (result, error) {
+		roots, err := os.ReadFile(p.rootsFile())
+		if err != nil {
+			return result{}, fmt.Errorf("read what clients believe: %w", err)
+		}
+		believed := x509.NewCertPool()
+		believed.AppendCertsFromPEM(roots)
+		bound, err := p.w.boundToken(ctx, p.parent)
+		if err != nil {
+			return result{}, err
+		}
+		transport := &http.Transport{
+			Proxy: http.ProxyURL(p.proxyURL(p.parent.ID, bound)), TLSClientConfig: &tls.Config{RootCAs: believed, MinVersion: tls.VersionTLS12},
+		}
+		defer transport.CloseIdleConnections()
+		request, err := http.NewRequestWithContext(ctx, http.MethodGet, p.upstreamURL()+path, nil)
+		if err != nil {
+			return result{}, fmt.Errorf("make request: %w", err)
+		}
+		return send(&http.Client{Transport: transport, Timeout: callTimeout}, request, fmt.Sprintf("agent: GET %s%s", UpstreamHost, path))
 	}
 }
 
@@ -182,8 +214,7 @@ func (p *performance) revoke(ctx context.Context) (result, error) {
 }
 
 // send calls the gateway; what is denied becomes the result's reason.
-func send(request *http.Request, title string) (result, error) {
-	c := &http.Client{Timeout: 15 * time.Second}
+func send(c *http.Client, request *http.Request, title string) (result, error) {
 	response, err := c.Do(request)
 	if err != nil {
 		return result{}, fmt.Errorf("call the gateway: %w", err)

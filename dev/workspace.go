@@ -77,7 +77,7 @@ func (s *stack) setUp(ctx context.Context) (*workspace, error) {
 			return nil, fmt.Errorf("set up the workspace: %w (%s)", err, s.startOver())
 		}
 	}
-	return w, w.adjustUpstream(ctx)
+	return w, errors.Join(w.adjustUpstream(ctx), w.keepRoots(ctx))
 }
 
 // finish makes a step and keeps what came of it. What the control plane has made is kept, also when the start is
@@ -296,4 +296,27 @@ func (w *workspace) token(ctx context.Context, key string) (string, error) {
 	}
 	t, err := c.Token(ctx)
 	return t.AccessToken, err
+}
+
+// boundToken is an access token of the agent's for a mandate, which lasts as long as it does.
+func (w *workspace) boundToken(ctx context.Context, m authority.Mandate) (string, error) {
+	c, err := w.as(w.AgentKey)
+	if err != nil {
+		return "", err
+	}
+	t, err := c.BoundToken(ctx, m.ID, time.Until(m.ValidUntil).Truncate(time.Second))
+	return t.AccessToken, err
+}
+
+// keepRoots writes what clients meet here chain to.
+func (w *workspace) keepRoots(ctx context.Context) error {
+	c, err := w.as(w.AgentKey)
+	if err != nil {
+		return err
+	}
+	ca, err := c.InspectionCA(ctx)
+	if err != nil {
+		return fmt.Errorf("ask for the inspection CA: %w", err)
+	}
+	return replaceFile(w.stack.rootsFile(), append([]byte(ca.Certificate+"\n"), w.stack.upstream.ca...))
 }

@@ -37,7 +37,7 @@ type stack struct {
 // newStack makes a project directory ready: the demo's files, the program, and ports that are free.
 func newStack(project string) (*stack, error) {
 	s := &stack{project: project, ports: map[string]int{}}
-	for _, setting := range []string{"CARACAL_DEV_CONTROL_PORT", "CARACAL_DEV_GATEWAY_PORT", "CARACAL_DEV_UPSTREAM_PORT"} {
+	for _, setting := range []string{"CARACAL_DEV_CONTROL_PORT", "CARACAL_DEV_GATEWAY_PORT", "CARACAL_DEV_PROXY_PORT", "CARACAL_DEV_UPSTREAM_PORT"} {
 		port, err := freePort()
 		if err != nil {
 			return nil, err

@@ -44,7 +44,7 @@ func (p *program) devConfig(settings *values) (dev.Config, error) {
 	if c.Gateways, err = strconv.Atoi(settings.text("gateways")); err != nil || c.Gateways < 1 || c.Gateways > dev.MaxGateways {
 		return c, &usageError{fmt.Sprintf("CARACAL_DEV_GATEWAYS is 1 to %d", dev.MaxGateways)}
 	}
-	for flag, port := range map[string]*int{"control-port": &c.ControlPort, "gateway-port": &c.GatewayPort, "upstream-port": &c.UpstreamPort} {
+	for flag, port := range map[string]*int{"control-port": &c.ControlPort, "gateway-port": &c.GatewayPort, "proxy-port": &c.ProxyPort, "upstream-port": &c.UpstreamPort} {
 		if *port, err = portOf(settings, flag); err != nil {
 			return c, err
 		}

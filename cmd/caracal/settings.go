@@ -112,7 +112,8 @@ func devSettings() []setting {
 	return []setting{
 		{"control-port", dev.ControlPortSetting, "8080", "port of the control plane on 127.0.0.1"},
 		{"gateway-port", dev.GatewayPortSetting, "8443", "port of the gateway on 127.0.0.1"},
-		{"gateways", "CARACAL_DEV_GATEWAYS", "1", "number of gateways, on ports from the gateway port on"},
+		{"proxy-port", dev.ProxyPortSetting, "3128", "proxy port of the gateway on 127.0.0.1"},
+		{"gateways", "CARACAL_DEV_GATEWAYS", "1", "number of gateways, on ports from the gateway port and the proxy port on"},
 		{"upstream-port", dev.UpstreamPortSetting, "9443", "port of the echo upstream on 127.0.0.1"},
 		{"state-dir", "CARACAL_STATE_DIR", "", "directory of the database, keys and logs; .caracal in the project without it"},
 		{"database-url-file", "CARACAL_DATABASE_URL", "", "PostgreSQL from version 15, as a superuser; a private one without it"},
