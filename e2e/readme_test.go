@@ -113,6 +113,15 @@ func TestTheReadmesCommandsDoWhatItSays(t *testing.T) {
 	}{
 		{"make run", func(string) {}}, // is what runs; it and the next build what these tests are part of
 		{"make test", func(string) {}},
+		{"caracal run", func(text string) {
+			out := run(text)
+			if got := decode(t, out)["path"]; got != "/v1/models" {
+				t.Errorf("the upstream got %v", got)
+			}
+			if !strings.Contains(out, `"error":"resource_not_in_scope"`) {
+				t.Errorf("the second command was not denied: %s", out)
+			}
+		}},
 		{"/v1/chat/completions", func(text string) {
 			out := run(text)
 			if got := decode(t, out)["path"]; got != "/v1/chat/completions" {

@@ -43,6 +43,9 @@ func exitMeanings() []struct {
 		{exitUnauthenticated, "there is no key, or it is not accepted"},
 		{exitNotFound, "there is no such thing, or it is not the key's to see"},
 		{exitPending, "the change is made, but not known to be in force at every gateway yet"},
+		{exitRunFailed, "`caracal run` did not get as far as its command"},
+		{exitNotRunnable, "the command of `caracal run` cannot be started"},
+		{exitNoCommand, "the command of `caracal run` is not there; else it ends with its command's own status, or 128 and the number of the signal that ended it"},
 		{exitInterrupted, "interrupted by Ctrl-C"},
 	}
 }
@@ -56,10 +59,19 @@ func statusOf(err error) exitStatus {
 		absent  *absentError
 		refusal *client.Error
 		network *url.Error // of net/http; a file that is not there is a net.Error as well
+		ran     *ranError
+		notRun  *notRunError
 	)
 	switch {
 	case err == nil:
 		return exitDone
+	case errors.As(err, &ran):
+		return ran.status
+	case errors.As(err, &notRun):
+		if errors.Is(err, context.Canceled) {
+			return exitInterrupted
+		}
+		return notRun.status
 	case errors.Is(err, errDenied), errors.Is(err, gateway.ErrRefused):
 		return exitRefused
 	case errors.As(err, &usage):

@@ -34,7 +34,8 @@ func run(ctx context.Context, args []string, getenv func(string) string, stdin i
 	root := p.root()
 	root.SetArgs(args)
 	err := root.ExecuteContext(ctx)
-	if err != nil && !errors.Is(err, errDenied) && !errors.Is(err, errUnwell) {
+	var ran *ranError
+	if err != nil && !errors.As(err, &ran) && !errors.Is(err, errDenied) && !errors.Is(err, errUnwell) {
 		explain(stderr, err)
 	}
 	return err
@@ -63,7 +64,7 @@ func (p *program) root() *cobra.Command {
 	grouped(root, servers, p.dev(), p.controlPlane(), p.gateway(), p.migrate())
 	grouped(root, nouns, p.workspace(), p.principal(), p.policy(), p.mandate(), p.receipt(), p.destination(), p.rego(), p.key(), p.token(),
 		p.member(), p.issuer(), p.clientAuthority(), p.signingKey(), p.inspectionCA(), p.event())
-	grouped(root, you, p.login(), p.logout(), p.session(), p.status(), p.doctor(), p.context())
+	grouped(root, you, p.run(), p.login(), p.logout(), p.session(), p.status(), p.doctor(), p.context())
 	return root
 }
 

@@ -104,6 +104,7 @@ flag carries a secret: it names a file that holds it, where the variable holds t
 		{"caracal migrate", migrateSettings()},
 		{"caracal gateway", gatewaySettings()},
 		{"The commands that call a control plane", clientSettings()},
+		{"caracal run, beside those", runSettings()},
 	} {
 		fmt.Fprintf(w, "\n## %s\n\n| variable | flag | default | meaning |\n|---|---|---|---|\n", table.command)
 		for _, s := range table.settings {
