@@ -33,6 +33,9 @@ var here = map[string]unmodified{
 	"curl over HTTP/2": {
 		script: `curl -sS --fail-with-body --http2 -w '%{http_version}' https://web.REALM.test/hello`, prints: `hello of the web, by HTTP/2.0\n2`, shows: told, untold: `CONNECT tunnel failed, response 403`,
 	},
+	"curl to a server that asks for a client certificate": {
+		script: `curl -sS --fail-with-body https://mutual.REALM.test/hello`, prints: `a client certificate is here`, shows: told, untold: `CONNECT tunnel failed, response 403`,
+	},
 	"git clone": {
 		script: `git clone https://web.REALM.test/git/project.git && git -C project log --oneline`, prints: `first`, shows: `remote: The mandate does not cover the resource .*` + decision, untold: `CONNECT tunnel failed, response 403`,
 	},

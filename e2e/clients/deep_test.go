@@ -59,15 +59,11 @@ func TestClientsThatAMachineNeedNotHave(t *testing.T) {
 
 func TestClientsOfPublicRegistries(t *testing.T) {
 	onlyDeep(t)
-	s := newSite(t)
 	var hosts []string
 	for _, c := range registries {
-		for _, host := range c.hosts {
-			s.reach(t, host)
-			hosts = append(hosts, host)
-		}
+		hosts = append(hosts, c.hosts...)
 	}
-	s.settled(t, hosts...)
+	s := newSite(t, hosts...)
 	for name, c := range registries {
 		t.Run(name, func(t *testing.T) {
 			a := s.newAgent(t, name)

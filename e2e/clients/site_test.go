@@ -32,7 +32,8 @@ type site struct {
 	ownerID    authority.PrincipalID
 }
 
-func newSite(t *testing.T) *site {
+// newSite starts everything, with destinations for some hosts on the internet.
+func newSite(t *testing.T, internet ...string) *site {
 	t.Helper()
 	dir, err := os.MkdirTemp("", "caracal-site-")
 	if err != nil {
@@ -45,7 +46,11 @@ func newSite(t *testing.T) *site {
 	})
 	s := &site{dir: dir, upstreams: newUpstreams(t, dir)}
 	s.startControl(t)
+	for _, host := range internet {
+		s.reach(t, host)
+	}
 	s.startGateway(t)
+	s.settled(t, append(internet, "web.open.test", "web.closed.test", "pypi.open.test", "mcp.open.test")...)
 	return s
 }
 
@@ -124,11 +129,10 @@ func (s *site) startGateway(t *testing.T) {
 	gateway := exec.CommandContext(context.WithoutCancel(t.Context()), installed.bin+"/caracal", "gateway")
 	gateway.Env = append(os.Environ(), "ENTERPRISE_API_KEY="+key.APIKey, "ENTERPRISE_WORKSPACE="+slug, "ENTERPRISE_URL="+s.controlURL,
 		"ENTERPRISE_SYNC_INTERVAL=1", "CARACAL_STATE_DIR="+filepath.Join(s.dir, "gateway"), "CARACAL_LISTEN="+listen,
-		"CARACAL_PROXY_LISTEN="+s.proxy, "CARACAL_ENVOY="+installed.envoy)
+		"CARACAL_PROXY_LISTEN="+s.proxy, "CARACAL_CREDENTIALS_DIR="+filepath.Join(s.dir, "credentials"), "CARACAL_ENVOY="+installed.envoy)
 	if err := start(t, "the gateway", filepath.Join(s.dir, "gateway.log"), gateway).await(t.Context(), s.gatewayURL+"/ready"); err != nil {
 		t.Fatal(err)
 	}
-	s.settled(t, "web.open.test", "web.closed.test", "pypi.open.test", "mcp.open.test")
 }
 
 // settled waits until the gateway's Envoy has the routes to hosts.

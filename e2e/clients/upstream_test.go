@@ -7,6 +7,7 @@ import (
 	"context"
 	"crypto/sha512"
 	"crypto/tls"
+	"crypto/x509"
 	"encoding/base64"
 	"encoding/json"
 	"errors"
@@ -54,11 +55,23 @@ func newUpstreams(t *testing.T, dir string) *upstreams {
 			t.Fatal(err)
 		}
 	}
+	u.certificate(t)
 	u.packages(t)
 	u.repositories(t)
 	u.serveWeb(t, chain, key)
 	u.servePython(t)
 	return u
+}
+
+// certificate keeps what the gateway identifies itself with to the server that asks for it.
+func (u *upstreams) certificate(t *testing.T) {
+	t.Helper()
+	chain, key := u.client.Server(t, pki.Usage(x509.ExtKeyUsageClientAuth))
+	credentials := filepath.Join(u.dir, "credentials")
+	if err := errors.Join(os.Mkdir(credentials, 0o700), os.WriteFile(filepath.Join(credentials, "upstream-client.crt"), chain, 0o600),
+		os.WriteFile(filepath.Join(credentials, "upstream-client.key"), key, 0o600)); err != nil {
+		t.Fatal(err)
+	}
 }
 
 // packages makes a Python wheel for pypiserver, and an npm package.
