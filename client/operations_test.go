@@ -36,6 +36,8 @@ func calls() map[string]func(context.Context, *client.Client) error {
 		"health":        func(ctx context.Context, c *client.Client) error { return second(c.Health(ctx)) },
 		"exchangeToken": func(ctx context.Context, c *client.Client) error { return second(c.Token(ctx)) },
 
+		"getInspectionCA": func(ctx context.Context, c *client.Client) error { return second(c.InspectionCA(ctx)) },
+
 		"getSession": func(ctx context.Context, c *client.Client) error { return second(c.Session(ctx)) },
 		"endSession": func(ctx context.Context, c *client.Client) error { return c.EndSession(ctx) },
 		"exchangeSignInCode": func(ctx context.Context, c *client.Client) error {

@@ -28,16 +28,8 @@ func accepting(do operation) operation {
 
 func (h *Handler) testDestination(x *exchange) (*reply, error) {
 	var in controlplane.Trial
-	var place struct {
-		WorkspaceSlug string `json:"workspace_slug"`
-	}
-	if err := x.decode(&in, &place); err != nil {
+	if err := x.decodeAt(&in); err != nil {
 		return nil, err
-	}
-	if place.WorkspaceSlug != "" {
-		if err := x.enter(place.WorkspaceSlug); err != nil {
-			return nil, err
-		}
 	}
 	if err := x.within(readQuery(x.r.URL.RawQuery)); err != nil {
 		return nil, err

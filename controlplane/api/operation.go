@@ -61,16 +61,8 @@ func listAll[T any](method func(context.Context, controlplane.Caller) ([]T, erro
 func create[In, Out any](method func(context.Context, controlplane.Caller, In) (controlplane.Written[Out], error)) operation {
 	return func(x *exchange) (*reply, error) {
 		var in In
-		var place struct {
-			WorkspaceSlug string `json:"workspace_slug"`
-		}
-		if err := x.decode(&in, &place); err != nil {
+		if err := x.decodeAt(&in); err != nil {
 			return nil, err
-		}
-		if place.WorkspaceSlug != "" {
-			if err := x.enter(place.WorkspaceSlug); err != nil {
-				return nil, err
-			}
 		}
 		if err := x.within(readQuery(x.r.URL.RawQuery)); err != nil {
 			return nil, err
@@ -162,6 +154,20 @@ func (x *exchange) within(q *query) error {
 		return x.enter(x.r.PathValue("workspace"))
 	}
 	return nil
+}
+
+// decodeAt reads a body, which may name the workspace that it is about, and moves the caller there.
+func (x *exchange) decodeAt(into any) error {
+	var place struct {
+		WorkspaceSlug *string `json:"workspace_slug"`
+	}
+	if err := x.decode(into, &place); err != nil || place.WorkspaceSlug == nil {
+		return err
+	}
+	if *place.WorkspaceSlug == "" {
+		return authority.Invalid("workspace_slug", "is empty: name a workspace, or leave it out")
+	}
+	return x.enter(*place.WorkspaceSlug)
 }
 
 // enter moves the caller into a workspace. A request that names two is about none.

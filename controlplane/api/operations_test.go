@@ -115,6 +115,7 @@ func (m *team) body(o operation) any {
 		"POST /api/v1/mandates/{id}/delegate":     m.delegation(m.helper),
 		"POST destinations":                       destinationOf("host-" + strings.ToLower(string(authority.NewID[authority.KeyID]())[4:14])),
 		"PUT /api/v1/destinations/{id}":           destinationOf("shop"),
+		"POST test":                               map[string]any{"url": "https://shop.example.com/"},
 		"POST client-authorities":                 clientsOf("mesh"),
 		"POST issuers":                            issuerOf("cluster"),
 		"PUT /api/v1/issuers/{id}":                issuerOf("corporate"),
