@@ -29,7 +29,7 @@ func (e *ChangesAuthority) Error() string { return e.Unwrap().Error() }
 // Unwrap is the changes_authority that it amounts to.
 func (e *ChangesAuthority) Unwrap() error {
 	return &authority.Error{Code: authority.CodeChangesAuthority, Message: fmt.Sprintf(
-		"the change gives %d kinds of traffic another meaning, for which %d live mandates count: see the report, and repeat the request with accept_changes=%s if it is meant",
+		"the change gives traffic another meaning that live mandates may cover (kinds of traffic: %d, mandates: %d): see the report, and repeat the request with accept_changes=%s if it is meant",
 		e.Report.TrafficCount, e.Report.MandateCount, e.Report.Digest)}
 }
 

@@ -62,7 +62,7 @@ func (e *edge) stranger(client tls.Certificate, servers *pki.CA, change ...strin
 		"api.example.com", upstreamHost,
 		"/etc/envoy/envoy.crt", write("envoy.crt", chain), "/etc/envoy/envoy.key", write("envoy.key", key),
 		"/etc/envoy/gateway-ca.pem", write("gateway-ca.pem", []byte(servers.PEM())),
-		"/etc/ssl/certs/ca-certificates.crt", write("upstream-ca.pem", []byte(e.ca())),
+		"/etc/ssl/certs/ca-certificates.crt", write("upstream-ca.pem", e.stack.ca.PEM()),
 	)...).Replace(documentedEnvoy(e.t))
 	s := &stranger{base: "http://" + listen.String()}
 	s.process = exec.Command(envoyBinary(e.t), "-c", write("envoy.yaml", []byte(file)), "--concurrency", "1", "--disable-hot-restart", "-l", "warning")

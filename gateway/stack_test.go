@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/tls"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net"
@@ -144,16 +145,30 @@ func (s *stack) until(run func(context.Context) error) (stop func()) {
 	return stop
 }
 
-// destination adds a host that leads to the upstream.
+// destination adds a host that leads to the upstream, whatever live mandates come to cover by it.
 func (s *stack) destination(host string, credential *authority.Credential) authority.Destination {
 	s.t.Helper()
-	return must(s.CreateDestination(s.t.Context(), s.owner, authority.Destination{
+	wanted := authority.Destination{
 		Name: strings.Split(host, ".")[0], Host: host, Ports: []uint16{443}, TLS: authority.TLSRequired, CA: string(s.ca.PEM()),
 		ConnectTo: s.address, Addresses: []netip.Prefix{netip.MustParsePrefix("127.0.0.1/32")}, Credential: credential,
 		Rules: []authority.Rule{{Path: "/**", Resource: "api:echo/all", Methods: map[string]authority.Action{
 			"GET": authority.Read, "PUT": authority.Write, "POST": authority.Execute,
 		}}},
-	}))(s.t).Value
+	}
+	return accepted(s, func(c controlplane.Caller) (controlplane.Written[authority.Destination], error) {
+		return s.CreateDestination(s.t.Context(), c, wanted)
+	}).Value
+}
+
+// accepted makes a change of the catalog as the owner, who accepts what live mandates come to cover by it, or lose.
+func accepted[T any](s *stack, change func(controlplane.Caller) (T, error)) T {
+	s.t.Helper()
+	done, err := change(s.owner)
+	var touches *controlplane.ChangesAuthority
+	if errors.As(err, &touches) {
+		done, err = change(s.owner.Accepting(touches.Report.Digest))
+	}
+	return must(done, err)(s.t)
 }
 
 // terms of a mandate of the agent's, as they travel.
