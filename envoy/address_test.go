@@ -120,8 +120,8 @@ func TestNoAddressOfThisMachineOrItsNetworkIsReached(t *testing.T) {
 			}
 		})
 	}
-	if four.connected()+six.connected() != 0 {
-		t.Errorf("%d connections were made to this machine", four.connected()+six.connected())
+	if made := four.connected(t) + six.connected(t); made != 0 {
+		t.Errorf("%d connections were made to this machine", made)
 	}
 	t.Run("the targets are reached when nothing refuses them", func(t *testing.T) {
 		r := startRig(t, setup{
@@ -162,13 +162,13 @@ func TestAPrivateUpstreamIsReachedAtItsAddressesOnly(t *testing.T) {
 	}
 	eventually(t, "the name is resolved", func() bool { return try(listed).Status == http.StatusOK })
 	for name, u := range map[string]envoy.Upstream{"another range": elsewhere, "public addresses only": public} {
-		before := up.connected()
+		before := up.connected(t)
 		eventually(t, "the name is resolved", func() bool { return try(u).Status != http.StatusServiceUnavailable })
 		if got := try(u).refusal(t); got != (refusal{403, "target_not_allowed", decisionID}) {
 			t.Errorf("%s: %+v", name, got)
 		}
-		if up.connected() != before {
-			t.Errorf("%s: a connection was made", name)
+		if made := up.connected(t) - before; made != 0 {
+			t.Errorf("%s: %d connections were made", name, made)
 		}
 	}
 }

@@ -105,10 +105,11 @@ type received struct {
 
 // upstream is a server that remembers what reached it.
 type upstream struct {
-	port        uint16
-	mu          sync.Mutex
-	requests    []received
-	connections int
+	port     uint16
+	address  string
+	mu       sync.Mutex
+	requests []received
+	clients  []string // the address that each connection came from, in the order of arrival
 }
 
 // startUpstream serves on the address; with names over TLS, HTTP/2 and HTTP/1.1.
@@ -118,7 +119,7 @@ func startUpstream(t *testing.T, address string, handler http.Handler, names ...
 	if err != nil {
 		t.Fatal(err)
 	}
-	u := &upstream{port: listener.Addr().(*net.TCPAddr).AddrPort().Port()}
+	u := &upstream{port: listener.Addr().(*net.TCPAddr).AddrPort().Port(), address: listener.Addr().String()}
 	if handler == nil {
 		handler = http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, "reached") })
 	}
@@ -128,11 +129,11 @@ func startUpstream(t *testing.T, address string, handler http.Handler, names ...
 			u.remember(q)
 			handler.ServeHTTP(w, q)
 		}),
-		ConnState: func(_ net.Conn, state http.ConnState) {
+		ConnState: func(c net.Conn, state http.ConnState) {
 			if state == http.StateNew {
 				u.mu.Lock()
 				defer u.mu.Unlock()
-				u.connections++
+				u.clients = append(u.clients, c.RemoteAddr().String())
 			}
 		},
 	}
@@ -168,10 +169,26 @@ func (u *upstream) seen() []received {
 	return slices.Clone(u.requests)
 }
 
-func (u *upstream) connected() int {
+// connected counts the connections that others have made. A server may be told of one long after it is made, but of all in
+// their order: what was made before a connection of the test's own is counted once that one is.
+func (u *upstream) connected(t *testing.T) int {
+	t.Helper()
+	last, err := net.Dial("tcp", u.address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer last.Close()
+	before := -1
+	eventually(t, "the server is told of the last connection", func() bool {
+		u.mu.Lock()
+		defer u.mu.Unlock()
+		before = slices.Index(u.clients, last.LocalAddr().String())
+		return before >= 0
+	})
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	return u.connections
+	u.clients = slices.Delete(u.clients, before, before+1)
+	return before
 }
 
 // permit is an answer of the decision service: forward on this route, watched, with these headers.
