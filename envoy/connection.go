@@ -19,6 +19,7 @@ import (
 const (
 	connectionFilter = "envoy.filters.network.http_connection_manager"
 	maxHeadersKiB    = 32
+	insideCloseDelay = 100 * time.Millisecond
 )
 
 // connectionManager reads HTTP and takes each request through authorisation, registration of its watch, name resolution and
@@ -61,8 +62,7 @@ func connectionManager(mode string) *listenerv3.Filter {
 
 		RequestHeadersTimeout: durationpb.New(10 * time.Second),
 		StreamIdleTimeout:     durationpb.New(5 * time.Minute),
-		// Envoy's default keeps a finished connection for a second, which would delay the end of a cut stream.
-		DelayedCloseTimeout: durationpb.New(0),
+		DelayedCloseTimeout:   durationpb.New(closeDelay(mode)),
 
 		// Without an entry for CONNECT one would be refused before anybody was asked.
 		UpgradeConfigs: []*hcmv3.HttpConnectionManager_UpgradeConfig{{UpgradeType: "websocket"}, {UpgradeType: "CONNECT"}},
@@ -70,6 +70,17 @@ func connectionManager(mode string) *listenerv3.Filter {
 		LocalReplyConfig: localReplies(),
 		AccessLog:        []*accesslogv3.AccessLog{accessLog()},
 	})}}
+}
+
+// closeDelay is how long a connection stays after an answer that came before the end of its request. Envoy's default of a
+// second would delay the end that clients see of a cut stream. Inside of a tunnel some of it is needed: the tunnel's end of
+// the connection takes a failure to write for the end of all, and what the client sends meanwhile would make it drop the
+// answer before it is read.
+func closeDelay(mode string) time.Duration {
+	if mode == ModeInside {
+		return insideCloseDelay
+	}
+	return 0
 }
 
 // routesOf is the route table that requests of a way in take.
