@@ -6,6 +6,7 @@ import (
 
 	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
+	setstatev3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/common/set_filter_state/v3"
 	tlsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/transport_sockets/tls/v3"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/reflect/protopath"
@@ -85,6 +86,7 @@ func dangers() map[protoreflect.FullName]string {
 		"envoy.config.core.v3.DataSource.filename":             "a file of the gateway's host would be read",
 		"envoy.config.core.v3.DataSource.environment_variable": "a secret of the gateway's host could be read",
 		internalAddress:        "requests would enter another listener without a decision",
+		handedOver:             "tunnels would share connections, and take the decision on one for that on another",
 		trustChainVerification: "upstreams would not have to prove who they are",
 		"envoy.extensions.transport_sockets.tls.v3.CertificateValidationContext.allow_expired_certificate": "upstreams would not have to prove who they are",
 	}
@@ -94,6 +96,7 @@ const (
 	trustChainVerification protoreflect.FullName = "envoy.extensions.transport_sockets.tls.v3.CertificateValidationContext.trust_chain_verification"
 	upgradeConfigs         protoreflect.FullName = "envoy.config.route.v3.RouteAction.upgrade_configs"
 	internalAddress        protoreflect.FullName = "envoy.config.core.v3.Address.envoy_internal_address"
+	handedOver             protoreflect.FullName = "envoy.extensions.filters.common.set_filter_state.v3.FilterStateValue.object_key"
 )
 
 // belongs reports whether a setting is in the one place where it is no danger.
@@ -105,6 +108,8 @@ func belongs(name protoreflect.FullName, p protopath.Values) bool {
 		return within(p, func(r *routev3.Route) bool { return r.GetMatch().GetConnectMatcher() != nil })
 	case internalAddress: // what comes inside of a CONNECT is decided on there
 		return within(p, func(c *clusterv3.Cluster) bool { return c.GetName() == ClusterInside })
+	case handedOver: // connection pools are told apart by it
+		return within(p, func(v *setstatev3.FilterStateValue) bool { return v.GetFactoryKey() == hashableString })
 	}
 	return false
 }

@@ -21,16 +21,19 @@ import (
 // outerState is where the id of the decision on a CONNECT goes along into the listener that its payload reaches.
 const outerState = "caracal.outer"
 
+// hashableString makes a string one that connection pools are told apart by.
+const hashableString = "envoy.hashable_string"
+
 // NoName is what the gateway process is asked a certificate for where a client names no server. It is no host.
 const NoName = "no-name"
 
 // handOver keeps the id of the decision on a CONNECT for the connection that its payload becomes. Nothing else goes
-// along: what the decision rests on stays with the gateway process. The string is one that connection pools are told apart
-// by: in a pool that tunnels share, all connections get the id of the tunnel that the pool was made for.
+// along: what the decision rests on stays with the gateway process. In a pool that tunnels share, all connections get the id
+// of the tunnel that the pool was made for, hence the kind of string.
 func handOver() *hcmv3.HttpFilter {
 	return httpFilter("envoy.filters.http.set_filter_state", &sethttpstatev3.Config{OnRequestHeaders: []*setstatev3.FilterStateValue{{
 		Key:        &setstatev3.FilterStateValue_ObjectKey{ObjectKey: outerState},
-		FactoryKey: "envoy.hashable_string",
+		FactoryKey: hashableString,
 		Value: &setstatev3.FilterStateValue_FormatString{FormatString: &corev3.SubstitutionFormatString{
 			Format: &corev3.SubstitutionFormatString_TextFormatSource{
 				TextFormatSource: inlineText("%DYNAMIC_METADATA(" + MetadataNamespace + ":" + MetadataDecisionID + ")%"),

@@ -13,6 +13,7 @@ import (
 	listenerv3 "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
 	rbacconfigv3 "github.com/envoyproxy/go-control-plane/envoy/config/rbac/v3"
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
+	setstatev3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/common/set_filter_state/v3"
 	authzv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/ext_authz/v3"
 	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
 	tlsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/transport_sockets/tls/v3"
@@ -309,6 +310,18 @@ func TestAConfigurationThatCouldFailOpenIsRefused(t *testing.T) {
 				r.Listeners = append(r.Listeners, &listenerv3.Listener{Name: "x"})
 			},
 			`listener "x" is not one that belongs here`,
+		},
+		"tunnels that share connections, and with them the decision on one": {
+			change(func(v *setstatev3.FilterStateValue) { v.FactoryKey = "envoy.string" }),
+			"on_request_headers[0].object_key is set: tunnels would share connections",
+		},
+		"a decision on a tunnel whose kind follows from its name": {
+			change(func(v *setstatev3.FilterStateValue) { v.FactoryKey = "" }),
+			"on_request_headers[0].object_key is set: tunnels would share connections",
+		},
+		"a decision on a tunnel that its connection is not told apart by": {
+			change(func(v *setstatev3.FilterStateValue) { v.SharedWithUpstream = setstatev3.FilterStateValue_NONE }),
+			"shared_with_upstream",
 		},
 		"plain HTTP serves everything beside TLS": {
 			change(func(rds *hcmv3.Rds) { rds.RouteConfigName = envoy.GatewayRoutes }),
