@@ -10,7 +10,6 @@ import (
 	"sync"
 	"time"
 
-	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
 	tlsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/transport_sockets/tls/v3"
@@ -47,10 +46,10 @@ type xds struct {
 	mu       sync.Mutex
 	sent     map[sentKey]*discoveryv3.DeltaDiscoveryResponse // awaiting Envoy's verdict
 	begun    map[streamType]bool                             // what Envoy asks for on its live streams
+	held     map[resource.Type]map[string]string             // versions of what Envoy has accepted, by type and name
 	routes   map[string]way                                  // ways through the accepted route table, by their names
-	clusters map[string]bool                                 // names of the accepted clusters
+	forwards bool                                            // it has had a route table and all clusters that this leads to
 	shown    map[string]bool                                 // names of the client certificates that Envoy has
-	table    string                                          // version of the accepted route table, empty without one
 	refusal  string                                          // Envoy's last refusal, empty since the last acceptance of that type
 	refused  string                                          // the type that the refusal is about
 }
@@ -79,11 +78,11 @@ type streamType struct {
 func newXDS(ctx context.Context, node string, first envoy.Resources, certificates *clientCertificates, report func(string), log *slog.Logger) (*xds, error) {
 	x := &xds{
 		node: node, log: log, report: report, certificates: certificates,
-		cache:    cache.NewSnapshotCache(true, cache.IDHash{}, nil),
-		sent:     map[sentKey]*discoveryv3.DeltaDiscoveryResponse{},
-		begun:    map[streamType]bool{},
-		clusters: map[string]bool{},
-		shown:    map[string]bool{},
+		cache: cache.NewSnapshotCache(true, cache.IDHash{}, nil),
+		sent:  map[sentKey]*discoveryv3.DeltaDiscoveryResponse{},
+		begun: map[streamType]bool{},
+		held:  map[resource.Type]map[string]string{},
+		shown: map[string]bool{},
 	}
 	if err := x.Serve(ctx, first); err != nil {
 		return nil, err
@@ -155,7 +154,15 @@ func (x *xds) Accepted(name string) bool {
 	if !w.watched && time.Since(w.since) < overlap {
 		return false
 	}
-	absent := func(name string) bool { return !x.clusters[name] && name != envoy.ClusterSelf }
+	return x.leads(w)
+}
+
+// leads reports whether Envoy has accepted every cluster that a way may lead to. The caller holds the lock.
+func (x *xds) leads(w way) bool {
+	absent := func(name string) bool {
+		_, accepted := x.held[resource.ClusterType][name]
+		return !accepted && name != envoy.ClusterSelf
+	}
 	return len(w.clusters) > 0 && !slices.ContainsFunc(w.clusters, absent)
 }
 
@@ -170,19 +177,43 @@ func (x *xds) Shows(name string) bool {
 // verdict is what Envoy makes of the configuration that it is served.
 type verdict struct {
 	refusal  string // Envoy's own words about what it does not accept, empty when it accepts all of it
-	current  bool   // it has accepted the route table that it is served now
-	forwards bool   // it has accepted one that forwards anything but to the gateway itself
+	current  bool   // it has accepted everything that it is served now
+	forwards bool   // it has accepted a route table that forwards anything but to the gateway itself, and where that leads
 }
 
 // Verdict is Envoy's present one.
 func (x *xds) Verdict() verdict {
-	served := ""
-	if snapshot, err := x.cache.GetSnapshot(x.node); err == nil {
-		served = snapshot.GetVersionMap(resource.RouteType)[envoy.GatewayRoutes]
-	}
+	snapshot, err := x.cache.GetSnapshot(x.node)
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	return verdict{refusal: x.refusal, current: x.table != "" && x.table == served, forwards: len(x.routes) > 1}
+	return verdict{refusal: x.refusal, current: err == nil && x.holds(snapshot), forwards: x.forwards}
+}
+
+// holds reports whether Envoy has accepted each resource of a snapshot in its version. The caller holds the lock.
+func (x *xds) holds(snapshot cache.ResourceSnapshot) bool {
+	for _, kind := range []resource.Type{resource.ListenerType, resource.ClusterType, resource.RouteType, resource.SecretType} {
+		for name, version := range snapshot.GetVersionMap(kind) {
+			if x.held[kind][name] != version {
+				return false
+			}
+		}
+	}
+	return true
+}
+
+// follow notes whether Envoy can forward by what it has accepted: every way leads on, or where it refuses clusters, which
+// waiting does not mend, one does. What it gets after that comes piece by piece, and each decision looks whether its own way
+// is complete. The caller holds the lock.
+func (x *xds) follow() {
+	complete, partial := len(x.routes) > 1, false
+	for name, w := range x.routes {
+		leads := x.leads(w)
+		complete = complete && leads
+		partial = partial || leads && name != envoy.Way(envoy.RouteSelf, "")
+	}
+	if complete || partial && x.refused == resource.ClusterType {
+		x.forwards = true
+	}
 }
 
 // Run serves on the listener until ctx ends.
@@ -247,20 +278,22 @@ func (x *xds) begin(stream int64, req *discoveryv3.DeltaDiscoveryRequest) error 
 	if err != nil {
 		return fmt.Errorf("find what Envoy holds: %w", err)
 	}
+	delete(x.held, req.GetTypeUrl())
 	switch req.GetTypeUrl() {
 	case resource.ClusterType:
-		x.clusters = map[string]bool{}
+		x.forwards = false
 	case resource.RouteType:
-		x.routes, x.table = nil, ""
+		x.routes, x.forwards = nil, false
 	case resource.SecretType:
 		x.shown = map[string]bool{}
 	}
 	present, served := snapshot.GetVersionMap(req.GetTypeUrl()), snapshot.GetResources(req.GetTypeUrl())
 	for name, version := range req.GetInitialResourceVersions() {
 		if present[name] == version {
-			x.hold(served[name], version)
+			x.hold(req.GetTypeUrl(), served[name], version)
 		}
 	}
+	x.follow()
 	return nil
 }
 
@@ -271,6 +304,7 @@ func (x *xds) note(typeURL, refusal string) string {
 	switch {
 	case refusal != "":
 		x.refusal, x.refused = refusal, typeURL
+		x.follow()
 	case x.refused == typeURL:
 		x.refusal, x.refused = "", ""
 	}
@@ -282,11 +316,10 @@ func (x *xds) accept(resp *discoveryv3.DeltaDiscoveryResponse) error {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	for _, name := range resp.GetRemovedResources() {
+		delete(x.held[resp.GetTypeUrl()], name)
 		switch {
-		case resp.GetTypeUrl() == resource.ClusterType:
-			delete(x.clusters, name)
 		case resp.GetTypeUrl() == resource.RouteType && name == envoy.GatewayRoutes:
-			x.routes, x.table = nil, ""
+			x.routes, x.forwards = nil, false
 		case resp.GetTypeUrl() == resource.SecretType:
 			if name, is := envoy.ClientCertificateOf(name); is {
 				delete(x.shown, name)
@@ -298,23 +331,26 @@ func (x *xds) accept(resp *discoveryv3.DeltaDiscoveryResponse) error {
 		if err != nil {
 			return fmt.Errorf("decode what Envoy accepted: %w", err)
 		}
-		x.hold(m, res.GetVersion())
+		x.hold(resp.GetTypeUrl(), m, res.GetVersion())
 	}
+	x.follow()
 	return nil
 }
 
-// hold remembers a resource that Envoy has. The caller holds the lock.
-func (x *xds) hold(m proto.Message, version string) {
+// hold remembers a resource of a type that Envoy has. The caller holds the lock.
+func (x *xds) hold(kind resource.Type, m proto.Message, version string) {
+	if x.held[kind] == nil {
+		x.held[kind] = map[string]string{}
+	}
+	x.held[kind][cache.GetResourceName(m)] = version
 	switch m := m.(type) {
-	case *clusterv3.Cluster:
-		x.clusters[m.GetName()] = true
 	case *tlsv3.Secret:
 		if name, is := envoy.ClientCertificateOf(m.GetName()); is {
 			x.shown[name] = true
 		}
 	case *routev3.RouteConfiguration:
 		if m.GetName() == envoy.GatewayRoutes {
-			x.routes, x.table = x.ways(m), version
+			x.routes = x.ways(m)
 		}
 	}
 }
