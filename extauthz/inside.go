@@ -42,15 +42,47 @@ func (s *Service) insideTarget(j *judgement) (authority.Target, error) {
 	return target, err
 }
 
-// tunnel finds the live tunnel of a decision.
+// tunnel finds the live tunnel of a decision. One that was ended is refused for the reason that it was ended for.
 func (ws *watches) tunnel(id authority.DecisionID) (*tunnel, error) {
 	ws.mu.Lock()
 	defer ws.mu.Unlock()
 	w := ws.tunnels[id]
-	if w == nil || w.why.Load() != nil {
-		return nil, because(authority.ReasonTunnelUnknown)
+	if w == nil {
+		return nil, ws.ended.why(id)
+	}
+	if why := w.why.Load(); why != nil {
+		return nil, why
 	}
 	return w.tunnel, nil
+}
+
+// maxEnded is of how many tunnels that were ended is remembered why.
+const maxEnded = 1024
+
+// endings remember why the last tunnels that were ended were: requests inside of them may be on their way still.
+type endings struct {
+	reasons map[authority.DecisionID]*Denial
+	order   []authority.DecisionID // a ring, once it is full
+	next    int                    // in the ring
+}
+
+func (e *endings) add(id authority.DecisionID, why *Denial) {
+	if len(e.order) < maxEnded {
+		e.order = append(e.order, id)
+	} else {
+		delete(e.reasons, e.order[e.next])
+		e.order[e.next] = id
+		e.next = (e.next + 1) % maxEnded
+	}
+	e.reasons[id] = why
+}
+
+// why is the reason that a tunnel was ended for, as far as that is known.
+func (e *endings) why(id authority.DecisionID) *Denial {
+	if why := e.reasons[id]; why != nil {
+		return why
+	}
+	return because(authority.ReasonTunnelUnknown)
 }
 
 // open counts a tunnel. The caller holds the lock.
@@ -67,6 +99,9 @@ func (ws *watches) closed(w *watch) {
 		return
 	}
 	delete(ws.tunnels, w.decision)
+	if why := w.why.Load(); why != nil {
+		ws.ended.add(w.decision, why)
+	}
 	if ws.hosts[w.tunnel.host]--; ws.hosts[w.tunnel.host] == 0 {
 		delete(ws.hosts, w.tunnel.host)
 	}

@@ -9,6 +9,7 @@ import (
 	"github.com/caracal-gateway/caracal/envoy"
 	"github.com/caracal-gateway/caracal/extauthz"
 	"github.com/caracal-gateway/caracal/internal/world"
+	"github.com/caracal-gateway/caracal/lease"
 )
 
 // The authority of the CONNECT, the name in TLS and the request's own host and port are one.
@@ -119,16 +120,58 @@ func TestThereIsNothingInsideOfAnOpaqueTunnel(t *testing.T) {
 	}
 }
 
-// A tunnel that was told to end takes no more requests, also while Envoy has not closed it yet.
-func TestATunnelThatIsAboutToEndTakesNoMore(t *testing.T) {
-	w := newTower(t)
-	decision, line := w.tunnel(t, w.connecting("echo.caracal.test:9443"))
-	w.service.End(authority.ReasonNoDecision)
-	line.wantEnd(t, authority.ReasonNoDecision)
-	if d := w.denial(t, inside(decision, "GET", "echo.caracal.test:9443", "/x")); d.Error != string(authority.ReasonTunnelUnknown) {
-		t.Errorf("got %s", d.Error)
+// A tunnel that was told to end takes no more requests, also while Envoy has not closed it yet, and those learn why.
+func TestATunnelThatWasEndedTakesNoMoreAndSaysWhy(t *testing.T) {
+	for sentence, c := range map[string]struct {
+		end    func(*testing.T, *tower)
+		reason authority.Reason
+	}{
+		"the gateway stops": {func(_ *testing.T, w *tower) { w.service.End(authority.ReasonNoDecision) }, authority.ReasonNoDecision},
+		"its mandate is revoked": {func(t *testing.T, w *tower) {
+			w.Revoke(w.Mandate.ID)
+			w.change(t, extauthz.Change{Mandates: []authority.MandateID{w.Mandate.ID}})
+		}, authority.ReasonMandateRevoked},
+		"its caller is suspended": {func(t *testing.T, w *tower) {
+			w.Suspend(w.Agent.ID)
+			w.change(t, extauthz.Change{Principals: []authority.PrincipalID{w.Agent.ID}})
+		}, authority.ReasonSuspended},
+		"the lease is lost": {func(_ *testing.T, w *tower) { w.pass(lease.MaxTerm) }, authority.ReasonLeaseExpired},
+	} {
+		t.Run(sentence, func(t *testing.T) {
+			w := newTower(t)
+			decision, line := w.tunnel(t, w.connecting("echo.caracal.test:9443").with("proxy-authorization", basic(string(w.Mandate.ID), w.Token(w.Agent.ID))))
+			c.end(t, w)
+			told := <-line.told
+			request := inside(decision, "GET", "echo.caracal.test:9443", "/x")
+			for range 2 {
+				if d := w.denial(t, request); d.Error != string(c.reason) || d.Error != told.Error || d.Status != c.reason.Status() {
+					t.Errorf("got %d %s, after the tunnel was ended by %s", d.Status, d.Error, told.Error)
+				}
+				eventually(t, "nothing is left of it", func() bool { return !w.service.Tunnelled(world.EchoHost) })
+			}
+		})
 	}
-	eventually(t, "nothing is left of it", func() bool { return !w.service.Tunnelled(world.EchoHost) })
+}
+
+// What is remembered of tunnels that were ended is bounded.
+func TestOfTheLastTunnelsThatWereEndedIsKnownWhy(t *testing.T) {
+	w := newTower(t)
+	const more = 1024
+	var decisions []string
+	for range more + 1 {
+		decision, _ := w.tunnel(t, w.connecting("echo.caracal.test:9443"))
+		decisions = append(decisions, decision)
+	}
+	w.Suspend(w.Agent.ID)
+	w.change(t, extauthz.Change{Principals: []authority.PrincipalID{w.Agent.ID}})
+	eventually(t, "nothing is left of them", func() bool { return !w.service.Tunnelled(world.EchoHost) })
+	said := map[string]int{}
+	for _, decision := range decisions {
+		said[w.denial(t, inside(decision, "GET", "echo.caracal.test:9443", "/x")).Error]++
+	}
+	if said[string(authority.ReasonSuspended)] != more || said[string(authority.ReasonTunnelUnknown)] != 1 {
+		t.Errorf("said of them: %v", said)
+	}
 }
 
 // A credential that is over opens no more requests, though the tunnel stays as it is.

@@ -134,6 +134,7 @@ type watches struct {
 	ending    byEnd
 	tunnels   map[authority.DecisionID]*watch // those whose payload is looked into
 	hosts     map[string]int                  // how many tunnels there are to each
+	ended     endings                         // of tunnels that are none any more
 	stopped   *Denial                         // why none may begin; nil while they may
 }
 
@@ -147,6 +148,7 @@ func newWatches() *watches {
 		awaited: map[authority.DecisionID]*permitted{}, live: map[*watch]struct{}{},
 		mandate: index[authority.MandateID]{}, principal: index[authority.PrincipalID]{},
 		tunnels: map[authority.DecisionID]*watch{}, hosts: map[string]int{},
+		ended: endings{reasons: map[authority.DecisionID]*Denial{}},
 	}
 }
 
