@@ -194,14 +194,21 @@ func (s *Service) wakeTender() {
 }
 
 // look ends what is over, and says when to look again: when something else will be, and soon in any case, since no timer
-// sees a wall clock that is set.
+// sees a wall clock that is set. Tunnels that look for another mandate hold up no end of anything else, however many they are.
 func (s *Service) look() time.Duration {
-	now, reading := s.clock.Now(), s.read()
-	next, over := s.sweep(now, reading)
-	for _, w := range over {
-		s.renew(w)
+	var due []*watch
+	for {
+		next, over := s.sweep(s.clock.Now(), s.read())
+		due = append(due, over...)
+		for len(due) > 0 && due[0].why.Load() != nil {
+			due = due[1:]
+		}
+		if len(due) == 0 {
+			return next
+		}
+		s.renew(due[0])
+		due = due[1:]
 	}
-	return next
 }
 
 // sweep ends what is over. What only admits to a tunnel may rest on something else, and is returned.
