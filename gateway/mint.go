@@ -20,6 +20,8 @@ const (
 	maxNames = 4096
 	// evictedAtOnce is how many names that no tunnel is open to make room when there are too many.
 	evictedAtOnce = maxNames / 8
+	// maxSpellings is how many names with capitals of one host have a certificate, beside the host in small letters.
+	maxSpellings = 8
 	// idleAfter is how long after the last tunnel to a name its certificate is taken back.
 	idleAfter = 10 * time.Minute
 	// sweepEvery is how often certificates are looked through.
@@ -34,6 +36,8 @@ var (
 	errNoTunnel     = errors.New("no tunnel to the name is open")
 	errTooManyNames = errors.New("too many names have certificates")
 	errTooFast      = errors.New("certificates are asked for too fast")
+	// A host has very many spellings: without a bound of their own, one host would use up what there is for all.
+	errTooManySpellings = errors.New("too many spellings of the host have certificates")
 )
 
 // mint makes the certificates that Envoy asks for and remembers who has them: a name's is made while a tunnel to the name is
@@ -98,7 +102,7 @@ func (m *mint) ask(name string, who holder) (inspection.Leaf, error) {
 	if leaf, known := m.join(name, who); known {
 		return leaf, nil
 	}
-	if err := m.admit(); err != nil {
+	if err := m.admit(name); err != nil {
 		return inspection.Leaf{}, err
 	}
 	leaf, err := m.issue(host)
@@ -136,9 +140,13 @@ func (n *minted) hold(who holder) {
 	}
 }
 
-// admit takes one of what may be minted, and makes room for it.
-func (m *mint) admit() error {
+// admit takes one of what may be minted for a name, and makes room for it.
+func (m *mint) admit(name string) error {
 	m.mu.Lock()
+	if m.misspelt(name) >= maxSpellings {
+		m.mu.Unlock()
+		return errTooManySpellings
+	}
 	m.refill()
 	if m.left < 1 {
 		m.mu.Unlock()
@@ -151,6 +159,22 @@ func (m *mint) admit() error {
 		return errTooManyNames
 	}
 	return nil
+}
+
+// misspelt is how many other spellings of a name's host have certificates, but for the one in small letters, which always
+// may: it is none for that one. The caller holds the lock.
+func (m *mint) misspelt(name string) int {
+	host := strings.ToLower(name)
+	if name == host {
+		return 0
+	}
+	n := 0
+	for other := range m.names {
+		if len(other) == len(name) && other != host && other != name && strings.EqualFold(other, host) {
+			n++
+		}
+	}
+	return n
 }
 
 // refill adds what time has brought. The caller holds the lock.

@@ -237,6 +237,43 @@ func TestCertificatesAreMadeAtABoundedRate(t *testing.T) {
 	}
 }
 
+// A host of some letters has thousands of spellings, which are names of their own to Envoy.
+func TestTheSpellingsOfOneHostUseUpNothingOfOthers(t *testing.T) {
+	var elapsed time.Duration
+	m := newBareMint(func(name string) bool { return name == "abcdefghijkl.test" || name == "other.test" }, &elapsed)
+	spell := func(i int) string {
+		name := []byte("abcdefghijkl.test")
+		for bit := range 12 {
+			if i&(1<<bit) != 0 {
+				name[bit] -= 'a' - 'A'
+			}
+		}
+		return string(name)
+	}
+	given := 0
+	for i := range mintsAtOnce + 1 {
+		switch _, err := m.Ask(spell(i+1), &ear{}); {
+		case err == nil:
+			given++
+		case !errors.Is(err, errTooManySpellings):
+			t.Fatalf("%s: %v", spell(i+1), err)
+		}
+	}
+	if given != maxSpellings || len(m.names) != maxSpellings {
+		t.Errorf("%d spellings have certificates, %d names in all", given, len(m.names))
+	}
+	for _, name := range []string{"other.test", spell(0), spell(1)} {
+		if _, err := m.Ask(name, &ear{}); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	elapsed = idleAfter
+	m.sweep()
+	if _, err := m.Ask(spell(1+maxSpellings), &ear{}); err != nil {
+		t.Errorf("once the others are taken back: %v", err)
+	}
+}
+
 func TestTheNumberOfNamesIsBounded(t *testing.T) {
 	var elapsed time.Duration
 	open := map[string]bool{}
