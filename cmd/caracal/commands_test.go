@@ -65,6 +65,8 @@ func TestTheCommandsOfAWorkspace(t *testing.T) {
 		"destination list --limit 0":         "api.openai.com",
 		"rego list":                          "closed",
 		"key list":                           "gateway",
+		"inspection-ca":                      "-----BEGIN CERTIFICATE-----",
+		"inspection-ca -o json":              "\"not_after\"",
 		"event list --type denied":           "policy_denied",
 		"event list --mandate " + mandate:    "issued",
 		"event export --format csv":          "event_id,event_type",
@@ -137,6 +139,9 @@ func TestReadyDestinationsAreAddedOnce(t *testing.T) {
 	listed, _, err := owner.caracal(t, "", "destination", "add")
 	if err != nil || !strings.Contains(listed, "openai") || !strings.Contains(listed, "api.openai.com") {
 		t.Errorf("the ready entries are\n%s (%v)", listed, err)
+	}
+	if !strings.Contains(listed, "s3.amazonaws.com, s3.us-east-1.amazonaws.com, s3.us-east-2.amazonaws.com, and ") || strings.Contains(listed, "sts.amazonaws.com") {
+		t.Errorf("an entry of many hosts does not fit its line:\n%s", listed)
 	}
 	owner.must(t, "destination", "delete", "mistral", "--yes")
 	owner.must(t, "destination", "update", "openai", "--rule", "/v1/** POST=execute api:external/openai")

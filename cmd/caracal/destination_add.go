@@ -44,7 +44,7 @@ const (
 func (p *program) destinationAdd() *cobra.Command {
 	c := p.changing("add [ENTRY…]", "Add ready destinations for what agents use; without an entry, list what there is", cobra.ArbitraryArgs, func(ctx context.Context, c *call) error {
 		if len(c.args) == 0 {
-			return things(c.output, readyLines(), "name", "kind", "title", "hosts")
+			return things(c.output, readyLines(c.format == formatTable), "name", "kind", "title", "hosts")
 		}
 		entries, err := readyEntries(c.args)
 		if err != nil {
@@ -79,7 +79,11 @@ func (p *program) destinationAdd() *cobra.Command {
 
 func addedColumns() []string { return []string{"entry", "name", "host", "state", "destination_id"} }
 
-func readyLines() []readyLine {
+// maxListedHosts is how many hosts of an entry fit a line.
+const maxListedHosts = 3
+
+// readyLines are the entries; in brief with the first of their hosts only.
+func readyLines(brief bool) []readyLine {
 	var lines []readyLine
 	for _, e := range catalog.Entries() {
 		line := readyLine{Name: e.Name, Kind: string(e.Kind), Title: e.Title}
@@ -87,6 +91,9 @@ func readyLines() []readyLine {
 			if !slices.Contains(line.Hosts, d.Host) {
 				line.Hosts = append(line.Hosts, d.Host)
 			}
+		}
+		if n := len(line.Hosts); brief && n > maxListedHosts {
+			line.Hosts = append(line.Hosts[:maxListedHosts], fmt.Sprintf("and %d more", n-maxListedHosts))
 		}
 		lines = append(lines, line)
 	}

@@ -31,5 +31,5 @@ func (p *program) inspectionCA() *cobra.Command {
 		return err
 	})
 	c.Flags().StringVar(&file, "out", "", "file to write it to, as PEM, instead of standard output")
-	return c
+	return connected(c)
 }
