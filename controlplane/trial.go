@@ -157,7 +157,7 @@ func (a *TrialAnswer) tunnel(catalog *authority.Catalog, target authority.Target
 	}
 	a.reach(destination, scheme)
 	if how != authority.TunnelPassthrough {
-		a.Message = "each request inside is judged by itself"
+		a.Message = "each request inside is judged by itself: try its URL"
 		return nil
 	}
 	a.Resource, err = authority.ParseResource(fmt.Sprintf("tunnel:%s:%d", target.Host, target.Port))

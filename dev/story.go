@@ -49,7 +49,7 @@ func (s *stack) play(ctx context.Context, w *workspace) error {
 		if err != nil {
 			return fmt.Errorf("step %d, %s: %w", i+1, st.title, err)
 		}
-		s.say("  %d. %-38s %-54s → %d %s", i+1, st.title, got.request, got.status, cmp.Or(got.reason, got.outcome, "allowed"))
+		s.say(" %2d. %-38s %-54s → %d %s", i+1, st.title, got.request, got.status, cmp.Or(got.reason, got.outcome, "allowed"))
 		if got.detail != "" {
 			s.say("     %-38s %s", "", got.detail)
 		}
