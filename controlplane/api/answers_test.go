@@ -41,7 +41,7 @@ func TestEachOperationAnswersAsOthersDo(t *testing.T) {
 		}
 		if has("404") && flat && takes("workspace_slug") {
 			m.call(t, key, method, at+"?workspace_slug=no-such-team", body).refused(404, "not_found", "", "")
-		} else if has("404") && flat && body != nil {
+		} else if has("404") && flat && body != nil && path != "/api/v1/token" { // which a member's key is not exchanged at
 			m.call(t, key, method, at, inWorkspaceOfNobody(t, body)).refused(404, "not_found", "", "")
 		}
 		if has("304") {
