@@ -111,6 +111,7 @@ func Run(ctx context.Context, c Config) error {
 		return err
 	}
 	defer g.link.connect.Close()
+	c.Log.Info("the gateway starts", "gateway_port", c.Listen.String(), "proxy_port", c.proxyPort())
 	g.state.Log()
 	if err := g.applier.load(ctx); err != nil {
 		return err
@@ -156,7 +157,7 @@ func assemble(ctx context.Context, c Config, at sockets, private ed25519.Private
 		return g.link.Certify(ctx, request)
 	}, c.Log)
 	if c.ProxyListen.IsValid() {
-		g.state.uninspected = g.inspector.Unavailable
+		g.state.proxyPort, g.state.uninspected = c.ProxyListen.Port(), g.inspector.Unavailable
 	}
 	g.service = extauthz.New(extauthz.Config{
 		Clock: g.clock, Recorder: g.shipper, Credentials: c.Credentials, Routes: g.xds.Accepted, Certificates: g.xds.Shows,
@@ -357,6 +358,14 @@ func (g *gateway) reportEnvoy(refusal string) {
 	_, revision := g.state.enforced()
 	g.link.outbox.tellEnvoy(&syncpb.EnvoyStatus{Accepted: refusal == "", Revision: revision, Message: refusal})
 	g.state.envoyAnswered()
+}
+
+// proxyPort is the proxy port in words.
+func (c Config) proxyPort() string {
+	if !c.ProxyListen.IsValid() {
+		return "off"
+	}
+	return c.ProxyListen.String()
 }
 
 // ports are those that the gateway and its Envoy listen on.

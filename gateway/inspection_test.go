@@ -3,6 +3,7 @@ package gateway_test
 import (
 	"crypto/tls"
 	"crypto/x509"
+	"fmt"
 	"net"
 	"net/http"
 	"net/url"
@@ -52,6 +53,12 @@ func TestRequestsInsideOfTLSAreDecidedOn(t *testing.T) {
 	ca := e.ca()
 	if direct := s.call(s.agentKey, http.MethodGet, "/api/v1/workspaces/"+team+"/inspection-ca", nil).member("certificate"); direct != ca {
 		t.Error("the gateway tells another CA than the control plane")
+	}
+	if want := "proxy_port=" + e.config.ProxyListen.String(); !strings.Contains(e.gatewayLog.String(), want) {
+		t.Errorf("the log does not say %s", want)
+	}
+	if got, want := e.self("", http.MethodGet, "/health", nil).body, fmt.Sprintf(`"proxy":{"port":%d,"inspects":true}`, e.config.ProxyListen.Port()); !strings.Contains(got, want) {
+		t.Errorf("health is %s, without %s", got, want)
 	}
 	e.issue(600, "execute")
 	for protocol, http2 := range map[string]bool{"HTTP/1.1": false, "HTTP/2": true} {

@@ -23,6 +23,8 @@ const (
 type Health struct {
 	Status         Status         `json:"status"`
 	EnterpriseSync EnterpriseSync `json:"enterprise_sync"`
+	// Proxy is the proxy port; nil where the gateway has none.
+	Proxy *ProxyPort `json:"proxy,omitempty"`
 	// Reasons say why the status is not ok. Anyone who reaches the port reads them, so that causes, which hold addresses
 	// and names of certificates, are for the log only.
 	Reasons []string `json:"reasons,omitempty"`
@@ -31,6 +33,13 @@ type Health struct {
 	Refused bool `json:"refused,omitempty"`
 	// unready says that no requests should come, though they would be decided.
 	unready bool
+}
+
+// ProxyPort is what a client of the proxy port finds there.
+type ProxyPort struct {
+	Port uint16 `json:"port"`
+	// Inspects says that TLS can be seen inside. While it cannot, the reasons say so.
+	Inspects bool `json:"inspects"`
 }
 
 // EnterpriseSync is the state of the stream to the control plane.
@@ -52,6 +61,8 @@ type state struct {
 	envoy func() verdict
 	holds func() bool // whether the lease covers the present
 	skew  func() time.Duration
+	// proxyPort is the number of the proxy port; 0 for none.
+	proxyPort uint16
 	// uninspected says why TLS cannot be seen inside; empty where it can, or where nobody asks for it.
 	uninspected func() string
 	interval    time.Duration
@@ -214,7 +225,11 @@ func (s *state) Health() Health {
 		h.unready = true
 		note(StatusDegraded, "the clock of this host is off the control plane's by more than "+maxSkew.String(), skew.Round(time.Millisecond).String())
 	}
-	if why := s.uninspected(); why != "" {
+	why := s.uninspected()
+	if s.proxyPort != 0 {
+		h.Proxy = &ProxyPort{Port: s.proxyPort, Inspects: why == ""}
+	}
+	if why != "" {
 		note(StatusDegraded, "TLS cannot be seen inside: tunnels that are to be looked into are refused", why)
 	}
 	switch {

@@ -86,3 +86,21 @@ func TestAnUncoveredGatewayTellsNoTryThatIsOver(t *testing.T) {
 		t.Errorf("while it is tried: %s", got)
 	}
 }
+
+func TestHealthNamesTheProxyPortAndWhetherTLSIsSeenInside(t *testing.T) {
+	s := newState(time.Minute, time.Now, func() verdict { return verdict{current: true, forwards: true} }, always, slog.New(slog.DiscardHandler))
+	s.connected()
+	s.enforce("timeline", 1, 1)
+	if h := s.Health(); h.Proxy != nil || h.Status != StatusOK {
+		t.Errorf("without a proxy port: %+v", h)
+	}
+	s.proxyPort = 3128
+	if h := s.Health(); h.Proxy == nil || *h.Proxy != (ProxyPort{Port: 3128, Inspects: true}) || h.Status != StatusOK {
+		t.Errorf("with one: %+v %+v", h, h.Proxy)
+	}
+	s.uninspected = func() string { return "nothing is certified" }
+	h := s.Health()
+	if h.Proxy == nil || h.Proxy.Inspects || h.Status != StatusDegraded || !strings.Contains(strings.Join(h.Reasons, "; "), "TLS cannot be seen inside") {
+		t.Errorf("with one that nothing is certified for: %+v %+v", h, h.Proxy)
+	}
+}

@@ -102,6 +102,9 @@ func TestTheDoctorNamesWhatIsWrongAndWhatToDo(t *testing.T) {
 		"a gateway that is down":                {owner, []string{"--gateway", "http://" + closedPort(t)}, "", findingFail, "the gateway and its Envoy run"},
 		"a gateway that denies everything":      {owner, []string{"--gateway", pretending(t, 200, `{"status":"fenced","reasons":["no bundle"],"enterprise_sync":{"connected":false}}`, now)}, "", findingFail, "denies everything: no bundle"},
 		"a gateway with its last good state":    {owner, []string{"--gateway", pretending(t, 200, `{"status":"degraded","reasons":["not connected"],"enterprise_sync":{"connected":false}}`, now)}, "", findingWarn, "last good state: not connected"},
+		"a gateway that is no proxy":            {owner, []string{"--gateway", pretending(t, 200, `{"status":"ok","enterprise_sync":{"policies_synced":2}}`, now)}, "", findingOK, "with 2 policies; it has no proxy port"},
+		"a gateway that is a proxy":             {owner, []string{"--gateway", pretending(t, 200, `{"status":"ok","enterprise_sync":{},"proxy":{"port":3128,"inspects":true}}`, now)}, "", findingOK, "proxy port is 3128, where TLS is seen inside"},
+		"a proxy that nothing is certified for": {owner, []string{"--gateway", pretending(t, 200, `{"status":"degraded","reasons":["TLS cannot"],"enterprise_sync":{},"proxy":{"port":3128,"inspects":false}}`, now)}, "", findingWarn, "last good state: TLS cannot; its proxy port is 3128, where TLS is not seen inside"},
 		"the control plane taken for a gateway": {owner, []string{"--gateway", owner["CARACAL_URL"]}, "", findingFail, "not what a gateway says"},
 	} {
 		t.Run(sentence, func(t *testing.T) {

@@ -145,6 +145,23 @@ func (x *examination) gateway(g client.Gateway) {
 	}
 }
 
+// proxySaid is what a gateway says of its proxy port; nil is none.
+type proxySaid struct {
+	Port     uint16 `json:"port"`
+	Inspects bool   `json:"inspects"`
+}
+
+func (p *proxySaid) String() string {
+	switch {
+	case p == nil:
+		return "it has no proxy port"
+	case p.Inspects:
+		return fmt.Sprintf("its proxy port is %d, where TLS is seen inside", p.Port)
+	default:
+		return fmt.Sprintf("its proxy port is %d, where TLS is not seen inside", p.Port)
+	}
+}
+
 // gatewayItself asks a gateway how it is, from here.
 func (x *examination) gatewayItself(ctx context.Context, address string) {
 	check := "gateway " + address
@@ -174,6 +191,7 @@ func (x *examination) gatewayItself(ctx context.Context, address string) {
 			LastSync  *string `json:"last_sync"`
 			Policies  int     `json:"policies_synced"`
 		} `json:"enterprise_sync"`
+		Proxy *proxySaid `json:"proxy"`
 	}
 	if health.Status != http.StatusOK || json.Unmarshal(health.Body, &said) != nil || said.Sync == nil {
 		x.failed(check, fmt.Sprintf("GET /health answered %d and not what a gateway says", health.Status), "see that this is the gateway port, and not the control plane's or a proxy's")
@@ -182,9 +200,9 @@ func (x *examination) gatewayItself(ctx context.Context, address string) {
 	why := strings.Join(said.Reasons, "; ")
 	switch said.Status {
 	case "ok":
-		x.found(check, "is ok, with %d policies", said.Sync.Policies)
+		x.found(check, "is ok, with %d policies; %s", said.Sync.Policies, said.Proxy)
 	case "degraded":
-		x.warned(check, "enforces its last good state: "+why, "the gateway's log has the causes")
+		x.warned(check, fmt.Sprintf("enforces its last good state: %s; %s", why, said.Proxy), "the gateway's log has the causes")
 	default:
 		x.failed(check, "denies everything: "+why, "the gateway's log has the causes; see that ENTERPRISE_URL, ENTERPRISE_API_KEY and ENTERPRISE_WORKSPACE are right")
 	}
