@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"encoding/json"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -184,5 +185,21 @@ func TestALineOfAnEventSaysWhoDidItToWhom(t *testing.T) {
 				t.Errorf("the line says %q, want %q", got, tc.want)
 			}
 		})
+	}
+}
+
+func TestAnEventIsShownWithWhatItsDetailsSay(t *testing.T) {
+	var printed bytes.Buffer
+	o := &output{w: &printed, format: formatTable, now: time.Now}
+	if err := o.thing(authority.Event{ID: "evt_1", Type: "allowed", Detail: map[string]any{"selected": true, "tunnel": "dec_1", "envoy": "edge.test\x1b[2J"}}); err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{`detail\.selected +true`, `detail\.tunnel +dec_1`, `detail\.envoy +edge\.test`} {
+		if !regexp.MustCompile(`(?m)^` + want).MatchString(printed.String()) {
+			t.Errorf("nothing matches %s in:\n%s", want, &printed)
+		}
+	}
+	if strings.Contains(printed.String(), "\x1b") {
+		t.Error("a name reaches the terminal as it is")
 	}
 }
