@@ -145,5 +145,9 @@ func ownLive(ctx context.Context, tx *postgres.Tx, c Caller, id authority.Mandat
 	if err != nil {
 		return authority.Mandate{}, err
 	}
-	return chain[0], authority.RequireLive(known, chain[0], at)
+	f := authority.Live(known, authority.Inquiry{Mandate: id, Presenter: c.principal.ID, Unpresented: true, At: at})
+	if f.Reason != "" {
+		return authority.Mandate{}, authority.Refused(f.Reason, "%s", f.Message)
+	}
+	return chain[0], nil
 }
