@@ -3,6 +3,8 @@ package extauthz
 import (
 	"context"
 	"fmt"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/caracal-gateway/caracal/authority"
@@ -97,7 +99,7 @@ func opaqueRoute(d *authority.Destination, port uint16) string {
 // them. The admission rests on the first that is found, and is looked for anew when that one ends.
 func (j *judgement) admitTunnel(ctx context.Context, m mode, d *authority.Destination) (ruling, error) {
 	r := ruling{target: *j.target, match: authority.Match{Destination: d}, route: envoy.RouteInside, admits: true}
-	reachable := j.snapshot.directory.catalog.Reachable(d, j.target.Host, j.target.Port)
+	reachable := newGround(j.snapshot.directory.catalog.Reachable(d, j.target.Host, j.target.Port))
 	named, err := j.named(m)
 	if err != nil {
 		return ruling{}, err
@@ -106,20 +108,23 @@ func (j *judgement) admitTunnel(ctx context.Context, m mode, d *authority.Destin
 		r.chain, err = j.admittedBy(j.mandate, reachable)
 		return r, err
 	}
-	fits := func(s authority.Scope) bool { return couldCover(s, reachable) }
+	fits := func(s authority.Scope) bool { return ctx.Err() == nil && couldCover(s, reachable) }
 	for candidate := range j.snapshot.mandates.fitting(j.caller, j.at, nil, fits) {
 		if ctx.Err() != nil {
-			return ruling{}, fmt.Errorf("admit a tunnel: %w", ctx.Err())
+			break
 		}
 		if r.chain, err = j.admittedBy(candidate.ID, reachable); err == nil {
 			return r, nil
 		}
 	}
+	if ctx.Err() != nil {
+		return ruling{}, fmt.Errorf("admit a tunnel: %w", ctx.Err())
+	}
 	return ruling{}, j.without("covers anything at %s port %d", j.target.Host, j.target.Port)
 }
 
 // admittedBy gives the chain of a mandate of the caller that is live and could cover a request to what is reachable.
-func (j *judgement) admittedBy(id authority.MandateID, reachable []authority.ResourcePattern) ([]authority.Mandate, error) {
+func (j *judgement) admittedBy(id authority.MandateID, reachable ground) ([]authority.Mandate, error) {
 	finding := authority.Live(j.snapshot, authority.Inquiry{Mandate: id, Presenter: j.caller, Certificate: j.certificate, At: j.at})
 	if finding.Reason != "" {
 		return nil, found(finding)
@@ -131,16 +136,44 @@ func (j *judgement) admittedBy(id authority.MandateID, reachable []authority.Res
 }
 
 // couldCover reports whether a mandate of a scope could cover a request to what is reachable.
-func couldCover(s authority.Scope, reachable []authority.ResourcePattern) bool {
-	if len(s.Actions) == 0 {
-		return false
-	}
-	for _, pattern := range s.Resources {
-		for _, there := range reachable {
-			if pattern.Meets(there) {
-				return true
-			}
+func couldCover(s authority.Scope, reachable ground) bool {
+	return len(s.Actions) > 0 && slices.ContainsFunc(s.Resources, reachable.meets)
+}
+
+// ground is what is reachable, in a form in which very many patterns are held against it: a caller may have thousands of
+// mandates, and a destination hundreds of rules.
+type ground struct {
+	literal []authority.ResourcePattern // in order
+	open    []authority.ResourcePattern // with a `*`
+}
+
+func newGround(patterns []authority.ResourcePattern) ground {
+	var g ground
+	for _, p := range patterns {
+		if strings.Contains(string(p), "*") {
+			g.open = append(g.open, p)
+		} else {
+			g.literal = append(g.literal, p)
 		}
 	}
-	return false
+	slices.Sort(g.literal)
+	slices.Sort(g.open)
+	g.open = slices.Compact(g.open)
+	return g
+}
+
+// meets reports whether some of it has a resource in common with a pattern. Of what is literal, only that can have one which
+// begins as the pattern does before its first `*`.
+func (g ground) meets(p authority.ResourcePattern) bool {
+	before, _, isOpen := strings.Cut(string(p), "*")
+	i, exact := slices.BinarySearch(g.literal, authority.ResourcePattern(before))
+	if !isOpen && exact {
+		return true
+	}
+	for ; isOpen && i < len(g.literal) && strings.HasPrefix(string(g.literal[i]), before); i++ {
+		if p.Meets(g.literal[i]) {
+			return true
+		}
+	}
+	return slices.ContainsFunc(g.open, p.Meets)
 }
