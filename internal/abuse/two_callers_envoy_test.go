@@ -24,6 +24,7 @@ func (f *front) h2Tunnel(t *testing.T, connection *http.ClientConn, authority, c
 	if err != nil {
 		t.Fatal(err)
 	}
+	t.Cleanup(func() { _ = response.Body.Close() })
 	if response.StatusCode != http.StatusOK {
 		t.Fatalf("the tunnel of %s is answered with %d", caller, response.StatusCode)
 	}
