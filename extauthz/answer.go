@@ -1,6 +1,7 @@
 package extauthz
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"net/http"
@@ -23,6 +24,17 @@ type denialBody struct {
 	DecisionID authority.DecisionID `json:"decision_id"`
 }
 
+// text is one line of JSON, for people who see it in a terminal: "<" and ">" stay what they are.
+func (b denialBody) text() []byte {
+	var line bytes.Buffer
+	encoder := json.NewEncoder(&line)
+	encoder.SetEscapeHTML(false)
+	if err := encoder.Encode(b); err != nil {
+		return []byte(`{"error":"internal_error","message":"The decision failed inside the gateway.","decision_id":null}` + "\n")
+	}
+	return line.Bytes()
+}
+
 // refuse writes a denial for Envoy. An empty CheckResponse means "allow" to Envoy, and so does a status of OK, whatever
 // stands beside it: both are set here to what they must not be forgotten as. The request, where there is one, says in which
 // form its client takes a denial.
@@ -32,11 +44,7 @@ func refuse(denial *Denial, id authority.DecisionID, to *request) *authv3.CheckR
 		denial = because(authority.ReasonInternal)
 		code = http.StatusInternalServerError
 	}
-	body, err := json.Marshal(denialBody{Error: denial.Reason, Message: denial.Message, Code: denial.Code, DecisionID: id})
-	if err != nil {
-		body = []byte(`{"error":"internal_error","message":"The decision failed inside the gateway.","decision_id":null}`)
-	}
-	kind := "application/json"
+	kind, body := "application/json", denialBody{Error: denial.Reason, Message: denial.Message, Code: denial.Code, DecisionID: id}.text()
 	if showsPlainText(to) {
 		kind, body = "text/plain; charset=utf-8", fmt.Appendf(nil, "%s (%s, %s)\n", denial.Message, denial.Reason, id)
 	}

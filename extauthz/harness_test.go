@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net/http"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -247,6 +248,9 @@ func wantDenial(t testing.TB, answer *authv3.CheckResponse) denied {
 	}
 	if err := json.Unmarshal([]byte(response.GetBody()), &d); err != nil {
 		t.Fatalf("the body %q: %v", response.GetBody(), err)
+	}
+	if strings.Contains(response.GetBody(), `\u003`) || !strings.HasSuffix(response.GetBody(), "}\n") {
+		t.Errorf("the body is no line that people read: %q", response.GetBody())
 	}
 	headers := map[string]string{}
 	for _, h := range response.GetHeaders() {
