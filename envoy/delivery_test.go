@@ -221,11 +221,13 @@ func TestTheAccessLogTellsHowADecisionEnded(t *testing.T) {
 		code    uint32
 		details string
 		route   string
+		// What Envoy answers in place of a target.
+		unanswered string
 	}{
-		"forwarded":       {permit(target.Route(), nil), 200, "via_upstream", target.Route()},
-		"denied":          {deny(403, denial), 403, "ext_authz_denied", "refused"},
-		"not reached":     {permit(envoy.RoutePublicTLS, map[string]string{":authority": "127.0.0.1"}), 403, "dns_resolution_failure{address_denied}", envoy.RoutePublicTLS},
-		"without a route": {permit("unknown", nil), 503, "direct_response", "refused"},
+		"forwarded":       {permit(target.Route(), nil), 200, "via_upstream", target.Route(), ""},
+		"denied":          {deny(403, denial), 403, "ext_authz_denied", "refused", "decision_unavailable"},
+		"not reached":     {permit(envoy.RoutePublicTLS, map[string]string{":authority": "127.0.0.1"}), 403, "dns_resolution_failure{address_denied}", envoy.RoutePublicTLS, "target_not_allowed"},
+		"without a route": {permit("unknown", nil), 503, "direct_response", "refused", "route_not_ready"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			e := send(c.answer)
@@ -238,6 +240,9 @@ func TestTheAccessLogTellsHowADecisionEnded(t *testing.T) {
 			}
 			if got := e.GetResponse().GetResponseCodeDetails(); got != c.details {
 				t.Errorf("details %q, want %q", got, c.details)
+			}
+			if got, _, _ := envoy.Unanswered(e.GetResponse().GetResponseCodeDetails()); c.unanswered != got {
+				t.Errorf("unanswered for %q, want %q", got, c.unanswered)
 			}
 			if got := e.GetCommonProperties().GetRouteName(); got != c.route {
 				t.Errorf("route %q, want %q", got, c.route)

@@ -2,6 +2,7 @@ package envoy
 
 import (
 	"slices"
+	"strings"
 
 	accesslogv3 "github.com/envoyproxy/go-control-plane/envoy/config/accesslog/v3"
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
@@ -13,8 +14,9 @@ import (
 
 // reply is what a client gets where Envoy itself ends a request.
 type reply struct {
-	when    string // CEL over the response
-	status  uint32 // 0 leaves Envoy's
+	details []string // of the response, any of them; one that ends in "*" is a beginning
+	when    string   // or this, CEL over the response
+	status  uint32   // 0 leaves Envoy's
 	reason  string
 	message string
 }
@@ -23,21 +25,51 @@ type reply struct {
 // happened; they are never shown, for they name certificates and addresses.
 func replies() []reply {
 	return []reply{
-		{"response.code_details.startsWith('ext_authz_') || response.code_details.startsWith('ext_proc_') || response.code_details.startsWith('" + WatchDetails + "')", 503, "decision_unavailable", "The gateway could not decide on this request, so it was refused. Try again."},
-		{"response.code_details.startsWith('rbac_access_denied') || response.code_details == 'dns_resolution_failure{address_denied}'", 403, "target_not_allowed", "The target's address is not one that this gateway may connect to."},
-		{"response.code_details.startsWith('dns_')", 502, "upstream_unreachable", "The target's name could not be resolved."},
-		{"response.code_details == 'direct_response' && response.code == 426", 0, "tls_required", "This port serves plain HTTP only for /health, /ready and /admin/sync. Use https."},
-		{"response.code_details == 'direct_response' || response.code_details == 'cluster_not_found'", 503, "route_not_ready", "The request is allowed, but the gateway has no route for it yet. Try again."},
-		{"response.code_details == 'upstream_max_stream_duration_reached' || response.code_details == 'max_duration_timeout'", 504, "upstream_timeout", "The request took longer than its permission lasts."},
-		{"response.code == 504", 0, "upstream_timeout", "The target did not answer in time."},
-		{"response.code_details.startsWith('upstream_') || response.code_details == 'no_healthy_upstream'", 0, "upstream_unreachable", "The target could not be reached, or broke off before it answered."},
-		{"response.code == 431", 0, "malformed_request", "The request's headers are too large."},
-		{"response.code == 426", 0, "malformed_request", "The gateway speaks HTTP/1.1 and HTTP/2."},
-		{"response.code == 408", 0, "malformed_request", "The request did not arrive in time."},
-		{"response.code_details == 'upgrade_failed'", 400, "malformed_request", "This upgrade is not supported."},
-		{"response.code >= 400 && response.code < 500 || response.code == 501", 400, "malformed_request", "The request is not well-formed."},
-		{"true", 0, "internal_error", "The gateway could not handle this request."},
+		{[]string{"ext_authz_*", "ext_proc_*", WatchDetails + "*"}, "", 503, "decision_unavailable", "The gateway could not decide on this request, so it was refused. Try again."},
+		{[]string{"rbac_access_denied*", "dns_resolution_failure{address_denied}"}, "", 403, "target_not_allowed", "The target's address is not one that this gateway may connect to."},
+		{[]string{"dns_*"}, "", 502, "upstream_unreachable", "The target's name could not be resolved."},
+		{nil, "response.code_details == 'direct_response' && response.code == 426", 0, "tls_required", "This port serves plain HTTP only for /health, /ready and /admin/sync. Use https."},
+		{[]string{"direct_response", "cluster_not_found"}, "", 503, "route_not_ready", "The request is allowed, but the gateway has no route for it yet. Try again."},
+		{[]string{"upstream_max_stream_duration_reached", "max_duration_timeout"}, "", 504, "upstream_timeout", "The request took longer than its permission lasts."},
+		{[]string{"upstream_response_timeout", "upstream_per_try_timeout"}, "response.code == 504", 0, "upstream_timeout", "The target did not answer in time."},
+		{[]string{"upstream_*", "no_healthy_upstream"}, "", 0, "upstream_unreachable", "The target could not be reached, or broke off before it answered."},
+		{nil, "response.code == 431", 0, "malformed_request", "The request's headers are too large."},
+		{nil, "response.code == 426", 0, "malformed_request", "The gateway speaks HTTP/1.1 and HTTP/2."},
+		{nil, "response.code == 408", 0, "malformed_request", "The request did not arrive in time."},
+		{[]string{"upgrade_failed"}, "", 400, "malformed_request", "This upgrade is not supported."},
+		{nil, "response.code >= 400 && response.code < 500 || response.code == 501", 400, "malformed_request", "The request is not well-formed."},
+		{nil, "true", 0, "internal_error", "The gateway could not handle this request."},
 	}
+}
+
+// condition is the CEL of when the reply is given.
+func (r reply) condition() string {
+	var terms []string
+	for _, detail := range r.details {
+		if beginning, open := strings.CutSuffix(detail, "*"); open {
+			terms = append(terms, "response.code_details.startsWith('"+beginning+"')")
+		} else {
+			terms = append(terms, "response.code_details == '"+detail+"'")
+		}
+	}
+	if r.when != "" {
+		terms = append(terms, r.when)
+	}
+	return strings.Join(terms, " || ")
+}
+
+// Unanswered says by the details of a response in the access log why a request that was permitted got no answer from its
+// target, as its client was told: false where one was there, and where the details alone do not say it.
+func Unanswered(details string) (reason, message string, ok bool) {
+	for _, r := range replies() {
+		for _, detail := range r.details {
+			beginning, open := strings.CutSuffix(detail, "*")
+			if details == detail || open && strings.HasPrefix(details, beginning) {
+				return r.reason, r.message, true
+			}
+		}
+	}
+	return "", "", false
 }
 
 // Reasons lists every reason that Envoy's own replies can carry.
@@ -72,7 +104,7 @@ func localReplies() *hcmv3.LocalReplyConfig {
 		})
 	}
 	for _, r := range replies() {
-		mapper := &hcmv3.ResponseMapper{Filter: matches(r.when), BodyFormatOverride: r.body()}
+		mapper := &hcmv3.ResponseMapper{Filter: matches(r.condition()), BodyFormatOverride: r.body()}
 		if r.status != 0 {
 			mapper.StatusCode = wrapperspb.UInt32(r.status)
 		}

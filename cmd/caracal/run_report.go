@@ -13,6 +13,7 @@ import (
 
 	"github.com/caracal-gateway/caracal/authority"
 	"github.com/caracal-gateway/caracal/client"
+	"github.com/caracal-gateway/caracal/envoy"
 )
 
 const (
@@ -38,6 +39,9 @@ type tally struct {
 	at       time.Time
 }
 
+// told reports whether there is something to say beside the count.
+func (t tally) told() bool { return t.reason != "" }
+
 // report says what was allowed and denied under the mandate since the run began.
 func (g *governed) report(ctx context.Context) {
 	events, complete, err := g.decisions(ctx)
@@ -45,20 +49,33 @@ func (g *governed) report(ctx context.Context) {
 		g.tell("what was allowed and denied is not known here: %v", err)
 		return
 	}
-	all := tallied(events)
-	allowed, denied := 0, 0
+	g.sum(tallied(events), complete)
+}
+
+// sum prints what was counted; complete says that nothing more is on its way.
+func (g *governed) sum(all []tally, complete bool) {
+	allowed, denied, short, note := 0, 0, 0, ""
 	for _, t := range all {
-		if t.denied {
+		switch {
+		case t.denied:
 			denied += t.count
-		} else {
-			allowed += t.count
+			continue
+		case t.told():
+			short += t.count
 		}
+		allowed += t.count
+	}
+	if short > 0 {
+		note = fmt.Sprintf(" (%d of them without what it asked for)", short)
 	}
 	more := ""
 	if !complete {
 		more = ", so far; more may be on its way: caracal event list --mandate " + string(g.mandate.ID)
 	}
-	g.tell("%d allowed, %d denied%s", allowed, denied, more)
+	g.tell("%d allowed%s, %d denied%s", allowed, note, denied, more)
+	if complete && len(all) == 0 {
+		g.tell("no request of the command was decided on: it made none, goes past the proxy, or does not trust its certificates")
+	}
 	for _, t := range all[:min(len(all), maxLines)] {
 		g.line(t)
 	}
@@ -73,7 +90,7 @@ func (g *governed) line(t tally) {
 		word = "denied"
 	}
 	fmt.Fprintf(g.stderr, "  %-7s %4d  %s\n", word, t.count, printable(strings.TrimSpace(fmt.Sprintf("%s %s", t.action, t.what))))
-	if t.denied {
+	if t.told() {
 		fmt.Fprintf(g.stderr, "                %s: %s\n                caracal event show %s\n", printable(string(t.reason)), printable(t.message), printable(string(t.decision)))
 	}
 }
@@ -121,7 +138,19 @@ func (g *governed) counts(e authority.Event) bool {
 	return e.Type == authority.EventAllowed && e.MandateID == g.mandate.ID && e.Resource != ""
 }
 
-// tallied counts events that say the same, the denied first.
+// shortOf says why a request that was allowed did not get what it asked for; nothing where it did.
+func shortOf(o *authority.Outcome) (authority.Reason, string) {
+	if o == nil {
+		return "", ""
+	}
+	if o.EndedBy != "" {
+		return o.EndedBy, "The request was ended while it was under way."
+	}
+	reason, message, _ := envoy.Unanswered(o.Details)
+	return authority.Reason(reason), message
+}
+
+// tallied counts events that say the same, the denied first and what went well last.
 func tallied(events []authority.Event) []tally {
 	type same struct {
 		denied  bool
@@ -137,6 +166,9 @@ func tallied(events []authority.Event) []tally {
 			what = net.JoinHostPort(e.Request.Host, strconv.Itoa(int(e.Request.Port)))
 		}
 		key := same{e.Type == authority.EventDenied, e.Action, what, e.Reason, e.Message}
+		if !key.denied {
+			key.reason, key.message = shortOf(e.Outcome)
+		}
 		t := counted[key]
 		t.denied, t.action, t.what, t.reason, t.message = key.denied, key.action, key.what, key.reason, key.message
 		if t.count++; t.decision == "" || e.Time.After(t.at) {
@@ -147,6 +179,12 @@ func tallied(events []authority.Event) []tally {
 	return slices.SortedFunc(maps.Values(counted), func(a, b tally) int {
 		if a.denied != b.denied {
 			if a.denied {
+				return -1
+			}
+			return 1
+		}
+		if a.told() != b.told() {
+			if a.told() {
 				return -1
 			}
 			return 1
