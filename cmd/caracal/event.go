@@ -3,7 +3,9 @@ package main
 import (
 	"context"
 	"errors"
+	"net"
 	"slices"
+	"strconv"
 
 	"github.com/spf13/cobra"
 
@@ -49,6 +51,14 @@ func withEventTypes(c *cobra.Command) *cobra.Command {
 	return c
 }
 
+// about is what an event is about: a resource, or where a request has none the host that was asked for.
+func about(e authority.Event) string {
+	if e.Resource == "" && e.Request != nil && e.Request.Host != "" && e.Request.Port != 0 {
+		return net.JoinHostPort(e.Request.Host, strconv.Itoa(int(e.Request.Port)))
+	}
+	return string(e.Resource)
+}
+
 // eventColumns are what a line says of an event.
 func eventColumns() []string {
 	return []string{"time", "TYPE=event_type", "reason", "action", "resource", "mandate_id", "FOR=principal_id", "BY=actor_id", "decision_id", "event_id"}
@@ -68,6 +78,11 @@ func (p *program) eventList() *cobra.Command {
 		all, err := c.Events(ctx, f, limit)
 		if err != nil {
 			return err
+		}
+		if c.format == formatTable {
+			for i := range all {
+				all[i].Resource = authority.Resource(about(all[i]))
+			}
 		}
 		return things(c.named(ctx), all, eventColumns()...)
 	})

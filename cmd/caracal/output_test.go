@@ -172,6 +172,7 @@ func TestALineOfAnEventSaysWhoDidItToWhom(t *testing.T) {
 		"by somebody else":      {authority.Event{Type: "key_created", PrincipalID: "prn_2", ActorID: "prn_1"}, "key_created  my-agent  by ada"},
 		"by itself":             {authority.Event{Type: "allowed", PrincipalID: "prn_2", ActorID: "prn_2"}, "allowed  my-agent"},
 		"by nobody that is one": {authority.Event{Type: "denied", Reason: "authentication_failed", Message: "no"}, "denied  authentication_failed  no"},
+		"of a tunnel":           {authority.Event{Type: "denied", Reason: "no_mandate_applies", Request: &authority.RequestRecord{Host: "a.test", Port: 443}}, "denied  no_mandate_applies  a.test:443"},
 		"without a known name":  {authority.Event{Type: "refused", PrincipalID: "prn_3", ActorID: "prn_4"}, "refused  prn_3  by prn_4"},
 	}
 	for name, tc := range cases {

@@ -5,9 +5,7 @@ import (
 	"context"
 	"fmt"
 	"maps"
-	"net"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
@@ -161,10 +159,7 @@ func tallied(events []authority.Event) []tally {
 	}
 	counted := map[same]tally{}
 	for _, e := range events {
-		what := string(e.Resource)
-		if what == "" && e.Request.Host != "" {
-			what = net.JoinHostPort(e.Request.Host, strconv.Itoa(int(e.Request.Port)))
-		}
+		what := about(e)
 		key := same{e.Type == authority.EventDenied, e.Action, what, e.Reason, e.Message}
 		if !key.denied {
 			key.reason, key.message = shortOf(e.Outcome)

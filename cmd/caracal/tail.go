@@ -65,7 +65,7 @@ func (c *call) eventLine(e authority.Event) error {
 		actor = "by " + c.called(e.ActorID)
 	}
 	for _, word := range []string{
-		string(e.Reason), e.PolicyCode, string(e.Action), string(e.Resource), string(e.MandateID), c.called(e.PrincipalID), actor, string(e.DecisionID), e.Message,
+		string(e.Reason), e.PolicyCode, string(e.Action), about(e), string(e.MandateID), c.called(e.PrincipalID), actor, string(e.DecisionID), e.Message,
 	} {
 		if word != "" {
 			words = append(words, printable(word))
