@@ -10,7 +10,7 @@ from caracal._sync.events import Events
 from caracal._sync.mandates import Mandates
 from caracal._sync.policies import Policies
 from caracal._wire import Call
-from caracal.models import Health, InspectionCA
+from caracal.models import Health
 
 
 class Enterprise(Mandates, Policies, Events, Calls):
@@ -19,11 +19,3 @@ class Enterprise(Mandates, Policies, Events, Calls):
     def health(self) -> Health:
         """Ask the control plane how it is, without a key."""
         return (self._send(Call(op.HEALTH), authenticated=False)).record(Health)
-
-    def inspection_ca(self, *, workspace_slug: str | None = None) -> InspectionCA:
-        """The CA to trust where gateways see inside of TLS: its certificate is PEM, for a file or an `ssl.SSLContext`.
-
-        Args:
-            workspace_slug: the workspace; that of the key unless told.
-        """
-        return self.get_inspection_ca(workspace_slug=workspace_slug)
