@@ -70,12 +70,18 @@ type TrialRoute struct {
 	MaxDurationSeconds int64  `json:"max_duration_seconds,omitempty"`
 }
 
+// maxMethod is the length of the longest method that is asked about, in bytes.
+const maxMethod = 32
+
 // TestDestination judges a request by the catalog, and by the mandates of whoever would send it, as of now. It sends
 // nothing anywhere and records nothing.
 func (s *Service) TestDestination(ctx context.Context, c Caller, t Trial) (TrialAnswer, error) {
 	op := allowed("test_destination")
 	if t.Method == "" {
 		t.Method = "GET"
+	}
+	if len(t.Method) > maxMethod {
+		return TrialAnswer{}, authority.Invalid("method", "is longer than %d bytes", maxMethod)
 	}
 	target, err := t.target()
 	if err != nil {

@@ -1,7 +1,9 @@
 package controlplane_test
 
 import (
+	"errors"
 	"net/netip"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -144,5 +146,14 @@ func TestARequestIsTriedWithoutBeingMade(t *testing.T) {
 	wantError(t, drop(w.TestDestination(ctx, w.owner, controlplane.Trial{URL: "https://shop.internal:8443/items/7", PrincipalID: authority.NewID[authority.PrincipalID]()})), authority.CodeNotFound, "")
 	if now := must(w.Revision(ctx, w.owner))(t); now != revision {
 		t.Errorf("trying moved the revision from %d to %d", revision, now)
+	}
+}
+
+func TestATrialOfAMethodThatNoRequestHasIsRefused(t *testing.T) {
+	w := newWorld(t)
+	_, err := w.TestDestination(t.Context(), w.owner, controlplane.Trial{URL: "https://shop.example.com/", Method: strings.Repeat("M", 33)})
+	var refusal *authority.Error
+	if !errors.As(err, &refusal) || refusal.Code != authority.CodeInvalid || refusal.Field != "method" {
+		t.Errorf("got %v, want invalid_request of method", err)
 	}
 }

@@ -67,6 +67,18 @@ func decodeJSON(text []byte, into ...any) error {
 	return explain(err)
 }
 
+// given is a text that a body may leave out, where an empty one is not the same.
+type given struct {
+	text string
+	is   bool // it is not left out
+}
+
+// UnmarshalJSON reads the text.
+func (g *given) UnmarshalJSON(text []byte) error {
+	g.is = true
+	return json.Unmarshal(text, &g.text)
+}
+
 // explain names the field that a failure of decoding is about.
 func explain(err error) error {
 	var told *authority.Error

@@ -3,6 +3,7 @@ package api
 import (
 	"net/http"
 
+	"github.com/caracal-gateway/caracal/authority"
 	"github.com/caracal-gateway/caracal/controlplane"
 )
 
@@ -27,16 +28,47 @@ func accepting(do operation) operation {
 }
 
 func (h *Handler) testDestination(x *exchange) (*reply, error) {
-	var in controlplane.Trial
+	var in trial
 	if err := x.decodeAt(&in); err != nil {
+		return nil, err
+	}
+	asked, err := in.read()
+	if err != nil {
 		return nil, err
 	}
 	if err := x.within(readQuery(x.r.URL.RawQuery)); err != nil {
 		return nil, err
 	}
-	answer, err := h.service.TestDestination(x.ctx(), x.caller, in)
+	answer, err := h.service.TestDestination(x.ctx(), x.caller, asked)
 	if err != nil {
 		return nil, err
 	}
 	return &reply{status: http.StatusOK, body: answer}, nil
+}
+
+// trial is a controlplane.Trial as it is sent, in which what is left out is not what is empty.
+type trial struct {
+	URL         string `json:"url"`
+	Method      given  `json:"method"`
+	PrincipalID given  `json:"principal_id"`
+	MandateID   given  `json:"mandate_id"`
+}
+
+func (t trial) read() (controlplane.Trial, error) {
+	asked := controlplane.Trial{URL: t.URL}
+	var err error
+	if asked.Method = t.Method.text; t.Method.is && asked.Method == "" {
+		return asked, authority.Invalid("method", "is empty: name a method, or leave it out")
+	}
+	if t.PrincipalID.is {
+		if asked.PrincipalID, err = authority.ParseID[authority.PrincipalID](t.PrincipalID.text); err != nil {
+			return asked, authority.Invalid("principal_id", "is not the id of a principal")
+		}
+	}
+	if t.MandateID.is {
+		if asked.MandateID, err = authority.ParseID[authority.MandateID](t.MandateID.text); err != nil {
+			return asked, authority.Invalid("mandate_id", "is not the id of a mandate")
+		}
+	}
+	return asked, nil
 }

@@ -240,6 +240,15 @@ func TestAChangeThatTouchesMandatesReportsThem(t *testing.T) {
 	m.own("POST", at+"?accept_changes="+digest, shop).ok(201)
 }
 
+func TestNoTokenIsBoundToAMandateThatHasEnded(t *testing.T) {
+	m := newWorld(t).newTeam(t, "my-team")
+	mandate := m.issue()
+	bound := map[string]any{"mandate_id": mandate.ID}
+	m.call(t, m.agentKey, "POST", "/api/v1/token", bound).ok(200)
+	m.own("POST", "/api/v1/mandates/"+string(mandate.ID)+"/revoke", nil).ok(200)
+	m.call(t, m.agentKey, "POST", "/api/v1/token", bound).refused(422, "refused", "", "mandate_revoked")
+}
+
 func TestARequestIsTried(t *testing.T) {
 	m := newWorld(t).newTeam(t, "my-team")
 	mandate := m.issue()
@@ -251,6 +260,10 @@ func TestARequestIsTried(t *testing.T) {
 		}
 		m.own("POST", at, map[string]any{"url": "ftp://a.example.com/"}).refused(400, "invalid_request", "url", "invalid_target_url")
 		m.own("POST", at, map[string]any{"url": "https://a.example.com/", "principal": m.agent}).refused(400, "invalid_request", "principal", "")
+		for _, field := range []string{"method", "principal_id", "mandate_id", "workspace_slug"} {
+			m.own("POST", at, map[string]any{"url": "https://a.example.com/", field: ""}).refused(400, "invalid_request", field, "")
+			m.own("POST", at, map[string]any{"url": "https://a.example.com/", field: nil}).refused(400, "invalid_request", field, "")
+		}
 		m.call(t, m.agentKey, "POST", at, trial).refused(403, "forbidden", "", "")
 	}
 }

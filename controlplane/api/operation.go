@@ -159,15 +159,15 @@ func (x *exchange) within(q *query) error {
 // decodeAt reads a body, which may name the workspace that it is about, and moves the caller there.
 func (x *exchange) decodeAt(into any) error {
 	var place struct {
-		WorkspaceSlug *string `json:"workspace_slug"`
+		WorkspaceSlug given `json:"workspace_slug"`
 	}
-	if err := x.decode(into, &place); err != nil || place.WorkspaceSlug == nil {
+	if err := x.decode(into, &place); err != nil || !place.WorkspaceSlug.is {
 		return err
 	}
-	if *place.WorkspaceSlug == "" {
+	if place.WorkspaceSlug.text == "" {
 		return authority.Invalid("workspace_slug", "is empty: name a workspace, or leave it out")
 	}
-	return x.enter(*place.WorkspaceSlug)
+	return x.enter(place.WorkspaceSlug.text)
 }
 
 // enter moves the caller into a workspace. A request that names two is about none.
