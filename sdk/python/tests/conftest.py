@@ -40,44 +40,19 @@ def owner(stack: Stack) -> Iterator[EnterpriseClient]:
         yield client
 
 
-@dataclass
-class Agent:
-    """An agent with a key of its own, and a mandate for everything that the tests' upstream has."""
-
-    principal_id: str
-    api_key: str = field(repr=False)
-    client: AuthorityClient
-    mandate: Mandate
-
-
 @pytest.fixture(scope="session")
-def agent(stack: Stack, owner: EnterpriseClient) -> Iterator[Agent]:
-    registered = owner.register_principal(name="tested-agent", principal_type="agent")
-    assert registered.api_key
-    owner.create_policy(
-        principal_id=registered.principal_id,
-        allowed_resources=["api:external/*", "api:tools/*", "api:echo/*"],
-        allowed_actions=["*"],
-        max_validity_seconds=3600,
-        delegation_depth=1,
-    )
-    with AuthorityClient(base_url=stack["CARACAL_GATEWAY_URL"], api_key=registered.api_key) as client:
-        mandate = client.request_mandate(
-            issuer_id=stack["CARACAL_ISSUER_ID"],
-            subject_id=registered.principal_id,
-            resource_scope=["api:external/openai", "api:external/anthropic", "api:tools/*", "api:echo/public"],
-            action_scope=["*"],
-            validity_seconds=1800,
-        )
-        yield Agent(registered.principal_id, registered.api_key, client, mandate)
-
-
-@pytest.fixture(scope="session")
-def upstream(stack: Stack, owner: EnterpriseClient) -> Iterator[Upstream]:
-    """The providers, as the gateway reaches them: by their own names, on this machine."""
+def started(stack: Stack) -> Iterator[Upstream]:
+    """The upstream, which no gateway knows of yet."""
     running = Upstream(stack.directory, free_port())
     running.start()
-    here = {"connect_to": f"127.0.0.1:{running.port}", "addresses": ["127.0.0.1/32"], "ca": running.ca}
+    yield running
+    running.stop()
+
+
+@pytest.fixture(scope="session")
+def upstream(stack: Stack, owner: EnterpriseClient, started: Upstream) -> Upstream:
+    """The providers, as the gateway reaches them: by their own names, on this machine."""
+    here = {"connect_to": f"127.0.0.1:{started.port}", "addresses": ["127.0.0.1/32"], "ca": started.ca}
     for destination in owner.iter_destinations():
         if destination.host in HOSTS:
             credential = None
@@ -98,8 +73,40 @@ def upstream(stack: Stack, owner: EnterpriseClient) -> Iterator[Upstream]:
     (stack.credentials / "openai").write_text(PROVIDER_KEY)
     with AuthorityClient(base_url=stack["CARACAL_GATEWAY_URL"], api_key=stack["CARACAL_API_KEY"]) as gateway:
         gateway.sync_gateway()
-    yield running
-    running.stop()
+    return started
+
+
+@dataclass
+class Agent:
+    """An agent with a key of its own, and a mandate for everything that the tests' upstream has."""
+
+    principal_id: str
+    api_key: str = field(repr=False)
+    client: AuthorityClient
+    mandate: Mandate
+
+
+@pytest.fixture(scope="session")
+def agent(stack: Stack, owner: EnterpriseClient, upstream: Upstream) -> Iterator[Agent]:
+    """The agent comes after the upstream: what its mandate covers would not change unasked."""
+    registered = owner.register_principal(name="tested-agent", principal_type="agent")
+    assert registered.api_key
+    owner.create_policy(
+        principal_id=registered.principal_id,
+        allowed_resources=["api:external/*", "api:tools/*", "api:echo/*"],
+        allowed_actions=["*"],
+        max_validity_seconds=3600,
+        delegation_depth=1,
+    )
+    with AuthorityClient(base_url=stack["CARACAL_GATEWAY_URL"], api_key=registered.api_key) as client:
+        mandate = client.request_mandate(
+            issuer_id=stack["CARACAL_ISSUER_ID"],
+            subject_id=registered.principal_id,
+            resource_scope=["api:external/openai", "api:external/anthropic", "api:tools/*", "api:echo/public"],
+            action_scope=["*"],
+            validity_seconds=1800,
+        )
+        yield Agent(registered.principal_id, registered.api_key, client, mandate)
 
 
 @pytest.fixture
