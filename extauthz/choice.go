@@ -48,8 +48,8 @@ func (d *candidate) offer(c *compact) {
 }
 
 // fitting are the mandates of a presenter of which the checks have to be made, of those that hold at an instant and whose
-// scope fits, but for some that are passed over: of each kind the one that is preferred. However many there are, little is done for each of them, and the
-// scope is looked at once for all that share it.
+// scope fits, but for some that are passed over: of each kind the one that is preferred. However many there are, little is
+// done for each of them, and the scope is looked at once for all that share it.
 func (t *mandates) fitting(presenter authority.PrincipalID, at time.Time, passed []authority.MandateID, fits func(authority.Scope) bool) iter.Seq[authority.Mandate] {
 	return func(yield func(authority.Mandate) bool) {
 		for _, d := range t.candidates(presenter, at, passed, fits) {

@@ -27,12 +27,6 @@ const (
 	neededReverse = "The request needs an access token or an API key of Caracal in the place of the upstream's key."
 )
 
-// identity is who sends a request.
-type identity struct {
-	authority.Principal
-	mandate authority.MandateID // the only one that it may present; empty for any
-}
-
 // bearerCredential reads a token from the Authorization header.
 func bearerCredential(_ *Snapshot, r *request, _ time.Time) (credential, error) {
 	value := r.value(headerAuthorization)
@@ -59,50 +53,50 @@ func (j *judgement) identify(m mode) error {
 	if err != nil {
 		return err
 	}
-	j.caller, j.name, j.bound, j.certificate = caller.ID, caller.Name, caller.mandate, asker.peer.thumbprint
+	j.caller, j.name, j.bound, j.certificate = caller.ID, caller.Name, caller.Mandate, asker.peer.thumbprint
 	return nil
 }
 
 // caller finds the principal that shows a credential. Whatever is wrong with it, the answer is the same; only the absence
 // of any, an API key where none is taken and one that others could read are told apart, since their senders can do
 // something about it.
-func (s *Snapshot) caller(m mode, r *request, c credential, now time.Time) (identity, error) {
+func (s *Snapshot) caller(m mode, r *request, c credential, now time.Time) (Caller, error) {
 	if c.secret == "" {
 		if !r.peer.shown() {
-			return identity{}, deny(authority.ReasonAuthRequired, "%s", m.needed)
+			return Caller{}, deny(authority.ReasonAuthRequired, "%s", m.needed)
 		}
 		holder, err := s.holder(r.peer, now)
-		return identity{Principal: holder}, err
+		return Caller{Principal: holder}, err
 	}
 	if key, err := token.ParseAPIKey(c.secret); err == nil && m.keys {
 		return s.keyHolder(key, r, now)
 	}
 	claimed, err := s.claimOf(c.secret, now)
 	if err != nil {
-		return identity{}, err
+		return Caller{}, err
 	}
 	if !claimed.confirmation.MetBy(r.peer.thumbprint) || s.contradicts(claimed, r.peer, now) {
-		return identity{}, errNotIdentified()
+		return Caller{}, errNotIdentified()
 	}
 	principal, err := s.known(claimed.subject)
-	return identity{principal, claimed.mandate}, err
+	return Caller{principal, claimed.mandate}, err
 }
 
 // keyHolder identifies who sends an agent's API key. Such a key is good for long: it is not taken from a connection that
 // others could have read it on.
-func (s *Snapshot) keyHolder(key token.APIKey, r *request, now time.Time) (identity, error) {
+func (s *Snapshot) keyHolder(key token.APIKey, r *request, now time.Time) (Caller, error) {
 	from, _ := netip.ParseAddr(r.source) // what cannot be read is an address that no network holds
 	if !r.secure && !from.Unmap().IsLoopback() {
-		return identity{}, deny(authority.ReasonAuthFailed, "An API key is not taken over plain text from another host: use TLS, or a token from POST /api/v1/token.")
+		return Caller{}, deny(authority.ReasonAuthFailed, "An API key is not taken over plain text from another host: use TLS, or a token from POST /api/v1/token.")
 	}
 	principal, err := s.keyBearer(key, from, now)
 	if err != nil {
-		return identity{}, err
+		return Caller{}, err
 	}
 	if holder, ok := s.clients.holder(r.peer, now); ok && holder != principal.ID {
-		return identity{}, errNotIdentified()
+		return Caller{}, errNotIdentified()
 	}
-	return identity{Principal: principal}, nil
+	return Caller{Principal: principal}, nil
 }
 
 // tells reports whether a value holds what identifies callers here, and what no upstream may see therefore: a credential of
