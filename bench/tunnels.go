@@ -18,7 +18,7 @@ import (
 )
 
 const (
-	mintedHosts = 1000 // how many names certificates are made of
+	mintedHosts = 500 // how many names certificates are made of
 	openTunnels = 2000
 	openers     = 16 // how many connections are opened at once
 )
