@@ -72,7 +72,7 @@ func residentOf(pid int) (int64, error) {
 	return pages * int64(os.Getpagesize()), err
 }
 
-// mint prints how long connections into tunnels of a thousand names take: when the certificate has to be made, when it is
+// mint prints how long connections into tunnels of many names take: when the certificate has to be made, when it is
 // there, and with one certificate for all.
 func (p *proxying) mint(ctx context.Context, out io.Writer) error {
 	fmt.Fprintf(out, "\nTLS into tunnels to %d names, %d at once\n\n", mintedHosts, openers)
