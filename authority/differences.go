@@ -207,7 +207,7 @@ func (c *Catalog) tunnel(host string, port uint16) tunnelling {
 	}
 	all := tunnelling{served: true, inspected: how == TunnelInspect, inside: c.reading(t)}
 	if how == TunnelPassthrough {
-		resource := "tunnel:" + host + ":" + strconv.Itoa(int(port))
+		resource := string(TunnelResource(host, port))
 		all.opaque = &Meaning{Resource: resource, Actions: AllActions(), forms: []form{{text: resource}}, exact: resource}
 	}
 	return all

@@ -60,22 +60,3 @@ func (r Rule) pattern() ResourcePattern {
 		rest = tail
 	}
 }
-
-// Meets reports whether there is a resource that both patterns match.
-func (p ResourcePattern) Meets(other ResourcePattern) bool {
-	left, right := string(p), string(other)
-	for {
-		segment, separator, rest := cutSegment(left)
-		otherSegment, otherSeparator, otherRest := cutSegment(right)
-		if segment == "*" && separator == 0 || otherSegment == "*" && otherSeparator == 0 {
-			return true
-		}
-		if segment != "*" && otherSegment != "*" && segment != otherSegment || separator != otherSeparator {
-			return false
-		}
-		if separator == 0 {
-			return true
-		}
-		left, right = rest, otherRest
-	}
-}

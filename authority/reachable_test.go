@@ -5,59 +5,9 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
-	"pgregory.net/rapid"
 
 	"github.com/caracal-gateway/caracal/authority"
 )
-
-func TestTwoPatternsMeetWhereAResourceMatchesBoth(t *testing.T) {
-	for _, c := range []struct {
-		a, b string
-		want bool
-	}{
-		{"*", "api:echo/all", true},
-		{"api:*", "api:echo/all", true},
-		{"api:*", "api:*", true},
-		{"api:*/all", "api:echo/*", true},
-		{"api:echo/all", "api:echo/all", true},
-		{"host:h:443/*", "host:h:443/", true},
-		{"*:echo/all", "api:*", true},
-		{"api:echo/all", "api:echo", false},
-		{"api:echo", "api:*/all", false},
-		{"api:*", "api", false},
-		{"api:echo/*", "api:other/*", false},
-		{"api:echo", "api/echo", false},
-		{"host:h:443/*", "host:h:80/*", false},
-		{"host:h:443/*", "tunnel:h:443", false},
-	} {
-		a, b := authority.ResourcePattern(c.a), authority.ResourcePattern(c.b)
-		if a.Meets(b) != c.want || b.Meets(a) != c.want {
-			t.Errorf("%s and %s: %v and %v, want %v", c.a, c.b, a.Meets(b), b.Meets(a), c.want)
-		}
-	}
-}
-
-// Whatever resource two patterns match, they meet.
-func TestPatternsThatShareAResourceMeet(t *testing.T) {
-	segment := rapid.SampledFrom([]string{"a", "b", "*"})
-	pattern := rapid.Custom(func(t *rapid.T) string {
-		text := segment.Draw(t, "first")
-		for range rapid.IntRange(0, 3).Draw(t, "more") {
-			text += rapid.SampledFrom([]string{":", "/"}).Draw(t, "separator") + segment.Draw(t, "segment")
-		}
-		return text
-	})
-	rapid.Check(t, func(t *rapid.T) {
-		a, b := authority.ResourcePattern(pattern.Draw(t, "a")), authority.ResourcePattern(pattern.Draw(t, "b"))
-		r := authority.Resource(pattern.Draw(t, "r"))
-		if slices.Contains([]byte(r), '*') {
-			t.Skip()
-		}
-		if a.Matches(r) && b.Matches(r) && !a.Meets(b) {
-			t.Fatalf("%s and %s match %s and do not meet", a, b, r)
-		}
-	})
-}
 
 func TestWhatIsReachableAtAHostCoversEveryRequestThere(t *testing.T) {
 	read := map[string]authority.Action{"GET": authority.Read}

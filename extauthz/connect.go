@@ -171,9 +171,9 @@ func (g ground) meets(p authority.ResourcePattern) bool {
 		return true
 	}
 	for ; isOpen && i < len(g.literal) && strings.HasPrefix(string(g.literal[i]), before); i++ {
-		if p.Meets(g.literal[i]) {
+		if p.Overlaps(g.literal[i]) {
 			return true
 		}
 	}
-	return slices.ContainsFunc(g.open, p.Meets)
+	return slices.ContainsFunc(g.open, p.Overlaps)
 }

@@ -63,7 +63,7 @@ func TestWhatIsReachableIsFoundAsByComparingAll(t *testing.T) {
 			patterns[i] = pattern()
 		}
 		p := pattern()
-		want := slices.ContainsFunc(patterns, p.Meets)
+		want := slices.ContainsFunc(patterns, p.Overlaps)
 		if got := newGround(patterns).meets(p); got != want {
 			t.Fatalf("%s against %s: %t, want %t", p, patterns, got, want)
 		}

@@ -131,7 +131,7 @@ var mutants = map[string]mutant{
 		in: "./extauthz", test: "TestWhatIsInsideOfATunnelIsForWhereItWasOpenedTo", deep: true,
 	},
 	"a tunnel may be opened without a mandate": {
-		file: "extauthz/connect.go", old: `if pattern.Meets(there) {`, new: `if pattern != there || pattern == there {`,
+		file: "extauthz/connect.go", old: `return len(s.Actions) > 0 && slices.ContainsFunc(s.Resources, reachable.meets)`, new: `return len(s.Actions) > 0 || slices.ContainsFunc(s.Resources, reachable.meets)`,
 		in: "./extauthz", test: "TestATunnelIsOpenedOnlyWhereAMandateCouldCoverSomething", deep: true,
 	},
 	"an opaque tunnel asks no policy": {
@@ -182,6 +182,17 @@ var mutants = map[string]mutant{
 	},
 }
 
+// A mutant whose source has changed is noticed at once, though most are tried in the long tests only.
+func TestEveryMutantFitsTheSource(t *testing.T) {
+	root, err := filepath.Abs(filepath.Join("..", ".."))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, m := range mutants {
+		t.Run(name, func(t *testing.T) { m.source(t, root) })
+	}
+}
+
 // TestEveryRuleIsMissedWhenItIsGone runs a test against the product without what the test is about.
 func TestEveryRuleIsMissedWhenItIsGone(t *testing.T) {
 	root, err := filepath.Abs(filepath.Join("..", ".."))
@@ -222,20 +233,26 @@ func (m mutant) run(t *testing.T, root string) (string, error) {
 	return string(out), err
 }
 
-// overlay makes the file by which the go command sees the mutant in the place of the source.
-func (m mutant) overlay(t *testing.T, root string) string {
+// source is what the mutant changes, which has to be there once.
+func (m mutant) source(t *testing.T, root string) string {
 	t.Helper()
-	original := filepath.Join(root, m.file)
-	source, err := os.ReadFile(original)
+	source, err := os.ReadFile(filepath.Join(root, m.file))
 	if err != nil {
 		t.Fatal(err)
 	}
 	if n := strings.Count(string(source), m.old); n != 1 {
 		t.Fatalf("%s has %q %d times, want once", m.file, m.old, n)
 	}
+	return string(source)
+}
+
+// overlay makes the file by which the go command sees the mutant in the place of the source.
+func (m mutant) overlay(t *testing.T, root string) string {
+	t.Helper()
+	original := filepath.Join(root, m.file)
 	dir := t.TempDir()
 	changed := filepath.Join(dir, filepath.Base(m.file))
-	text := strings.Replace(string(source), m.old, m.new, 1) + "\n" + m.more + "\n"
+	text := strings.Replace(m.source(t, root), m.old, m.new, 1) + "\n" + m.more + "\n"
 	if err := os.WriteFile(changed, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
