@@ -166,9 +166,8 @@ func (a *TrialAnswer) tunnel(catalog *authority.Catalog, target authority.Target
 		a.Message = "each request inside is judged by itself: try its URL"
 		return nil
 	}
-	a.Resource, err = authority.ParseResource(fmt.Sprintf("tunnel:%s:%d", target.Host, target.Port))
-	a.Actions = authority.AllActions()
-	return err
+	a.Resource, a.Actions = authority.TunnelResource(target.Host, target.Port), authority.AllActions()
+	return nil
 }
 
 func (a *TrialAnswer) serves(d *authority.Destination) {
