@@ -5,6 +5,7 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"sync/atomic"
 	"testing"
 
 	dfpcachev3 "github.com/envoyproxy/go-control-plane/envoy/extensions/common/dynamic_forward_proxy/v3"
@@ -57,11 +58,12 @@ func TestNoAddressOfThisMachineOrItsNetworkIsReached(t *testing.T) {
 		"nat64local.test": {"64:ff9b:1::7f00:1"}, "sixtofour.test": {"2002:7f00:1::1"}, "multicast.test": {"224.0.0.1"}, "multicast6.test": {"ff02::1"},
 		"broadcast.test": {"255.255.255.255"}, "protocol.test": {"192.0.0.192"}, "benchmark.test": {"198.18.0.1"},
 		"compatible.test": {"::7f00:1"}, "translated.test": {"::ffff:0:7f00:1"}, "unassigned.test": {"4000::1"},
+		"alias.test": {"second.alias.test"}, "second.alias.test": {"loopback.test"}, "mixed.test": {"10.0.0.1", "127.0.0.1", "::1"},
 	})
 	targets := []string{
 		"loopback.test", "loopback6.test", "mapped.test", "zero.test", "zero6.test", "ten.test", "metadata.test", "metadata6.test", "shared.test",
 		"platform.test", "unique.test", "link.test", "nat64.test", "nat64local.test", "sixtofour.test", "multicast.test", "multicast6.test",
-		"broadcast.test", "protocol.test", "benchmark.test", "compatible.test", "translated.test", "unassigned.test",
+		"broadcast.test", "protocol.test", "benchmark.test", "compatible.test", "translated.test", "unassigned.test", "alias.test", "mixed.test",
 		"localhost", "LOCALHOST", "127.0.0.1", "127.1.2.3", "10.0.0.1", "169.254.169.254", "0.0.0.0",
 		"[::1]", "[::]", "[::ffff:127.0.0.1]", "[::ffff:7f00:1]", "[fd00:ec2::254]", "[64:ff9b::7f00:1]",
 	}
@@ -170,5 +172,66 @@ func TestAPrivateUpstreamIsReachedAtItsAddressesOnly(t *testing.T) {
 		if made := up.connected(t) - before; made != 0 {
 			t.Errorf("%s: %d connections were made", name, made)
 		}
+	}
+}
+
+// TestANameThatChangesLeadsToNoOtherAddress has the address of a name change while it is in use, and be one of several, as
+// those who answer for a name may have it.
+func TestANameThatChangesLeadsToNoOtherAddress(t *testing.T) {
+	here := startUpstream(t, "127.0.0.1:0", nil)
+	there := startUpstream(t, "127.0.0.2:"+portText(here.port), nil)
+	var moved atomic.Bool
+	var asked atomic.Int64 // since it moved
+	dns := nameserver.Answering(t, func(name string) []string {
+		switch {
+		case name == "mixed.test":
+			return []string{"127.0.0.2", "127.0.0.1"}
+		case name == "moving.test" && moved.Load():
+			asked.Add(1)
+			return []string{"127.0.0.2"}
+		case name == "moving.test":
+			return []string{"127.0.0.1"}
+		}
+		return nil
+	})
+	listed := func(host string, tunnel bool) envoy.Upstream {
+		return envoy.Upstream{Host: host, Port: here.port, Addresses: ranges("127.0.0.1/32"), Tunnel: tunnel}
+	}
+	all := []envoy.Upstream{listed("moving.test", false), listed("mixed.test", false), listed("moving.test", true), listed("mixed.test", true)}
+	r := startRig(t, setup{
+		local: func(l *envoy.Local) {
+			proxying(l)
+			l.Resolvers = []netip.AddrPort{dns}
+		},
+		resources: withUpstreams(t, all...),
+	})
+	try := func(u envoy.Upstream) answer {
+		if u.Tunnel {
+			r.permitTunnel(u.Route())
+			got, _ := r.ask(connectTo(u.Host + ":" + portText(u.Port)))
+			return got
+		}
+		r.authz.answer(func(*authv3.CheckRequest) *authv3.CheckResponse {
+			return permit(u.Route(), map[string]string{":authority": u.Host})
+		})
+		return r.get("/api/proxy")
+	}
+	moving := []envoy.Upstream{all[0], all[2]}
+	for _, u := range moving {
+		eventually(t, u.Host+" is reached", func() bool { return try(u).Status == http.StatusOK })
+	}
+	moved.Store(true)
+	eventually(t, "both are asked for again", func() bool { return asked.Load() >= 4 })
+	for _, u := range all {
+		refused := false
+		for range 20 {
+			refused = refused || try(u).Status == http.StatusForbidden
+		}
+		if u.Host == "moving.test" && !refused {
+			t.Errorf("%s (tunnel: %v) is still reached", u.Host, u.Tunnel)
+		}
+	}
+	if made := there.connected(t); made != 0 {
+		t.Errorf("%d connections were made to the other address", made)
 	}
 }
