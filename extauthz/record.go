@@ -1,6 +1,7 @@
 package extauthz
 
 import (
+	"cmp"
 	"crypto/sha256"
 	"encoding/hex"
 	"strings"
@@ -60,7 +61,9 @@ const (
 func (j *judgement) event(allowed authority.EventType, denial *Denial) authority.Event {
 	e := authority.Event{
 		ID: authority.NewID[authority.EventID](), Type: allowed, Time: j.at, DecisionID: j.id,
-		ActorID: j.caller, PrincipalID: j.caller, MandateID: j.mandate, Resource: j.resource, Action: j.action,
+		ActorID: j.caller, PrincipalID: j.caller, Resource: j.resource, Action: j.action,
+		// What is denied before a mandate is judged counts among what is done under the one that the token is bound to.
+		MandateID: cmp.Or(j.mandate, j.bound),
 	}
 	if j.snapshot != nil {
 		e.WorkspaceID, e.Revision, e.RegoVersion = j.snapshot.workspace.ID, j.snapshot.revision, j.snapshot.regoVersion

@@ -130,6 +130,7 @@ func TestATokenThatIsBoundToAMandatePresentsThatOneOnly(t *testing.T) {
 		"presenting it":                 {request: b.proxied().with("authorization", bound)},
 		"presenting another":            {request: b.proxied().with("authorization", bound).with("x-caracal-mandate", string(other.ID)), reason: authority.ReasonTokenBound},
 		"presenting none":               {request: b.proxied().with("authorization", bound).without("x-caracal-mandate"), reason: authority.ReasonMissingMandate},
+		"naming a target that is none":  {request: b.proxied().with("authorization", bound).with("x-caracal-target-url", "https://1/"), reason: authority.ReasonInvalidTarget},
 		"asking for another":            {request: self("POST", mandates), reason: authority.ReasonTokenBound},
 		"asking for another, shorter":   {request: self("POST", "/api/v1/mandates"), reason: authority.ReasonTokenBound},
 		"asking for a token":            {request: self("POST", "/api/v1/token"), reason: authority.ReasonTokenBound},
@@ -206,5 +207,17 @@ func TestAMandateThatIsNotGenuineIsPassedOver(t *testing.T) {
 	w.permission(t, w.forwarded("GET", "https://echo.caracal.test:9443/x"))
 	if got := w.events.last(t).MandateID; got != wide.ID {
 		t.Errorf("%s was selected, want %s", got, wide.ID)
+	}
+}
+
+func TestADenialBeforeAnyMandateIsJudgedIsRecordedUnderTheTokensOwn(t *testing.T) {
+	b := newBench(t)
+	b.enforce(t)
+	nowhere := b.proxied().with("authorization", "Bearer "+b.boundToken(b.Agent.ID, b.Mandate.ID)).with("x-caracal-target-url", "https://1/")
+	if d := wantDenial(t, b.check(t, nowhere.check())); d.Error != string(authority.ReasonInvalidTarget) {
+		t.Fatalf("got %s (%s)", d.Error, d.Message)
+	}
+	if all := b.events.all(); len(all) != 1 || all[0].MandateID != b.Mandate.ID {
+		t.Errorf("recorded %+v", all)
 	}
 }

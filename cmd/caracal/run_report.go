@@ -99,7 +99,7 @@ func (g *governed) decisions(ctx context.Context) (all []authority.Event, comple
 	defer cancel()
 	since := time.Now()
 	for known := -1; ; {
-		found, err := g.control.Events(ctx, client.Filter{"principal_id": string(g.mandate.SubjectID), "start_date": g.began.UTC().Format(time.DateOnly)}, maxReported)
+		found, err := g.control.Events(ctx, client.Filter{"mandate_id": string(g.mandate.ID), "start_date": g.began.UTC().Format(time.DateOnly)}, maxReported)
 		switch {
 		case err != nil && ctx.Err() != nil && known >= 0:
 			return all, false, nil
@@ -124,16 +124,12 @@ func (g *governed) decisions(ctx context.Context) (all []authority.Event, comple
 // clockAllowance is how far a gateway's clock may be behind this host's.
 const clockAllowance = 2 * time.Second
 
-// counts reports whether an event is a request's under the mandate, or one of the agent's that was denied before there was
-// any. That a tunnel was opened to look inside says nothing yet.
+// counts reports whether an event is a request's under the mandate. That a tunnel was opened to look inside says nothing yet.
 func (g *governed) counts(e authority.Event) bool {
-	if e.Gateway == nil || e.Request == nil || e.Time.Before(g.began.Add(-clockAllowance)) {
+	if e.Gateway == nil || e.Request == nil || e.MandateID != g.mandate.ID || e.Time.Before(g.began.Add(-clockAllowance)) {
 		return false
 	}
-	if e.Type == authority.EventDenied {
-		return e.MandateID == g.mandate.ID || e.MandateID == ""
-	}
-	return e.Type == authority.EventAllowed && e.MandateID == g.mandate.ID && e.Resource != ""
+	return e.Type == authority.EventDenied || e.Type == authority.EventAllowed && e.Resource != ""
 }
 
 // shortOf says why a request that was allowed did not get what it asked for; nothing where it did.
