@@ -32,7 +32,9 @@ type applier struct {
 	keeper    *keeper
 	// bar has no lease be kept for the next process, or takes that back, and reports whether one is all the same.
 	bar func(bool) bool
-	log *slog.Logger
+	// succeeded gives up the lease of a timeline that another has taken the place of.
+	succeeded func()
+	log       *slog.Logger
 
 	unsaid   atomic.Bool // what is enforced has not been acknowledged; set under applying
 	applying sync.Mutex  // one change at a time; guards what follows
@@ -303,6 +305,9 @@ func (a *applier) configure(configuration []byte) (*envoy.Resources, error) {
 // enforce lets decisions go by a state, and Envoy by its configuration where that is another. It returns how many live
 // streams have been cut.
 func (a *applier) enforce(ctx context.Context, n next, resources *envoy.Resources) (cut int) {
+	if a.trust.Timeline != "" && a.trust.Timeline != n.trust.Timeline {
+		a.succeeded()
+	}
 	cut = a.service.Enforce(n.snapshot, n.change)
 	a.trust, a.envoy, a.evidence = n.trust, n.envoy, n.evidence
 	if resources != nil {

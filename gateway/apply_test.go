@@ -81,7 +81,7 @@ func (r *receiver) restart() {
 			Routes:      func(string) bool { return true }, Log: log,
 		}),
 		state:  newState(time.Minute, time.Now, served.Verdict, always, log),
-		keeper: newKeeper(r.dir, log), bar: func(bool) bool { return false }, trust: bundle.Trust{Root: r.world.Root.Fingerprint()}, log: log,
+		keeper: newKeeper(r.dir, log), bar: func(bool) bool { return false }, succeeded: func() {}, trust: bundle.Trust{Root: r.world.Root.Fingerprint()}, log: log,
 	}
 	if err := r.load(r.t.Context()); err != nil {
 		r.t.Fatal(err)

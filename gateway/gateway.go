@@ -176,7 +176,7 @@ func assemble(ctx context.Context, c Config, at sockets, private ed25519.Private
 	g.tenure = &tenure{
 		hold: g.service.Hold, file: leaseFile{filepath.Join(c.StateDir, "lease"), private}, boot: boot, read: read, log: c.Log,
 	}
-	g.applier.bar = g.tenure.bar
+	g.applier.bar, g.applier.succeeded = g.tenure.bar, g.tenure.succeeded
 	g.mint = newMint(g.inspector.Issue, g.service.Tunnelled, g.clock.Now, extauthz.BootTime, c.Log)
 	g.xds.mint = g.mint
 	g.reporter = &reporter{address: c.Listen.String(), service: g.service, xds: g.xds, shipper: g.shipper, elapsed: extauthz.BootTime}

@@ -137,7 +137,23 @@ func (t *tenure) belongs(gateway string) {
 	if t.newest.Number == 0 || t.gateway == gateway {
 		return
 	}
-	t.log.Warn("the lease is given up: the control plane does not know this gateway by the id that it was granted to", "lease", t.newest.Number, "id", t.gateway)
+	t.giveUp("the control plane does not know this gateway by the id that it was granted to")
+}
+
+// succeeded gives the lease up because another timeline is about to be enforced than the one that it was granted on. The first
+// states of that may permit what this gateway has denied as revoked; the control plane grants a lease on it only for one
+// that has everything which was taken away.
+func (t *tenure) succeeded() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.newest.Number != 0 {
+		t.giveUp("another timeline takes the place of the one that it was granted on")
+	}
+}
+
+// giveUp ends the lease, after which one of any number is taken. The caller holds the lock.
+func (t *tenure) giveUp(cause string) {
+	t.log.Warn("the lease is given up", "cause", cause, "lease", t.newest.Number, "id", t.gateway)
 	t.newest = lease.Lease{}
 	t.drop()
 }

@@ -8,6 +8,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
+
 	"github.com/caracal-gateway/caracal/lease"
 )
 
@@ -116,5 +118,35 @@ func TestAKeptLeaseThatCannotBeRemovedCounts(t *testing.T) {
 	}
 	if _, err := os.Stat(filepath.Join(next.dir, "lease")); err != nil {
 		t.Fatal(err)
+	}
+}
+
+// A state of the next timeline may be one in which nothing of what this gateway knows to be revoked is revoked yet.
+func TestALeaseEndsBeforeTheTimelineThatItWasGrantedOn(t *testing.T) {
+	r, p := newReceiver(t), newTenant(t)
+	heldUnder := map[uint64]uint64{} // the revision that was enforced as the lease was given up, and the lease after it
+	r.succeeded = func() {
+		p.succeeded()
+		heldUnder[r.service.Snapshot().Revision()] = p.held.Number
+	}
+	r.enforcesWhole(7)
+	p.grant(4)
+	r.world.State.Revision, r.world.State.Workspace.Revision = 8, 8
+	r.enforcesWhole(8)
+	if p.held.Number != 4 {
+		t.Fatalf("on the same timeline it holds %+v", p.held)
+	}
+	r.world.Succeeds = []string{r.world.State.Timeline}
+	r.world.State.Timeline = "7c0e6f2a-0f0e-4d0b-8a35-1b9f6a9d0c02"
+	r.enforcesWhole(8)
+	if diff := cmp.Diff(map[uint64]uint64{8: 0}, heldUnder); diff != "" {
+		t.Errorf("the lease was given up (-want +got)\n%s", diff)
+	}
+	if _, err := p.file.read(); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("a lease is left to the next process: %v", err)
+	}
+	p.grant(3) // a database that was put back counts leases anew
+	if p.held.Number != 3 {
+		t.Errorf("after a grant on the next timeline it holds %+v", p.held)
 	}
 }
