@@ -43,6 +43,7 @@ const (
 	ReasonRouteNotReady     Reason = "route_not_ready"
 
 	ReasonInspectionUnavailable Reason = "inspection_unavailable"
+	ReasonLiveLimit             Reason = "live_limit_reached"
 
 	ReasonLeaseExpired Reason = "lease_expired"
 	ReasonNoDecision   Reason = "decision_unavailable"
@@ -111,6 +112,7 @@ var reasons = [...]struct {
 	{ReasonMissingCredential, 503, "The gateway does not have the credential that the destination needs."},
 	{ReasonRouteNotReady, 503, "The gateway's Envoy does not have the route to the destination yet."},
 	{ReasonInspectionUnavailable, 503, "The gateway cannot see inside of TLS at the moment: it has no inspection certificate that is good."},
+	{ReasonLiveLimit, 429, "The caller has as many live requests as one caller may have at a gateway; end some, or let them end."},
 	{ReasonLeaseExpired, 503, "The gateway has not heard from the control plane for too long."},
 	{ReasonNoDecision, 503, "No decision could be made."},
 	{ReasonInternal, 500, "The decision failed inside the gateway."},

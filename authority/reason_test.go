@@ -50,7 +50,7 @@ func TestEveryReasonIsListedOnceInTheOrderOfTheChecks(t *testing.T) {
 }
 
 func TestEveryReasonHasAStatusOfTheContractAndASentence(t *testing.T) {
-	allowed := map[int]bool{400: true, 401: true, 403: true, 404: true, 409: true, 422: true, 428: true, 500: true, 502: true, 503: true, 504: true}
+	allowed := map[int]bool{400: true, 401: true, 403: true, 404: true, 409: true, 422: true, 428: true, 429: true, 500: true, 502: true, 503: true, 504: true}
 	for _, r := range authority.Reasons() {
 		if !allowed[r.Status()] {
 			t.Errorf("%s has the status %d", r, r.Status())

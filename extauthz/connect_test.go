@@ -213,7 +213,7 @@ func TestATunnelIsCutWithTheLastMandateThatCouldApply(t *testing.T) {
 		t.Errorf("%d streams were cut, want 1", cut)
 	}
 	line.wantEnd(t, authority.ReasonNoMandateApplies)
-	eventually(t, "no tunnel is left", func() bool { return !w.service.Tunnelled(world.EchoHost) })
+	eventually(t, "no tunnel is left", func() bool { return !w.tunnelled(world.EchoHost) })
 }
 
 func TestATunnelIsCutWithTheMandateThatItsClientNamed(t *testing.T) {

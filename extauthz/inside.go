@@ -1,6 +1,8 @@
 package extauthz
 
 import (
+	"maps"
+	"slices"
 	"strings"
 
 	"github.com/caracal-gateway/caracal/authority"
@@ -89,7 +91,12 @@ func (e *endings) why(id authority.DecisionID) *Denial {
 func (ws *watches) open(w *watch) {
 	if w.tunnel != nil {
 		ws.tunnels[w.decision] = w
-		ws.hosts[w.tunnel.host]++
+		of := ws.hosts[w.tunnel.host]
+		if of == nil {
+			of = openers{}
+			ws.hosts[w.tunnel.host] = of
+		}
+		of[w.caller]++
 	}
 }
 
@@ -102,15 +109,22 @@ func (ws *watches) closed(w *watch) {
 	if why := w.why.Load(); why != nil {
 		ws.ended.add(w.decision, why)
 	}
-	if ws.hosts[w.tunnel.host]--; ws.hosts[w.tunnel.host] == 0 {
+	of := ws.hosts[w.tunnel.host]
+	if of[w.caller]--; of[w.caller] == 0 {
+		delete(of, w.caller)
+	}
+	if len(of) == 0 {
 		delete(ws.hosts, w.tunnel.host)
 	}
 }
 
-// Tunnelled reports whether a tunnel to a host is open whose payload is looked into: only then has anybody a use for a
-// certificate of that name.
-func (s *Service) Tunnelled(host string) bool {
+// openers are who has how many tunnels open; whoever has none is not in it.
+type openers map[authority.PrincipalID]int
+
+// Tunnellers are who has a tunnel to a host open whose payload is looked into, in the order of their ids: only they have a
+// use for a certificate of that name.
+func (s *Service) Tunnellers(host string) []authority.PrincipalID {
 	s.watches.mu.Lock()
 	defer s.watches.mu.Unlock()
-	return s.watches.hosts[host] > 0
+	return slices.Sorted(maps.Keys(s.watches.hosts[host]))
 }

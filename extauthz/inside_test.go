@@ -115,7 +115,7 @@ func TestThereIsNothingInsideOfAnOpaqueTunnel(t *testing.T) {
 	if d := w.denial(t, inside(decision, "GET", "raw.test", "/x")); d.Error != string(authority.ReasonTunnelUnknown) || d.Status != 503 {
 		t.Errorf("got %d %s", d.Status, d.Error)
 	}
-	if w.service.Tunnelled("raw.test") {
+	if w.tunnelled("raw.test") {
 		t.Error("a certificate would be made for a tunnel that nobody looks into")
 	}
 }
@@ -147,7 +147,7 @@ func TestATunnelThatWasEndedTakesNoMoreAndSaysWhy(t *testing.T) {
 				if d := w.denial(t, request); d.Error != string(c.reason) || d.Error != told.Error || d.Status != c.reason.Status() {
 					t.Errorf("got %d %s, after the tunnel was ended by %s", d.Status, d.Error, told.Error)
 				}
-				eventually(t, "nothing is left of it", func() bool { return !w.service.Tunnelled(world.EchoHost) })
+				eventually(t, "nothing is left of it", func() bool { return !w.tunnelled(world.EchoHost) })
 			}
 		})
 	}
@@ -164,7 +164,7 @@ func TestOfTheLastTunnelsThatWereEndedIsKnownWhy(t *testing.T) {
 	}
 	w.Suspend(w.Agent.ID)
 	w.change(t, extauthz.Change{Principals: []authority.PrincipalID{w.Agent.ID}})
-	eventually(t, "nothing is left of them", func() bool { return !w.service.Tunnelled(world.EchoHost) })
+	eventually(t, "nothing is left of them", func() bool { return !w.tunnelled(world.EchoHost) })
 	said := map[string]int{}
 	for _, decision := range decisions {
 		said[w.denial(t, inside(decision, "GET", "echo.caracal.test:9443", "/x")).Error]++

@@ -19,7 +19,7 @@ import (
 	"github.com/caracal-gateway/caracal/token"
 )
 
-// Config is what a Service needs. Every field but Certificates, Listeners and Alarm must be set.
+// Config is what a Service needs. Every field but Certificates, Inspects, Alarm, Listeners and EachCaller must be set.
 type Config struct {
 	Clock       *Clock
 	Recorder    Recorder
@@ -37,7 +37,9 @@ type Config struct {
 	Alarm func() (Alarm, error)
 	// Listeners are the gateway's own ports. No request is sent to them.
 	Listeners []netip.AddrPort
-	Log       *slog.Logger
+	// EachCaller is what one caller may have live at a time; the zero value is for a quarter of what all may.
+	EachCaller Room
+	Log        *slog.Logger
 }
 
 // Service decides. It denies everything, health and the like apart, until it has a snapshot to enforce, and whenever it
@@ -66,7 +68,7 @@ type Service struct {
 func New(c Config) *Service {
 	s := &Service{
 		clock: c.Clock, recorder: c.Recorder, credentials: c.Credentials, routes: c.Routes, shows: c.Certificates, inspects: c.Inspects, listeners: c.Listeners,
-		read: c.Read, alarm: c.Alarm, log: c.Log, watches: newWatches(), tender: make(chan struct{}, 1),
+		read: c.Read, alarm: c.Alarm, log: c.Log, watches: newWatches(c.EachCaller), tender: make(chan struct{}, 1),
 	}
 	if s.shows == nil {
 		s.shows = func(string) bool { return false }

@@ -10,25 +10,18 @@ import (
 	"github.com/caracal-gateway/caracal/authority"
 )
 
-// Bounds of what is kept of requests that are watched. Whoever runs into one is denied.
-const (
-	// maxKept is what one request may take, in bytes: its target, its credential and the headers that policies see.
-	maxKept = 16 << 10
-	// maxKeptBytes is what all of them may take.
-	maxKeptBytes = 256 << 20
-	// maxLive is how many requests may be watched at a time.
-	maxLive = 50_000
-	// claimTime is how long Envoy may take from the permission of a request to its registration.
-	claimTime = 5 * time.Second
-)
+// claimTime is how long Envoy may take from the permission of a request to its registration.
+const claimTime = 5 * time.Second
 
 // permitted is a request that was permitted, as far as it is judged by, so that it can be judged again.
 type permitted struct {
 	decision authority.DecisionID
+	caller   authority.PrincipalID // who asked, and is charged with it
 	request  *request
 	at       time.Time // when it was permitted, and its caller identified
 	route    string    // the key of the route that it takes
 	mandate  authority.MandateID
+	connects bool    // it opens a tunnel
 	tunnel   *tunnel // that it opened; nil for what is none, or is not looked into
 	number   uint64  // of the state that it was judged from last
 	size     int
@@ -45,7 +38,8 @@ type basis struct {
 // permitted is what is kept of a request that was judged to be this.
 func (j *judgement) permitted(r ruling, o obligations) *permitted {
 	p := &permitted{
-		decision: j.id, request: j.request.kept(), at: j.at, route: o.route, mandate: j.mandate, basis: r.basis(j.at.Add(maxExchange)),
+		decision: j.id, caller: j.caller, request: j.request.kept(), at: j.at, route: o.route, mandate: j.mandate,
+		connects: j.request.asked == endpointConnect, basis: r.basis(j.at.Add(maxExchange)),
 	}
 	if r.admits {
 		p.tunnel = &tunnel{decision: j.id, request: p.request, host: r.target.Host, port: r.target.Port}
@@ -127,13 +121,13 @@ type watches struct {
 	mu        sync.Mutex
 	awaited   map[authority.DecisionID]*permitted
 	queue     []awaiting // in the order in which they are given up
-	bytes     int        // of those that are awaited and those that are live
+	rooms     rooms      // that those take which are awaited, being registered or live
 	live      map[*watch]struct{}
 	mandate   index[authority.MandateID]
 	principal index[authority.PrincipalID]
 	ending    byEnd
 	tunnels   map[authority.DecisionID]*watch // those whose payload is looked into
-	hosts     map[string]int                  // how many tunnels there are to each
+	hosts     map[string]openers              // of the tunnels to each
 	ended     endings                         // of tunnels that are none any more
 	stopped   *Denial                         // why none may begin; nil while they may
 }
@@ -143,11 +137,12 @@ type awaiting struct {
 	until    time.Duration // on the boot clock
 }
 
-func newWatches() *watches {
+func newWatches(each Room) *watches {
 	return &watches{
+		rooms:   newRooms(each),
 		awaited: map[authority.DecisionID]*permitted{}, live: map[*watch]struct{}{},
 		mandate: index[authority.MandateID]{}, principal: index[authority.PrincipalID]{},
-		tunnels: map[authority.DecisionID]*watch{}, hosts: map[string]int{},
+		tunnels: map[authority.DecisionID]*watch{}, hosts: map[string]openers{},
 		ended: endings{reasons: map[authority.DecisionID]*Denial{}},
 	}
 }
@@ -160,12 +155,11 @@ func (ws *watches) expect(p *permitted, now time.Duration) error {
 	ws.mu.Lock()
 	defer ws.mu.Unlock()
 	ws.forget(now)
-	if len(ws.live)+len(ws.awaited) >= maxLive || ws.bytes+p.size > maxKeptBytes {
-		return deny(authority.ReasonNoDecision, "The gateway watches as many live requests as it can.")
+	if err := ws.rooms.take(p); err != nil {
+		return err
 	}
 	ws.awaited[p.decision] = p
 	ws.queue = append(ws.queue, awaiting{p.decision, now + claimTime})
-	ws.bytes += p.size
 	return nil
 }
 
@@ -175,14 +169,14 @@ func (ws *watches) forget(now time.Duration) {
 	for n < len(ws.queue) && now >= ws.queue[n].until {
 		if p, waits := ws.awaited[ws.queue[n].decision]; waits {
 			delete(ws.awaited, p.decision)
-			ws.bytes -= p.size
+			ws.rooms.give(p)
 		}
 		n++
 	}
 	ws.queue = ws.queue[n:]
 }
 
-// claim takes a request that is awaited, once.
+// claim takes a request that is awaited, once. It keeps its room, until it was live or is abandoned.
 func (ws *watches) claim(id authority.DecisionID, now time.Duration) (*permitted, error) {
 	ws.mu.Lock()
 	defer ws.mu.Unlock()
@@ -192,14 +186,19 @@ func (ws *watches) claim(id authority.DecisionID, now time.Duration) (*permitted
 		return nil, deny(authority.ReasonNoDecision, "The gateway does not know the decision that the request was permitted by, or no longer.")
 	}
 	delete(ws.awaited, id)
-	ws.bytes -= p.size
 	return p, nil
+}
+
+// abandon gives up a request that was claimed and does not become live.
+func (ws *watches) abandon(p *permitted) {
+	ws.mu.Lock()
+	defer ws.mu.Unlock()
+	ws.rooms.give(p)
 }
 
 // add makes a watch live. The caller holds the lock.
 func (ws *watches) add(w *watch) {
 	ws.live[w] = struct{}{}
-	ws.bytes += w.size
 	ws.mandate.add(w.mandates, w)
 	ws.principal.add(w.principals, w)
 	heap.Push(&ws.ending, w)
@@ -225,7 +224,7 @@ func (ws *watches) remove(w *watch) {
 	ws.mu.Lock()
 	defer ws.mu.Unlock()
 	delete(ws.live, w)
-	ws.bytes -= w.size
+	ws.rooms.give(&w.permitted)
 	ws.mandate.remove(w.mandates, w)
 	ws.principal.remove(w.principals, w)
 	ws.ending.take(w)

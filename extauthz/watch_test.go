@@ -31,14 +31,14 @@ type tower struct {
 	client     procv3.ExternalProcessorClient
 }
 
-func newTower(t *testing.T) *tower {
+func newTower(t *testing.T, edits ...func(*extauthz.Config)) *tower {
 	t.Helper()
 	w := &tower{}
-	w.bench = newBench(t, func(c *extauthz.Config) {
+	w.bench = newBench(t, append(edits, func(c *extauthz.Config) {
 		c.Clock = extauthz.NewClock(func() time.Duration { return time.Duration(w.boot.Load()) }, func() time.Time { return start })
 		c.Read = w.clocks
 		c.Log = slog.New(slog.DiscardHandler)
-	})
+	})...)
 	w.State.Workspace.Settings.ShortRequestSeconds = 2
 	w.service.Hold(lease.From(w.clocks(), 1, lease.MaxTerm))
 	path, _ := w.serve(t)

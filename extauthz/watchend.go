@@ -123,6 +123,12 @@ func (s *Service) register(ctx context.Context, id authority.DecisionID) (*watch
 		return nil, err
 	}
 	w := &watch{permitted: *p, cut: make(chan struct{}), over: make(chan struct{})}
+	live := false
+	defer func() {
+		if !live {
+			s.watches.abandon(p)
+		}
+	}()
 	for ctx.Err() == nil {
 		state := s.current.Load()
 		var denied error
@@ -135,6 +141,7 @@ func (s *Service) register(ctx context.Context, id authority.DecisionID) (*watch
 		}
 		switch verdict, err := s.admit(w, denied); verdict {
 		case lease.Passes:
+			live = err == nil
 			return w, err
 		case lease.Superseded:
 		default:

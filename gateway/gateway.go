@@ -43,6 +43,9 @@ type Config struct {
 	Resolvers               []netip.AddrPort
 	Foreign                 *Foreign // where somebody else's Envoy asks for decisions; nil for nowhere
 
+	// EachCaller is what one caller may have live at a time; the zero value is for a quarter of what all may.
+	EachCaller extauthz.Room
+
 	// StateDir keeps the last good bundle and the process's key; one process at a time.
 	StateDir string
 	// Credentials finds the secrets that destinations name.
@@ -162,7 +165,7 @@ func assemble(ctx context.Context, c Config, at sockets, private ed25519.Private
 	g.service = extauthz.New(extauthz.Config{
 		Clock: g.clock, Recorder: g.shipper, Credentials: c.Credentials, Routes: g.xds.Accepted, Certificates: g.xds.Shows,
 		Inspects: func() bool { return g.inspector.Unavailable() == "" },
-		Read:     read, Listeners: c.ports(), Log: c.Log,
+		Read:     read, Listeners: c.ports(), EachCaller: c.EachCaller, Log: c.Log,
 	})
 	g.applier = &applier{
 		workspace: c.Workspace, stateDir: c.StateDir, fixed: g.fixed, bootstrap: g.bootstrap,
@@ -177,7 +180,7 @@ func assemble(ctx context.Context, c Config, at sockets, private ed25519.Private
 		hold: g.service.Hold, file: leaseFile{filepath.Join(c.StateDir, "lease"), private}, boot: boot, read: read, log: c.Log,
 	}
 	g.applier.bar, g.applier.succeeded = g.tenure.bar, g.tenure.succeeded
-	g.mint = newMint(g.inspector.Issue, g.service.Tunnelled, g.clock.Now, extauthz.BootTime, c.Log)
+	g.mint = newMint(g.inspector.Issue, g.service.Tunnellers, g.clock.Now, extauthz.BootTime, c.Log)
 	g.xds.mint = g.mint
 	g.reporter = &reporter{address: c.Listen.String(), service: g.service, xds: g.xds, shipper: g.shipper, elapsed: extauthz.BootTime}
 	connect, err := dial(c.Control, c.ControlCA, c.AllowPlain)

@@ -1,7 +1,6 @@
 package gateway
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"log/slog"
@@ -44,22 +43,24 @@ var (
 // open which a decision has admitted, replaced before it ends, and taken back once no tunnel to the name has been open for
 // a while.
 type mint struct {
-	issue     func(name string) (inspection.Leaf, error)
-	tunnelled func(host string) bool
-	now       func() time.Time     // that certificates are dated by
-	elapsed   func() time.Duration // goes on while the host is suspended
-	log       *slog.Logger
+	issue      func(name string) (inspection.Leaf, error)
+	tunnellers func(host string) []authority.PrincipalID // who has a tunnel there open
+	now        func() time.Time                          // that certificates are dated by
+	elapsed    func() time.Duration                      // goes on while the host is suspended
+	log        *slog.Logger
 
-	mu      sync.Mutex
-	names   map[string]*minted
-	left    float64 // of what may be minted, as of at
-	at      time.Duration
-	refused map[string]int // how often, by cause, since it was told last
+	mu       sync.Mutex
+	names    map[string]*minted
+	accounts map[authority.PrincipalID]account
+	counted  int           // of the names that the accounts are charged with
+	may      bucket        // what may be minted for all together
+	refused  map[cause]int // how often, since it was told last
 }
 
 // minted is a name that has a certificate.
 type minted struct {
 	leaf    inspection.Leaf
+	payer   authority.PrincipalID // who is charged with it
 	holders []holder
 	used    time.Duration // when a tunnel to the name was seen last
 }
@@ -70,55 +71,62 @@ type holder interface {
 	remove(names ...string)
 }
 
-func newMint(issue func(string) (inspection.Leaf, error), tunnelled func(string) bool, now func() time.Time, elapsed func() time.Duration, log *slog.Logger) *mint {
+func newMint(issue func(string) (inspection.Leaf, error), tunnellers func(string) []authority.PrincipalID, now func() time.Time, elapsed func() time.Duration, log *slog.Logger) *mint {
 	return &mint{
-		issue: issue, tunnelled: tunnelled, now: now, elapsed: elapsed, log: log,
-		names: map[string]*minted{}, left: mintsAtOnce, at: elapsed(), refused: map[string]int{},
+		issue: issue, tunnellers: tunnellers, now: now, elapsed: elapsed, log: log,
+		names: map[string]*minted{}, accounts: map[authority.PrincipalID]account{},
+		may: bucket{mintsAtOnce, elapsed()}, refused: map[cause]int{},
 	}
 }
 
 // Ask gives the certificate of a name to a holder, who is told what becomes of it until it leaves. The error says why there
 // is none.
 func (m *mint) Ask(name string, who holder) (inspection.Leaf, error) {
-	leaf, err := m.ask(name, who)
+	leaf, payer, err := m.ask(name, who)
 	if err != nil {
 		m.mu.Lock()
-		m.refused[err.Error()]++
+		m.refused[cause{err.Error(), payer}]++
 		m.mu.Unlock()
-		m.log.Debug("no certificate", "name", name, "cause", err)
+		m.log.Debug("no certificate", "name", name, "principal_id", payer, "cause", err)
 	}
 	return leaf, err
 }
 
-func (m *mint) ask(name string, who holder) (inspection.Leaf, error) {
+// ask says with an error who had too many certificates, where that is why.
+func (m *mint) ask(name string, who holder) (inspection.Leaf, authority.PrincipalID, error) {
 	host := strings.ToLower(name)
 	// Envoy asks for envoy.NoName in the place of no name at all.
 	if name == envoy.NoName || !authority.IsHost(host) {
-		return inspection.Leaf{}, inspection.ErrName
+		return inspection.Leaf{}, "", inspection.ErrName
 	}
-	if !m.tunnelled(host) {
-		return inspection.Leaf{}, errNoTunnel
+	users := m.tunnellers(host)
+	if len(users) == 0 {
+		return inspection.Leaf{}, "", errNoTunnel
 	}
 	if leaf, known := m.join(name, who); known {
-		return leaf, nil
+		return leaf, "", nil
 	}
-	if err := m.admit(name); err != nil {
-		return inspection.Leaf{}, err
+	payer, err := m.admit(name, users)
+	if err != nil {
+		return inspection.Leaf{}, payer, err
 	}
 	leaf, err := m.issue(host)
-	if err != nil {
-		return inspection.Leaf{}, err
-	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	if err != nil {
+		m.count(payer, -1)
+		return inspection.Leaf{}, "", err
+	}
 	own := m.names[name]
 	if own == nil {
 		own = &minted{}
 		m.names[name] = own
+	} else { // it was due, or somebody else asked meanwhile
+		m.count(own.payer, -1)
 	}
-	own.leaf, own.used = leaf, m.elapsed()
+	own.leaf, own.payer, own.used = leaf, payer, m.elapsed()
 	own.hold(who)
-	return leaf, nil
+	return leaf, "", nil
 }
 
 // join makes the holder one of a name that has a certificate which is not due to be replaced.
@@ -140,25 +148,13 @@ func (n *minted) hold(who holder) {
 	}
 }
 
-// admit takes one of what may be minted for a name, and makes room for it.
-func (m *mint) admit(name string) error {
+// admit charges somebody with the certificate of a name, and makes room for it.
+func (m *mint) admit(name string, users []authority.PrincipalID) (authority.PrincipalID, error) {
 	m.mu.Lock()
-	if m.misspelt(name) >= maxSpellings {
-		m.mu.Unlock()
-		return errTooManySpellings
-	}
-	m.refill()
-	if m.left < 1 {
-		m.mu.Unlock()
-		return errTooFast
-	}
-	m.left--
-	full := len(m.names) >= maxNames
+	payer, gone, err := m.charge(name, users)
 	m.mu.Unlock()
-	if full && !m.evict() {
-		return errTooManyNames
-	}
-	return nil
+	gone.tell()
+	return payer, err
 }
 
 // misspelt is how many other spellings of a name's host have certificates, but for the one in small letters, which always
@@ -177,34 +173,6 @@ func (m *mint) misspelt(name string) int {
 	return n
 }
 
-// refill adds what time has brought. The caller holds the lock.
-func (m *mint) refill() {
-	now := m.elapsed()
-	m.left = min(mintsAtOnce, m.left+(now-m.at).Seconds()*mintsEach)
-	m.at = now
-}
-
-// evict takes back the certificates of names that no tunnel is open to, those unused for longest first. It reports false
-// where there is none.
-func (m *mint) evict() bool {
-	m.mu.Lock()
-	var idle []string
-	for name := range m.names {
-		if !m.pinned(name) {
-			idle = append(idle, name)
-		}
-	}
-	slices.SortFunc(idle, func(a, b string) int { return cmp.Compare(m.names[a].used, m.names[b].used) })
-	gone := m.drop(idle[:min(len(idle), evictedAtOnce)])
-	m.mu.Unlock()
-	gone.tell()
-	return len(gone) > 0
-}
-
-// pinned reports whether a name keeps its certificate for a tunnel that is open. A host has very many spellings, to Envoy
-// a name each; only the one in lower case is kept for it.
-func (m *mint) pinned(name string) bool { return m.tunnelled(name) }
-
 // dropped are names that have no certificate any more, by who held it.
 type dropped map[holder][]string
 
@@ -215,15 +183,19 @@ func (d dropped) tell() {
 }
 
 // drop forgets names. The caller holds the lock, and tells the holders once it does not.
-func (m *mint) drop(names []string) dropped {
-	gone := dropped{}
+func (m *mint) drop(gone dropped, names []string) {
 	for _, name := range names {
 		for _, who := range m.names[name].holders {
 			gone[who] = append(gone[who], name)
 		}
-		delete(m.names, name)
+		m.forget(name)
 	}
-	return gone
+}
+
+// forget forgets a name, and that it was charged to somebody. The caller holds the lock.
+func (m *mint) forget(name string) {
+	m.count(m.names[name].payer, -1)
+	delete(m.names, name)
 }
 
 // Run looks through the certificates until ctx ends.
@@ -244,15 +216,23 @@ func (m *mint) Run(ctx context.Context) error {
 func (m *mint) sweep() {
 	idle, due := m.look()
 	m.mu.Lock()
-	gone, refused := m.drop(idle), m.refused
-	m.refused = map[string]int{}
+	gone, refused := dropped{}, m.refused
+	m.drop(gone, idle)
+	m.refused = map[cause]int{}
+	for id := range m.accounts {
+		m.keep(id, m.account(id))
+	}
 	m.mu.Unlock()
 	gone.tell()
 	for _, name := range due {
 		m.renew(name)
 	}
-	for cause, times := range refused {
-		m.log.Warn("certificates were refused", "cause", cause, "times", times)
+	for c, times := range refused {
+		told := []any{"cause", c.why, "times", times}
+		if c.principal != "" {
+			told = append(told, "principal_id", c.principal)
+		}
+		m.log.Warn("certificates were refused", told...)
 	}
 }
 
@@ -263,7 +243,7 @@ func (m *mint) look() (idle, due []string) {
 	defer m.mu.Unlock()
 	now, at := m.now(), m.elapsed()
 	for name, own := range m.names {
-		live := m.pinned(name)
+		live := m.settle(name, own)
 		if live {
 			own.used = at
 		}
@@ -288,10 +268,10 @@ func (m *mint) renew(name string) {
 		return
 	}
 	if err != nil {
-		m.refused[err.Error()]++
-		var gone dropped
+		m.refused[cause{why: err.Error()}]++
+		gone := dropped{}
 		if !m.now().Before(own.leaf.NotAfter) {
-			gone = m.drop([]string{name})
+			m.drop(gone, []string{name})
 		}
 		m.mu.Unlock()
 		gone.tell()
@@ -316,7 +296,7 @@ func (m *mint) Leave(who holder, names ...string) {
 		}
 		own.holders = slices.DeleteFunc(own.holders, func(h holder) bool { return h == who })
 		if len(own.holders) == 0 {
-			delete(m.names, name)
+			m.forget(name)
 		}
 	}
 }

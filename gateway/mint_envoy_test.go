@@ -15,6 +15,7 @@ import (
 
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 
+	"github.com/caracal-gateway/caracal/authority"
 	"github.com/caracal-gateway/caracal/child"
 	"github.com/caracal-gateway/caracal/envoy"
 	"github.com/caracal-gateway/caracal/extauthz"
@@ -37,12 +38,12 @@ type minting struct {
 	mu      sync.Mutex
 	issuer  *inspection.Issuer
 	now     time.Duration // by which the clock of the mint is ahead
-	tunnels map[string]bool
+	tunnels map[string][]authority.PrincipalID
 }
 
 func newMinting(t *testing.T, tunnels ...string) *minting {
 	t.Helper()
-	m := &minting{t: t, dir: t.TempDir(), tunnels: map[string]bool{}}
+	m := &minting{t: t, dir: t.TempDir(), tunnels: map[string][]authority.PrincipalID{}}
 	var err error
 	if m.root, err = inspection.NewAuthority("test", "wsp_test", time.Now()); err != nil {
 		t.Fatal(err)
@@ -82,11 +83,14 @@ func (m *minting) certify(at time.Time) {
 	m.issuer = issuer
 }
 
-func (m *minting) open(names ...string) {
+// open opens tunnels of somebody's.
+func (m *minting) open(names ...string) { m.openBy("somebody", names...) }
+
+func (m *minting) openBy(who authority.PrincipalID, names ...string) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	for _, name := range names {
-		m.tunnels[name] = true
+		m.tunnels[name] = []authority.PrincipalID{who}
 	}
 }
 
@@ -131,7 +135,7 @@ func (m *minting) serve() {
 		}
 		return issuer.Issue(name, m.time())
 	}
-	tunnelled := func(host string) bool {
+	tunnellers := func(host string) []authority.PrincipalID {
 		m.mu.Lock()
 		defer m.mu.Unlock()
 		return m.tunnels[host]
@@ -142,7 +146,7 @@ func (m *minting) serve() {
 		return extauthz.BootTime() + m.now
 	}
 	log := slog.New(slog.DiscardHandler)
-	m.mint = newMint(issue, tunnelled, m.time, elapsed, log)
+	m.mint = newMint(issue, tunnellers, m.time, elapsed, log)
 	x, err := newXDS(context.Background(), "test", envoy.Merge(m.exposed(), envoy.BuiltIn()), &clientCertificates{log: log}, func(refusal string) {
 		if refusal != "" {
 			m.t.Errorf("Envoy refuses: %s", refusal)

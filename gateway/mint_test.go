@@ -2,15 +2,12 @@ package gateway
 
 import (
 	"crypto/ecdsa"
-	"errors"
 	"fmt"
-	"log/slog"
 	"slices"
 	"strings"
 	"testing"
 	"time"
 
-	"github.com/caracal-gateway/caracal/envoy"
 	"github.com/caracal-gateway/caracal/inspection"
 )
 
@@ -161,6 +158,7 @@ func TestWithoutAGoodIntermediateHandshakesFail(t *testing.T) {
 	})
 }
 
+// One principal opens tunnels to ever more names. Another goes on with the names that it has, and gets new ones.
 func TestAFloodOfNamesHurtsNobodyElse(t *testing.T) {
 	m := newMinting(t, "api.test")
 	serial := m.serial("api.test")
@@ -171,7 +169,7 @@ func TestAFloodOfNamesHurtsNobodyElse(t *testing.T) {
 		for i := range names {
 			name := fmt.Sprintf("n%d.test", i)
 			if i%2 == 0 {
-				m.open(name)
+				m.openBy("flood", name)
 			}
 			if _, err := m.shake(name); err != nil {
 				refused++
@@ -192,123 +190,11 @@ func TestAFloodOfNamesHurtsNobodyElse(t *testing.T) {
 			if m.serial("api.test") != serial {
 				t.Fatal("the certificate of the other client's host has changed")
 			}
-		}
-	}
-}
-
-// ear is a holder that remembers what it is told.
-type ear struct{ removed []string }
-
-func (e *ear) replace(string, inspection.Leaf) {}
-
-func (e *ear) remove(names ...string) { e.removed = append(e.removed, names...) }
-
-// newBareMint is a mint without Envoy, whose clock stands still until the test moves it.
-func newBareMint(tunnelled func(string) bool, elapsed *time.Duration) *mint {
-	issue := func(name string) (inspection.Leaf, error) {
-		return inspection.Leaf{Serial: name, RenewAt: time.Unix(0, 0).Add(time.Hour), NotAfter: time.Unix(0, 0).Add(2 * time.Hour)}, nil
-	}
-	now := func() time.Time { return time.Unix(0, 0).Add(*elapsed) }
-	return newMint(issue, tunnelled, now, func() time.Duration { return *elapsed }, slog.New(slog.DiscardHandler))
-}
-
-func TestCertificatesAreMadeAtABoundedRate(t *testing.T) {
-	var elapsed time.Duration
-	m := newBareMint(func(string) bool { return true }, &elapsed)
-	made := func() (n int) {
-		for {
-			if _, err := m.Ask(fmt.Sprintf("n%d-%d.test", elapsed, n), &ear{}); errors.Is(err, errTooFast) {
-				return n
-			} else if err != nil {
-				t.Fatal(err)
-			}
-			n++
-		}
-	}
-	if n := made(); n != mintsAtOnce {
-		t.Errorf("%d at once", n)
-	}
-	elapsed = time.Second
-	if n := made(); n != mintsEach {
-		t.Errorf("%d within a second", n)
-	}
-	if _, err := m.Ask("n0-0.test", &ear{}); err != nil {
-		t.Errorf("a name that has a certificate: %v", err)
-	}
-}
-
-// A host of some letters has thousands of spellings, which are names of their own to Envoy.
-func TestTheSpellingsOfOneHostUseUpNothingOfOthers(t *testing.T) {
-	var elapsed time.Duration
-	m := newBareMint(func(name string) bool { return name == "abcdefghijkl.test" || name == "other.test" }, &elapsed)
-	spell := func(i int) string {
-		name := []byte("abcdefghijkl.test")
-		for bit := range 12 {
-			if i&(1<<bit) != 0 {
-				name[bit] -= 'a' - 'A'
+			if asked < mintsAtOnceOfEach-1 { // beside the one above
+				name := fmt.Sprintf("other%d.test", asked)
+				m.open(name)
+				m.serial(name)
 			}
 		}
-		return string(name)
-	}
-	given := 0
-	for i := range mintsAtOnce + 1 {
-		switch _, err := m.Ask(spell(i+1), &ear{}); {
-		case err == nil:
-			given++
-		case !errors.Is(err, errTooManySpellings):
-			t.Fatalf("%s: %v", spell(i+1), err)
-		}
-	}
-	if given != maxSpellings || len(m.names) != maxSpellings {
-		t.Errorf("%d spellings have certificates, %d names in all", given, len(m.names))
-	}
-	for _, name := range []string{"other.test", spell(0), spell(1)} {
-		if _, err := m.Ask(name, &ear{}); err != nil {
-			t.Errorf("%s: %v", name, err)
-		}
-	}
-	elapsed = idleAfter
-	m.sweep()
-	if _, err := m.Ask(spell(1+maxSpellings), &ear{}); err != nil {
-		t.Errorf("once the others are taken back: %v", err)
-	}
-}
-
-func TestTheNumberOfNamesIsBounded(t *testing.T) {
-	var elapsed time.Duration
-	open := map[string]bool{}
-	m := newBareMint(func(name string) bool { return open[name] }, &elapsed)
-	who := &ear{}
-	ask := func(i int) error {
-		name := fmt.Sprintf("n%d.test", i)
-		open[name] = true
-		elapsed += time.Second / mintsEach
-		_, err := m.Ask(name, who)
-		return err
-	}
-	for i := range maxNames {
-		if err := ask(i); err != nil {
-			t.Fatal(err)
-		}
-	}
-	if err := ask(maxNames); !errors.Is(err, errTooManyNames) {
-		t.Errorf("one more, while each has a tunnel: %v", err)
-	}
-	for i := range evictedAtOnce + 1 {
-		delete(open, fmt.Sprintf("n%d.test", i))
-	}
-	if err := ask(maxNames); err != nil {
-		t.Errorf("one more, while some have no tunnel: %v", err)
-	}
-	if len(who.removed) != evictedAtOnce || slices.Contains(who.removed, fmt.Sprintf("n%d.test", evictedAtOnce)) || len(m.names) > maxNames {
-		t.Errorf("%d were taken back, %d are left", len(who.removed), len(m.names))
-	}
-}
-
-func TestTheNameThatStandsForNoneIsNoHost(t *testing.T) {
-	var elapsed time.Duration
-	m := newBareMint(func(string) bool { return true }, &elapsed)
-	if _, err := m.Ask(envoy.NoName, &ear{}); !errors.Is(err, inspection.ErrName) {
-		t.Errorf("got %v", err)
 	}
 }
