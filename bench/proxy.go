@@ -200,7 +200,11 @@ func (p *proxying) tunnelMandate(ctx context.Context) (authority.MandateID, erro
 
 // basic is the header's line with a mandate, or `-` where one is to be selected.
 func (p *proxying) basic(mandate authority.MandateID) string {
-	return "Proxy-Authorization: Basic " + base64.StdEncoding.EncodeToString([]byte(string(mandate)+":"+p.agent.Token)) + "\r\n"
+	return basicLine(string(mandate), p.agent.Token)
+}
+
+func basicLine(mandate, token string) string {
+	return "Proxy-Authorization: Basic " + base64.StdEncoding.EncodeToString([]byte(mandate+":"+token)) + "\r\n"
 }
 
 // The roads of the plain Envoy, by their numbers.

@@ -15,10 +15,12 @@ import (
 	"time"
 
 	"github.com/caracal-gateway/caracal/authority"
+	"github.com/caracal-gateway/caracal/client"
 )
 
 const (
 	mintedHosts = 500 // how many names certificates are made of
+	minters     = 4   // how many agents ask for them: one is made a quarter at once
 	openTunnels = 2000
 	openers     = 16 // how many connections are opened at once
 )
@@ -72,24 +74,60 @@ func residentOf(pid int) (int64, error) {
 	return pages * int64(os.Getpagesize()), err
 }
 
+// several is the gateway's way of several agents, each with a mandate for hosts that no destination names.
+func (p *proxying) several(ctx context.Context) (all []tunnel, err error) {
+	for n := range minters {
+		made, err := p.site.owner.RegisterPrincipal(ctx, client.NewPrincipal{Name: fmt.Sprintf("minter %d", n), Type: authority.Agent})
+		if err != nil {
+			return nil, err
+		}
+		if _, err := p.site.owner.CreatePolicy(ctx, client.NewPolicy{
+			PrincipalID: made.ID, AllowedResources: []string{"host:*"}, AllowedActions: []string{"*"}, MaxValiditySeconds: 3600,
+		}); err != nil {
+			return nil, err
+		}
+		if _, err := p.site.owner.IssueMandate(ctx, client.MandateRequest{
+			IssuerID: p.site.ownerID, SubjectID: made.ID, ResourceScope: []string{"host:*"}, ActionScope: []string{"*"}, ValiditySeconds: 3600,
+		}); err != nil {
+			return nil, err
+		}
+		as, err := client.New(client.Config{URL: p.site.url, Key: made.APIKey, Workspace: slug})
+		if err != nil {
+			return nil, err
+		}
+		token, err := as.Token(ctx)
+		if err != nil {
+			return nil, err
+		}
+		t := p.ours
+		t.credentials = basicLine("-", token.AccessToken)
+		all = append(all, t)
+	}
+	return all, p.site.settle(ctx, 1)
+}
+
 // mint prints how long connections into tunnels of many names take: when the certificate has to be made, when it is
 // there, and with one certificate for all.
 func (p *proxying) mint(ctx context.Context, out io.Writer) error {
-	fmt.Fprintf(out, "\nTLS into tunnels to %d names, %d at once\n\n", mintedHosts, openers)
+	ours, err := p.several(ctx)
+	if err != nil {
+		return err
+	}
+	fmt.Fprintf(out, "\nTLS into tunnels of %d agents to %d names, %d at once\n\n", minters, mintedHosts, openers)
 	fmt.Fprintln(out, "| way | a second | p50 | p99 | memory a name: Envoy | gateway |\n|---|---|---|---|---|---|")
 	for _, way := range []struct {
-		name string
-		tunnel
-		with processes
+		name    string
+		tunnels []tunnel
+		with    processes
 	}{
-		{"Envoy, one certificate", p.plain, p.alone}, {"certificates to be made", p.ours, p.with}, {"certificates that are there", p.ours, p.with},
+		{"Envoy, one certificate", []tunnel{p.plain}, p.alone}, {"certificates to be made", ours, p.with}, {"certificates that are there", ours, p.with},
 	} {
 		envoy, service, err := way.with.weight()
 		if err != nil {
 			return err
 		}
 		_, each, took, err := crowd(mintedHosts, func(n int) (struct{}, error) {
-			c, err := way.secure(fmt.Sprintf("n%d.bench.test", n))
+			c, err := way.tunnels[n%len(way.tunnels)].secure(fmt.Sprintf("n%d.bench.test", n))
 			if err != nil {
 				return struct{}{}, err
 			}
