@@ -16,12 +16,15 @@ import (
 	matcherv3 "github.com/envoyproxy/go-control-plane/envoy/type/matcher/v3"
 	"google.golang.org/protobuf/types/known/anypb"
 	"google.golang.org/protobuf/types/known/durationpb"
+	"google.golang.org/protobuf/types/known/structpb"
 	"google.golang.org/protobuf/types/known/wrapperspb"
 )
 
 const (
 	adminMode      = 0o600
 	maxConnections = 20_000
+	// maxPerListener is how many of them may be at one port: whoever uses up one leaves room at the other.
+	maxPerListener = maxConnections * 4 / 5
 	// maxCalls bounds what is under way to the gateway process; running into it refuses requests.
 	maxCalls = 100_000
 )
@@ -64,6 +67,10 @@ func Bootstrap(l Local) *bootstrapv3.Bootstrap {
 			LdsConfig: ads(),
 		},
 		TypedDnsResolverConfig: resolver(l.Resolvers),
+		LayeredRuntime: &bootstrapv3.LayeredRuntime{Layers: []*bootstrapv3.RuntimeLayer{{
+			Name:           "connections",
+			LayerSpecifier: &bootstrapv3.RuntimeLayer_StaticLayer{StaticLayer: perListener(ListenerGateway, ListenerForward)},
+		}}},
 		OverloadManager: &overloadv3.OverloadManager{ResourceMonitors: []*overloadv3.ResourceMonitor{{
 			Name: "envoy.resource_monitors.global_downstream_max_connections",
 			ConfigType: &overloadv3.ResourceMonitor_TypedConfig{TypedConfig: pack(&connectionsv3.DownstreamConnectionsConfig{
@@ -71,6 +78,15 @@ func Bootstrap(l Local) *bootstrapv3.Bootstrap {
 			})},
 		}}},
 	}
+}
+
+// perListener bounds how many connections listeners take, by Envoy's names for that.
+func perListener(names ...string) *structpb.Struct {
+	limits := &structpb.Struct{Fields: map[string]*structpb.Value{}}
+	for _, name := range names {
+		limits.Fields["envoy.resource_limits.listener."+name+".connection_limit"] = structpb.NewNumberValue(maxPerListener)
+	}
+	return limits
 }
 
 // ads asks on the one configuration stream, and waits: a gateway without its configuration opens no port.

@@ -20,6 +20,12 @@ const (
 	connectionFilter = "envoy.filters.network.http_connection_manager"
 	maxHeadersKiB    = 32
 	insideCloseDelay = 100 * time.Millisecond
+	// headersTimeout is how long a client may take to send the head of a request that it has begun.
+	headersTimeout = 10 * time.Second
+	// restTimeout is how long a client's connection may be without a request, at first and between two: longer than clients
+	// keep theirs as a rule, so that they end them and no request meets the end. Envoy's default of an hour would let
+	// whoever opens connections and is silent use up what there is.
+	restTimeout = 2 * time.Minute
 )
 
 // connectionManager reads HTTP and takes each request through authorisation, registration of its watch, name resolution and
@@ -41,6 +47,7 @@ func connectionManager(mode string) *listenerv3.Filter {
 		PathWithEscapedSlashesAction: hcmv3.HttpConnectionManager_KEEP_UNCHANGED,
 		CommonHttpProtocolOptions: &corev3.HttpProtocolOptions{
 			HeadersWithUnderscoresAction: corev3.HttpProtocolOptions_REJECT_REQUEST,
+			IdleTimeout:                  durationpb.New(restTimeout),
 		},
 		// Some clients of proxies ask for tunnels in the words of HTTP/1.0.
 		HttpProtocolOptions: &corev3.Http1ProtocolOptions{AcceptHttp_10: mode == ModeForward},
@@ -60,7 +67,7 @@ func connectionManager(mode string) *listenerv3.Filter {
 		ServerHeaderTransformation:  hcmv3.HttpConnectionManager_PASS_THROUGH,
 		MaxRequestHeadersKb:         wrapperspb.UInt32(maxHeadersKiB),
 
-		RequestHeadersTimeout: durationpb.New(10 * time.Second),
+		RequestHeadersTimeout: durationpb.New(headersTimeout),
 		StreamIdleTimeout:     durationpb.New(5 * time.Minute),
 		DelayedCloseTimeout:   durationpb.New(closeDelay(mode)),
 

@@ -63,6 +63,7 @@ type setup struct {
 	local     func(*envoy.Local)
 	resources func(envoy.Local) envoy.Resources
 	self      http.Handler
+	bootstrap func(*bootstrapv3.Bootstrap)
 	// between gives the socket that Envoy is told for the decision service's, nil for that itself.
 	between func(socket string) string
 }
@@ -100,7 +101,11 @@ func startRig(t *testing.T, s setup) *rig {
 	if s.between != nil {
 		seen.AuthzSocket = s.between(seen.AuthzSocket)
 	}
-	r.startEnvoy(envoy.Bootstrap(seen))
+	bootstrap := envoy.Bootstrap(seen)
+	if s.bootstrap != nil {
+		s.bootstrap(bootstrap)
+	}
+	r.startEnvoy(bootstrap)
 	return r
 }
 
