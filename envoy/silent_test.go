@@ -3,12 +3,14 @@ package envoy_test
 import (
 	"crypto/tls"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -69,6 +71,7 @@ func TestAConnectionOnWhichNothingIsAskedEnds(t *testing.T) {
 	for _, r := range []*rig{plain, encrypted} {
 		r.permitTunnel(envoy.RouteInside)
 	}
+	var cases sync.WaitGroup
 	for sentence, c := range map[string]struct {
 		encrypted bool
 		open      func(*rig) net.Conn
@@ -91,30 +94,39 @@ func TestAConnectionOnWhichNothingIsAskedEnds(t *testing.T) {
 		"silence after an answer, beside TLS":     {true, overTLS, whole},
 		"silence at the gateway port, beside TLS": {true, connect(gatewayPort), ""},
 	} {
-		t.Run(sentence, func(t *testing.T) {
-			t.Parallel()
-			r := plain
-			if c.encrypted {
-				r = encrypted
-			}
-			connection := c.open(r)
+		r := plain
+		if c.encrypted {
+			r = encrypted
+		}
+		connection := c.open(r)
+		cases.Go(func() { // all at once, for most of a case is to wait
 			defer connection.Close()
-			if err := connection.SetDeadline(time.Now().Add(patience)); err != nil {
-				t.Fatal(err)
-			}
-			if handshake, ok := connection.(*tls.Conn); ok {
-				if err := handshake.Handshake(); err != nil {
-					t.Fatal(err)
-				}
-			}
-			if _, err := io.WriteString(connection, c.sent); err != nil {
-				t.Fatal(err)
-			}
-			if answered, err := io.ReadAll(connection); isTimeout(err) {
-				t.Errorf("the connection is open after %s, and said %q", patience, answered)
+			if answered, err := lastOf(connection, c.sent); isTimeout(err) {
+				t.Errorf("%s: the connection is open after %s, and said %q", sentence, patience, answered)
+			} else if errors.Is(err, errHandshake) {
+				t.Errorf("%s: %v", sentence, err)
 			}
 		})
 	}
+	cases.Wait()
+}
+
+var errHandshake = errors.New("shake hands")
+
+// lastOf sends something and gives all that comes until the connection ends, or is open for too long.
+func lastOf(connection net.Conn, sent string) ([]byte, error) {
+	if err := connection.SetDeadline(time.Now().Add(patience)); err != nil {
+		return nil, err
+	}
+	if client, ok := connection.(*tls.Conn); ok {
+		if err := client.Handshake(); err != nil {
+			return nil, fmt.Errorf("%w: %w", errHandshake, err)
+		}
+	}
+	if _, err := io.WriteString(connection, sent); err != nil {
+		return nil, err
+	}
+	return io.ReadAll(connection)
 }
 
 func isTimeout(err error) bool {

@@ -43,7 +43,8 @@ type front struct {
 	trapped    *atomic.Int64 // connections that no request must lead to
 }
 
-func newFront(t *testing.T) *front {
+// newFront starts one; edits change what the gateway is made from.
+func newFront(t *testing.T, edits ...func(*gateway.Config)) *front {
 	t.Helper()
 	f := &front{stage: newStage(t, time.Now()), listen: freePort(t), proxy: freePort(t), upstream: &echo.Recorder{}, trapped: &atomic.Int64{}}
 	var err error
@@ -55,7 +56,7 @@ func newFront(t *testing.T) *front {
 	ca := f.serveUpstream(t)
 	f.servePlainUpstream(t)
 	f.buildEnvoy(t)
-	f.start(t, ca)
+	f.start(t, ca, edits...)
 	return f
 }
 
@@ -134,7 +135,7 @@ func (f *front) buildEnvoy(t *testing.T) {
 }
 
 // start runs the gateway until the test ends, and waits until it carries requests.
-func (f *front) start(t *testing.T, roots []byte) {
+func (f *front) start(t *testing.T, roots []byte, edits ...func(*gateway.Config)) {
 	t.Helper()
 	key, err := token.NewAPIKey(authority.KeyGateway, f.Root.Fingerprint())
 	if err != nil {
@@ -158,6 +159,9 @@ func (f *front) start(t *testing.T, roots []byte) {
 		Listen: f.listen, ProxyListen: f.proxy, Roots: roots, Resolvers: []netip.AddrPort{nameserver.Start(t, resolutions())}, StateDir: state,
 		EnvoyPath: binary, Instance: "abuse", Version: "test", Log: slog.New(slog.NewTextHandler(log, nil)),
 		Credentials: extauthz.NewCredentials("", func(string) (string, bool) { return "", false }),
+	}
+	for _, edit := range edits {
+		edit(&config)
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
