@@ -251,6 +251,15 @@ func TestWhoWasSeenIsKept(t *testing.T) {
 			t.Error(diff)
 		}
 	})
+	t.Run("not at all, which does not make Redis be taken for away", func(t *testing.T) {
+		k := nobody()
+		r, stop := open(t, redistest.New(t).URL(), time.Now, k)
+		await(t, "Redis is found", inState(r, replica.Shared))
+		stop()
+		if !inState(r, replica.Shared)() {
+			t.Error("Redis is taken for away because nobody was seen")
+		}
+	})
 	t.Run("later, when the database is away at first", func(t *testing.T) {
 		k := nobody()
 		refused := make(chan struct{})

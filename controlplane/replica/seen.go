@@ -107,7 +107,7 @@ func (r *Replica) gather(ctx context.Context, own []Sighting) error {
 func (r *Replica) collect(ctx context.Context) ([]Sighting, error) {
 	mine := mineKey + rand.Text()
 	if err := r.redis.Rename(ctx, seenKey, mine).Err(); err != nil {
-		if redis.HasErrorPrefix(err, "ERR no such key") {
+		if redis.HasErrorPrefix(err, "no such key") { // the library cuts off ERR
 			return nil, nil
 		}
 		return nil, err
